@@ -1,0 +1,75 @@
+# `make demo` and `make test` do all their own set-up: a virtual environment in .venv, made again when pyproject.toml
+# changes or the tree has moved. They need Python 3.11 or newer and a package index, nothing else.
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint typecheck bench model clean setup
+.DELETE_ON_ERROR:
+
+PYTHON ?= python3
+VENV   := .venv
+PY     := $(VENV)/bin/python
+READY  := $(VENV)/.ready
+JOBS   ?= 2
+PYTEST ?=
+# Only directories with Python in them, because mypy refuses an empty one.
+CODE   := $(foreach place,grafctl tests examples bench,$(if $(wildcard $(place)/*.py),$(place)))
+
+help: ## this list
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST)
+
+demo: $(READY) ## a provider migration on real orders, with an account of what happened
+	@$(PY) examples/demo.py
+
+test: lint typecheck ## everything a change must pass: ruff, mypy, pytest
+	@$(PY) -m pytest -n $(JOBS) $(PYTEST)
+
+lint: $(READY) ## ruff: rules and formatting
+	@$(PY) -m ruff check $(CODE)
+	@$(PY) -m ruff format --check $(CODE)
+
+typecheck: $(READY) ## mypy: strict over grafctl
+	@$(PY) -m mypy $(CODE)
+
+bench: $(READY) ## speed, as ratios against raw py-lmdb
+	@$(PY) -m bench
+
+model: $(READY) ## the long run of the protocol explorer
+	@cd tests && ../$(PY) -m model --long
+
+clean: ## remove the virtual environment and every cache
+	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find $(CODE) -name __pycache__ -type d -prune -exec rm -rf {} +
+
+setup: $(READY) ## only the virtual environment
+
+# The stamp holds the directory it was made in: in a tree that was moved or copied, the editable install points elsewhere.
+ifneq ($(shell cat $(READY) 2>/dev/null),$(CURDIR))
+.PHONY: $(READY)
+endif
+
+# The first interpreter that runs, is new enough and can make a virtual environment. A PYTHON that was named is the only candidate.
+ifeq ($(origin PYTHON),file)
+CANDIDATES := $(PYTHON) python3.14 python3.13 python3.12 python3.11 python
+else
+CANDIDATES := $(PYTHON)
+endif
+
+$(READY): pyproject.toml
+	@rm -f $@; found=; seen=; \
+	for python in $(CANDIDATES); do \
+	  version=$$($$python -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null) || continue; \
+	  if ! $$python -c 'import sys; sys.exit(sys.version_info < (3, 11))'; then seen="$$seen $$python is $$version;"; continue; fi; \
+	  if ! $$python -c 'import ensurepip, venv' 2>/dev/null; then seen="$$seen $$python is $$version but has no venv and ensurepip;"; continue; fi; \
+	  found=$$python; break; \
+	done; \
+	if [ -z "$$found" ]; then \
+	  echo "grafctl needs Python 3.11 or newer with venv; found:$${seen:- no Python at all ($(CANDIDATES))}" >&2; \
+	  echo "Install one (Debian and Ubuntu: apt-get install python3 python3-venv), or name it: make PYTHON=/path/to/python3 ..." >&2; \
+	  exit 1; \
+	fi; \
+	echo "setting up $(VENV) with $$found ($$version)" >&2; \
+	$$found -m venv --clear $(VENV)
+	@$(PY) -m pip install -qq --disable-pip-version-check --no-input -e '.[dev]'
+	@# pip compiles what it copies, but an editable install copies nothing; the first command must not pay for that.
+	@$(PY) -m compileall -q grafctl
+	@printf '%s' '$(CURDIR)' > $@

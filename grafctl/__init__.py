@@ -1,0 +1,25 @@
+"""grafctl keeps durable work in several failure domains and moves it between them; `grafctl.open(path)` is the door."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from grafctl.client import Store, open
+    from grafctl.worker import Worker
+
+__version__ = "0.1.0"
+__all__ = ["Store", "Worker", "__version__", "open"]
+
+
+def __getattr__(name: str) -> object:
+    # Lazy, because `grafctl --version` and completion must not pay for the store.
+    if name in ("open", "Store"):
+        from grafctl import client
+
+        return getattr(client, name)
+    if name == "Worker":
+        from grafctl import worker
+
+        return worker.Worker
+    raise AttributeError(f"module 'grafctl' has no attribute {name!r}")

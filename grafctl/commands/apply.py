@@ -1,0 +1,37 @@
+"""`apply`: make a store what a file declares."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from grafctl.commands import options
+
+File = Annotated[
+    Path,
+    typer.Argument(
+        metavar="FILE", help="TOML file that declares a store", parser=options.existing_file, show_default=False
+    ),
+]
+
+
+def apply(
+    file: File,
+    store: options.StorePath,
+    dry_run: options.DryRun = False,
+    json: options.Json = False,
+    output: options.Output = "table",
+) -> None:
+    """Make the store what a file declares
+
+    Creates the domains, authorities, queues and groups that the file names and the store lacks. A wrong file is
+    refused with all its problems at once (78), and applying it twice changes nothing.
+
+    Example: grafctl apply examples/provider-migration.toml --dry-run
+    """
+    from grafctl import client, render
+
+    with client.open(store) as opened:
+        change = opened.apply(file, dry_run=dry_run)
+
+    render.show(change, output, json)

@@ -1,0 +1,34 @@
+"""`fence`: shut out callers of an older epoch."""
+
+from typing import Annotated
+
+import typer
+
+from grafctl.commands import options
+
+NewEpoch = Annotated[
+    int, typer.Option("--epoch", metavar="N", help="Epoch in force from now on", parser=options.whole())
+]
+
+
+def fence(
+    resource: options.Resource,
+    epoch: NewEpoch,
+    store: options.StorePath,
+    group: options.OptionalGroup = None,
+    dry_run: options.DryRun = False,
+    json: options.Json = False,
+    output: options.Output = "table",
+) -> None:
+    """Shut out callers of an older epoch
+
+    Raises the epoch of a resource or a group. Callers that name a lower one are refused (14); it never goes down.
+
+    Example: grafctl fence migration-orders --epoch 2
+    """
+    from grafctl import client, render
+
+    with client.open(store) as opened:
+        change = opened.fence(resource, epoch=epoch, group=group, dry_run=dry_run)
+
+    render.show(change, output, json)

@@ -1,0 +1,276 @@
+"""What arguments and options look like, once: their names, their variables, their help and how their text is read.
+
+Promises
+- Text becomes a value here or the command ends with `Usage` (2); nothing below has to check a number or a unit again.
+- `GRAFCTL_STORE` and `GRAFCTL_DOMAIN` stand in where this file says so, and nowhere else.
+"""
+
+# NB no `from __future__ import annotations`: Typer would have to compile each annotation of a command again.
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import typer
+
+from grafctl import names
+from grafctl.errors import Usage
+
+INTEGER_MAX = 2**63 - 1
+_DURATIONS_MS = {"ms": 1, "s": 1000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
+_SIZES = {
+    "": 1,
+    "kB": 10**3,
+    "MB": 10**6,
+    "GB": 10**9,
+    "TB": 10**12,
+    "KiB": 1 << 10,
+    "MiB": 1 << 20,
+    "GiB": 1 << 30,
+    "TiB": 1 << 40,
+}
+
+
+# --- how text is read
+
+
+def name_of(noun: str) -> Callable[[str], str]:
+    """Returns the reader of names of resources, groups and the like."""
+    return lambda text: names.check_name(noun, text)
+
+
+def text_of(noun: str) -> Callable[[str], str]:
+    """Returns the reader of free text that must be there and be UTF-8."""
+
+    def read(text: str) -> str:
+        if not text:
+            raise typer.BadParameter(f"the {noun} is empty.")
+        if any("\ud800" <= letter <= "\udfff" for letter in text):
+            raise typer.BadParameter(f"the {noun} is not UTF-8.")
+        return text
+
+    return read
+
+
+def path_of(text: str | Path) -> Path:
+    """Reads a path; a default is one already."""
+    if isinstance(text, Path):
+        return text
+    if not text or "\0" in text:
+        raise typer.BadParameter("the path is empty." if not text else "a path cannot hold a NUL.")
+    return Path(text)
+
+
+def existing_file(text: str) -> Path:
+    """Reads the path of a file that is there."""
+    path = path_of(text)
+    if not path.is_file():
+        raise typer.BadParameter(f"there is no file {names.shown(text)}.")
+    return path
+
+
+def whole(least: int = 0) -> Callable[[str | int], int]:
+    """Returns the reader of whole numbers from `least` to what 63 bits hold."""
+
+    def read(text: str | int) -> int:
+        digits = str(text)
+        if not (digits.isascii() and digits.isdigit()) or len(digits) > 19 or not least <= int(digits) <= INTEGER_MAX:
+            raise typer.BadParameter(f"{names.shown(digits)} is no whole number from {least} on.")
+        return int(digits)
+
+    return read
+
+
+def duration_ms(text: str | int) -> int:
+    """Reads a time with its unit, such as 500ms, 5s, 2m, 1h or 7d; a default is in milliseconds already."""
+    if isinstance(text, int):
+        return text
+    number, unit = _split(text)
+    if unit not in _DURATIONS_MS and not (unit == "" and number == 0):
+        raise typer.BadParameter(f"{names.shown(text)} is no time; write 500ms, 5s, 2m, 1h or 7d.")
+    return round(number * _DURATIONS_MS.get(unit, 0))
+
+
+def size_bytes(text: str) -> int:
+    """Reads a size, such as 64MiB, 10GB or plain bytes."""
+    number, unit = _split(text)
+    if unit not in _SIZES:
+        raise typer.BadParameter(f"{names.shown(text)} is no size; write 64MiB, 10GB or a number of bytes.")
+    return round(number * _SIZES[unit])
+
+
+def _split(text: str) -> tuple[float, str]:
+    digits = text.rstrip("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ")
+    whole_part, _, fraction = digits.partition(".")
+    plain = (whole_part + fraction).isdigit() and text.isascii() and bool(whole_part)
+    if not plain or digits.endswith(".") or len(digits) > 18:
+        return -1.0, "no unit"
+    return float(digits), text[len(digits) :]
+
+
+def offsets_of(texts: list[str]) -> list[int]:
+    """Returns offsets from `7` and `10-20` (both ends count), at most 100,000 of them."""
+    found: list[int] = []
+    for text in texts:
+        first, dash, last = text.partition("-")
+        start = whole()(first)
+        stop = whole(start)(last) if dash else start
+        if len(found) + stop - start >= 100_000:
+            raise Usage("More than 100,000 offsets are named.", hint="Finish them in several commands.")
+        found.extend(range(start, stop + 1))
+    return found
+
+
+def pairs_of(texts: list[str] | None, what: str) -> dict[str, str]:
+    """Returns `name=value` texts as a mapping; a name that comes twice is refused."""
+    found: dict[str, str] = {}
+    for text in texts or ():
+        name, equals, value = text.partition("=")
+        if not equals or not name:
+            raise Usage(f"{names.shown(text)} is no {what}.", hint=f"Write --{what} NAME=VALUE.")
+        if name in found:
+            raise Usage(f"The {what} {names.shown(name)} is named twice.", hint=f"Name each {what} once.")
+        found[name] = value
+    return found
+
+
+def domains_of(texts: list[str]) -> dict[str, Path | None]:
+    """Returns `D` and `D=PATH` texts as a mapping from domain to its place, None where the store decides."""
+    found: dict[str, Path | None] = {}
+    for text in texts:
+        name, equals, place = text.partition("=")
+        if names.check_domain(name) in found:
+            raise Usage(f"The domain {name} is named twice.", hint="Name each domain once.")
+        found[name] = path_of(place) if equals else None
+    return found
+
+
+def require_one(given: bool, sentence: str, hint: str) -> None:
+    """Raises `Usage` where options that need each other, or exclude each other, do not go together."""
+    if not given:
+        raise Usage(sentence, hint=hint)
+
+
+# --- what a shell completes
+
+
+def names_in_store(kind: Literal["resource", "group", "domain"]) -> Callable[[typer.Context], list[str]]:
+    """Returns the completion of names that the store knows."""
+
+    def complete(ctx: typer.Context) -> list[str]:
+        import contextlib
+
+        # Because a completion that fails must be silent: the person is in the middle of typing.
+        with contextlib.suppress(Exception):
+            from grafctl import client
+
+            # NB while an option waits for its value, the words before it are not given to the arguments yet.
+            resource = ctx.params.get("resource") or next(iter(ctx.args), None)
+            with client.open(ctx.params["store"]) as store:
+                return store.names(kind, resource)
+        return []
+
+    return complete
+
+
+def _argument(metavar: str, help: str, parser: Callable[[Any], Any], complete: Callable[..., Any] | None = None) -> Any:
+    return typer.Argument(metavar=metavar, help=help, parser=parser, autocompletion=complete, show_default=False)
+
+
+def _option(*flags: str, metavar: str, help: str, parser: Callable[[Any], Any], **more: Any) -> Any:
+    return typer.Option(*flags, metavar=metavar, help=help, parser=parser, **more)
+
+
+_resources = names_in_store("resource")
+_groups = names_in_store("group")
+_domains = names_in_store("domain")
+
+# --- where and who
+
+StorePath = Annotated[
+    Path, _option("--store", "-s", metavar="DIR", help="Directory of the store", parser=path_of, envvar="GRAFCTL_STORE")
+]
+Domain = Annotated[
+    str,
+    _option(
+        "--domain", "-d", metavar="DOMAIN", help="Domain that acts", parser=names.check_domain, envvar="GRAFCTL_DOMAIN",
+        autocompletion=_domains,
+    ),
+]  # fmt: skip
+TypedDomain = Annotated[
+    str,
+    _option(
+        "--domain", "-d", metavar="DOMAIN", help="Domain that acts; must be typed, GRAFCTL_DOMAIN does not count",
+        parser=names.check_domain, autocompletion=_domains,
+    ),
+]  # fmt: skip
+Epoch = Annotated[int | None, _option("--epoch", metavar="N", help="Fence epoch of the caller", parser=whole())]
+
+# --- nouns
+
+Resource = Annotated[str, _argument("RESOURCE", "Queue", name_of("resource"), _resources)]
+Group = Annotated[str, _argument("GROUP", "Consumer group", name_of("group"), _groups)]
+GroupOption = Annotated[
+    str,
+    _option("--group", "-g", metavar="GROUP", help="Consumer group", parser=name_of("group"), autocompletion=_groups),
+]
+OptionalGroup = Annotated[
+    str | None,
+    _option("--group", "-g", metavar="GROUP", help="Consumer group", parser=name_of("group"), autocompletion=_groups),
+]
+DomainName = Annotated[
+    str, _argument("DOMAIN", "Failure domain: provider[/region[/zone]]", names.check_domain, _domains)
+]
+AuthorityName = Annotated[str, _argument("NAME", "Health authority", name_of("authority"))]
+Offsets = Annotated[list[str], _argument("OFFSET...", "Offsets: 7, or 10-20 with both ends", text_of("offset"))]
+OptionalOffsets = Annotated[
+    list[str] | None, _argument("[OFFSET]...", "Offsets: 7, or 10-20 with both ends", text_of("offset"))
+]
+
+# --- policies
+
+_PATTERN = "Domains that may use it: aws covers all of aws; repeatable"
+Allow = Annotated[list[str] | None, _option("--allow", metavar="PATTERN", help=_PATTERN, parser=names.check_pattern)]
+Deny = Annotated[
+    list[str] | None,
+    _option("--deny", metavar="PATTERN", help="Domains that may not; wins over --allow", parser=names.check_pattern),
+]
+AckRule = Annotated[
+    str,
+    _option(
+        "--ack", metavar="RULE", help="Voters that must be durable: majority, all or a number", parser=text_of("rule")
+    ),
+]
+MinPayload = Annotated[
+    int | None,
+    _option(
+        "--min-payload",
+        metavar="N",
+        help="Copies of the payload that an answer needs beside a witness",
+        parser=whole(1),
+    ),
+]
+Start = Annotated[
+    str,
+    _option("--start", metavar="WHERE", help="Where to begin: earliest, latest or an offset", parser=text_of("start")),
+]
+
+# --- how it goes and how it is shown
+
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Show what would be done and write nothing")]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Tell no progress")]
+ExitCode = Annotated[bool, typer.Option("--exit-code", help="Exit with 3 when anything is found")]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON document; the same as -o json")]
+Output = Annotated[
+    Literal["json", "jsonl", "table"], typer.Option("--output", "-o", metavar="FORMAT", help="table, json or jsonl")
+]
+
+
+def require_none(count: int, exit_code: bool) -> None:
+    """Raises `Changes` (3) where something was found and the caller wants to see that as an exit code."""
+    if count and exit_code:
+        from grafctl.errors import Changes
+
+        noun = "inconsistency was" if count == 1 else "inconsistencies were"
+        raise Changes(f"{count} {noun} found.", hint="Each line above names its remedy.", code="mismatch", count=count)

@@ -1,0 +1,113 @@
+"""`queue`: resources that hold records in order."""
+
+from typing import Annotated, Any
+
+import typer
+
+from grafctl.commands import options
+
+QueueName = Annotated[
+    str,
+    typer.Argument(
+        metavar="NAME",
+        help="Name of the queue",
+        parser=options.name_of("queue"),
+        autocompletion=options.names_in_store("resource"),
+    ),
+]
+Schema = Annotated[
+    str, typer.Option("--schema", metavar="ID", help="Schema of its records", parser=options.name_of("schema"))
+]
+Replicas = Annotated[
+    list[str],
+    typer.Option(
+        "--replica", metavar="ID=DOMAIN[:role]", help="Copy in a domain: voter, witness or learner; repeatable",
+        parser=options.text_of("replica"),
+    ),
+]  # fmt: skip
+RetainAge = Annotated[
+    int | None,
+    typer.Option(
+        "--retain-age", metavar="TIME", help="Keep finished records so long, such as 7d", parser=options.duration_ms
+    ),
+]
+RetainBytes = Annotated[
+    int | None,
+    typer.Option(
+        "--retain-bytes", metavar="SIZE", help="Keep so many bytes of finished records", parser=options.size_bytes
+    ),
+]
+
+
+def create(
+    name: QueueName,
+    schema: Schema,
+    replica: Replicas,
+    store: options.StorePath,
+    ack: options.AckRule = "majority",
+    min_payload: options.MinPayload = None,
+    allow: options.Allow = None,
+    deny: options.Deny = None,
+    retain_age: RetainAge = None,
+    retain_bytes: RetainBytes = None,
+    dry_run: options.DryRun = False,
+    json: options.Json = False,
+    output: options.Output = "table",
+) -> None:
+    r"""Create a queue with its replicas and placement
+
+    Makes the queue at generation 1. Its records go to every replica; --allow and --deny say which domains may publish.
+
+    Example: grafctl queue create migration-orders --schema migration-work.v1 \
+      --replica orders-aws-a=aws/us-east-1/us-east-1a --replica orders-gcp-central=gcp/us-central1 \
+      --allow aws --allow gcp
+    """
+    from grafctl import client, render
+
+    retention: dict[str, Any] = {"retain_age_ms": retain_age, "retain_bytes": retain_bytes}
+    placement: dict[str, Any] = {"allow": allow or [], "deny": deny or []}
+    with client.open(store) as opened:
+        change = opened.queues.create(
+            name,
+            schema=schema,
+            replicas=replica,
+            ack=ack,
+            min_payload=min_payload,
+            **placement,
+            **retention,
+            dry_run=dry_run,
+        )
+
+    render.show(change, output, json)
+
+
+def list_(store: options.StorePath, json: options.Json = False, output: options.Output = "table") -> None:
+    """List the queues
+
+    Changes nothing.
+
+    Example: grafctl queue list
+    """
+    from grafctl import client, render
+
+    with client.open(store) as opened:
+        listed = opened.queues.list()
+
+    render.show(listed, output, json)
+
+
+def show(
+    name: QueueName, store: options.StorePath, json: options.Json = False, output: options.Output = "table"
+) -> None:
+    """Show what defines a queue
+
+    Changes nothing.
+
+    Example: grafctl queue show migration-orders
+    """
+    from grafctl import client, render
+
+    with client.open(store) as opened:
+        shown = opened.queues.show(name)
+
+    render.show(shown, output, json)

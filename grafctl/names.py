@@ -1,0 +1,85 @@
+"""Names, checked once at the edge: what a domain, a resource, a group or a pattern may look like.
+
+Promises
+- A name that passed holds no byte that could reach into another key, a path, a shell or a terminal.
+- A pattern covers by path component: `aws` covers `aws/us-east-1/a`, and `aws/us-east-1` does not cover
+  `aws/us-east-10`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+from grafctl.errors import Usage
+
+NAME_CHARACTERS_MAX = 128
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*\Z")
+_COMPONENT = re.compile(r"[a-z0-9]([a-z0-9._-]{0,61}[a-z0-9])?\Z")
+_SHOWN = 40
+
+
+def shown(text: str) -> str:
+    """Returns the text as a message may show it: quoted, control characters escaped, not longer than a line allows."""
+    return repr(text if len(text) <= _SHOWN else text[:_SHOWN] + "…")
+
+
+def check_name(noun: str, text: str) -> str:
+    """Returns the name of a resource, group, replica, authority or schema; raises `Usage` when it cannot be one."""
+    if not text:
+        raise Usage(f"The name of a {noun} is empty.")
+    if len(text) > NAME_CHARACTERS_MAX:
+        raise Usage(f"The name of a {noun} has {len(text)} characters; at most {NAME_CHARACTERS_MAX} are allowed.")
+    if not _NAME.match(text):
+        raise Usage(
+            f"{shown(text)} is no name for a {noun}.",
+            hint="Use letters, digits, '.', '_' and '-', and begin with a letter or digit.",
+        )
+    return text
+
+
+def check_domain(text: str) -> str:
+    """Returns a failure domain `provider[/region[/zone]]`; raises `Usage` when it cannot be one."""
+    parts = text.split("/")
+    if not 1 <= len(parts) <= 3 or not all(_COMPONENT.match(part) for part in parts):
+        raise Usage(
+            f"{shown(text)} is no failure domain.",
+            hint="Write provider[/region[/zone]], such as aws/us-east-1/us-east-1a.",
+        )
+    return text
+
+
+def check_pattern(text: str) -> str:
+    """Returns a placement pattern: a domain or the beginning of one, also with `/**` or `/*`; raises `Usage`."""
+    bare = text.removesuffix("/**").removesuffix("/*")
+    if bare in ("*", "**"):
+        return text
+    try:
+        check_domain(bare)
+    except Usage:
+        raise Usage(
+            f"{shown(text)} is no placement pattern.",
+            hint="Write a domain or the beginning of one, such as aws or aws/us-east-1.",
+        ) from None
+    return text
+
+
+def covers(pattern: str, domain: str) -> bool:
+    """Returns whether a pattern covers a domain, comparing path components.
+
+    `aws` and `aws/**` cover everything of aws; `aws/*` covers what has exactly one component more; `**` covers all.
+    """
+    if pattern == "**":
+        return True
+    parts, own = pattern.split("/"), domain.split("/")
+    if parts[-1] == "**":
+        parts = parts[:-1]
+        return own[: len(parts)] == parts
+    if parts[-1] == "*":
+        return len(own) == len(parts) and own[: len(parts) - 1] == parts[:-1]
+    return own[: len(parts)] == parts
+
+
+def first_cover(patterns: Iterable[str], domain: str) -> str | None:
+    """Returns the first pattern that covers the domain, or None."""
+    return next((pattern for pattern in patterns if covers(pattern, domain)), None)

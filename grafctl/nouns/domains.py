@@ -1,0 +1,190 @@
+"""`domain`: failure domains of the store, and drills that take one out.
+
+Promises
+- A domain is added in steps that can each be done again: environment, `store.toml`, then a voter of the store's own
+  logs.
+- A domain that a locator still names is never removed.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from grafctl.errors import DriverError, GenerationConflict, NotFound
+from grafctl.names import check_domain
+from grafctl.nouns.creating import SYSTEM_LOGS, create_environments
+from grafctl.results import Change, Listed, Shown
+from grafctl.store import files, keys
+from grafctl.store.cluster import Cluster
+from grafctl.store.elect import NewVoters
+from grafctl.store.learn import learn, needs_learning
+from grafctl.store.log import Log
+from grafctl.store.rules import Voter
+from grafctl.store.session import Session
+
+
+class Domains:
+    """The failure domains of one store."""
+
+    def __init__(self, session: Session) -> None:
+        self.session = session
+        self.cluster: Cluster = session.cluster
+
+    def add(self, name: str, *, path: Path | None = None, dry_run: bool = False) -> Change:
+        """Adds a domain; the same call again finishes what was begun."""
+        check_domain(name)
+        directory = self.cluster.directory
+        with files.locked(directory):
+            file = files.read(directory)
+            known = name in file.domains
+            place = (
+                str(path.absolute()) if path else (file.domains[name]["path"] if known else files.default_path(name))
+            )
+            if known and path is not None and file.places(directory)[name].path != path.absolute():
+                raise GenerationConflict(
+                    f"{name} is there already, in {file.places(directory)[name].path}.", domain=name
+                )
+            actions = (
+                []
+                if known
+                else [f"create the environment of {name} in {place}", "make it a voter of the store's own logs"]
+            )
+            if dry_run:
+                return Change(not known, domain=name, dry_run=True, actions=actions)
+            if not known:
+                file = file.with_domain(name, place)
+                files.write(directory, file)
+            changed = create_environments(self.cluster.driver, file, directory) or not known
+        self.cluster.add(name, file.places(directory)[name])
+        joined = [self._join(log_id, name) for log_id in SYSTEM_LOGS]
+        changed |= any(joined)
+        if changed:
+            self.session.note("changed", "domain add", domain=name)
+        return Change(changed, domain=name, after=self._fields(name), actions=actions)
+
+    def _log(self, log_id: bytes) -> Log:
+        return self.session.control if log_id == keys.CONTROL_LOG else self.session.audit
+
+    def _join(self, log_id: bytes, name: str) -> bool:
+        """Makes a domain a voter of one of the store's own logs; returns whether it was none."""
+        log = self._log(log_id)
+        lead = log.settle()
+        if lead.config.voter(name) is not None:
+            return False
+        if needs_learning(log, name):
+            learn(log, name)
+        voter = Voter(*self.cluster.member(name))
+        _change(log, (*lead.config.voters, voter))
+        return True
+
+    def remove(self, name: str, *, dry_run: bool = False) -> Change:
+        """Removes a domain that no locator names, and its environment."""
+        self._require(name)
+        with self.session.audited("domain remove", domain=name):
+            holders = [resource for resource in self.session.resources() if self._is_named(resource, name)]
+            if holders:
+                raise GenerationConflict(
+                    f"{name} still holds replicas of {', '.join(holders)}.",
+                    hint=f"Run `grafctl locator set {holders[0]} --generation N --remove ID` first.",
+                    domain=name,
+                )
+        actions = [f"take {name} out of the store's own logs", f"delete the environment of {name}"]
+        if len(self.cluster.domains) == 1:
+            raise GenerationConflict(f"{name} is the last domain of the store.", domain=name)
+        if dry_run:
+            return Change(True, domain=name, dry_run=True, actions=actions)
+        for log_id in SYSTEM_LOGS:
+            self._leave(log_id, name)
+        directory = self.cluster.directory
+        place = self.cluster.place(name)
+        with files.locked(directory):
+            files.write(directory, files.read(directory).without_domain(name))
+        self.cluster.drop(name)
+        self.cluster.driver.destroy(place.path)
+        self.session.note("changed", "domain remove", domain=name)
+        return Change(True, domain=name, actions=actions)
+
+    def _is_named(self, resource: str, name: str) -> bool:
+        with self.session.state(resource) as state:
+            return any(item["domain"] == name for item in state.get_json(keys.locator())["replicas"])
+
+    def _leave(self, log_id: bytes, name: str) -> None:
+        log = self._log(log_id)
+        lead = log.settle()
+        if lead.config.voter(name) is None:
+            return
+        left = tuple(voter for voter in lead.config.voters if voter.domain != name)
+        _change(log, left)
+
+    def list(self) -> Listed:
+        """Returns every domain with its state."""
+        return Listed("domains", [self._fields(name) for name in self.cluster.domains])
+
+    def show(self, name: str) -> Shown:
+        """Returns one domain; raises `NotFound`."""
+        self._require(name)
+        fields = self._fields(name)
+        if fields["state"] == "available":
+            fields["resources"] = sorted(item for item in self.session.resources() if self._is_named(item, name))
+        return Shown(fields)
+
+    def fail(self, name: str, *, dry_run: bool = False) -> Change:
+        """Takes a domain out for a drill, for all processes at once."""
+        return self._drill(name, failed=True, dry_run=dry_run)
+
+    def restore(self, name: str, *, dry_run: bool = False) -> Change:
+        """Ends a drill; the domain catches up with what it missed."""
+        change = self._drill(name, failed=False, dry_run=dry_run)
+        if not dry_run:
+            self._heal()
+        return change
+
+    def _drill(self, name: str, *, failed: bool, dry_run: bool) -> Change:
+        self._require(name)
+        place = self.cluster.place(name)
+        changed = self.cluster.driver.is_failed(place.path) != failed
+        before = {"state": "failed" if not failed and changed else ("available" if changed else self._state(name))}
+        if changed and not dry_run:
+            (self.cluster.driver.fail if failed else self.cluster.driver.restore)(place.path)
+        after = {"state": "failed" if failed else "available"}
+        return Change(changed, domain=name, before=before, after=after, dry_run=dry_run or None)
+
+    def _heal(self) -> None:
+        """Brings logs to the domains that were away; what cannot be reached now is left for the next helper."""
+        from grafctl.errors import GrafctlError
+
+        logs = [self.session.control, self.session.audit]
+        try:
+            logs += [self.session.resource(name) for name in self.session.resources()]
+        except GrafctlError:
+            return
+        for log in logs:
+            try:
+                log.settle(deadline_s=2.0)
+            except GrafctlError:
+                continue
+
+    def _require(self, name: str) -> None:
+        check_domain(name)
+        if not self.cluster.knows(name):
+            raise NotFound(f"The store has no domain {name}.", hint="Run `grafctl domain list`.", domain=name)
+
+    def _state(self, name: str) -> str:
+        if self.cluster.is_failed(name):
+            return "failed"
+        try:
+            with self.cluster.environment(name).read():
+                return "available"
+        except DriverError as error:
+            return f"unavailable: {error.why}"
+
+    def _fields(self, name: str) -> dict[str, Any]:
+        place = self.cluster.place(name)
+        return {"domain": name, "state": self._state(name), "path": str(place.path), "incarnation": place.incarnation}
+
+
+def _change(log: Log, voters: tuple[Voter, ...]) -> None:
+    """Makes these the voters of one of the store's own logs, with a majority rule."""
+    size = len(voters) // 2 + 1
+    log.change_voters(lambda _: NewVoters(voters, size, size, {}), frozenset(voter.member for voter in voters))

@@ -1,0 +1,188 @@
+"""`queue`: create, list and show queues.
+
+Promises
+- A queue is its registration: from that entry on its log has one first entry, which whoever comes next writes where
+  the creator died.
+- The same `create` again changes nothing; the same name with another definition is refused.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from grafctl import clock
+from grafctl.errors import NotFound, Usage
+from grafctl.names import check_domain, check_name, check_pattern, shown
+from grafctl.results import Change, Listed, Shown
+from grafctl.store import keys
+from grafctl.store.authority import Placement
+from grafctl.store.records import config_fields
+from grafctl.store.replica.state import State
+from grafctl.store.resources.control import Register
+from grafctl.store.resources.membership import READY, ROLES, VOTER, WITNESS, request_digest, sizes_of, voters_of
+from grafctl.store.resources.queue import queue_row
+from grafctl.store.rules import Config
+from grafctl.store.session import Session
+
+REPLICAS_MAX = 64
+
+
+def parse_placement(allow: Sequence[str], deny: Sequence[str]) -> Placement:
+    """Returns the placement of these patterns; raises `Usage`."""
+    return Placement(tuple(check_pattern(item) for item in allow), tuple(check_pattern(item) for item in deny))
+
+
+def parse_replica(text: str) -> dict[str, str]:
+    """Returns {id, domain, role} of `ID=DOMAIN[:role]`; raises `Usage`."""
+    replica_id, equals, rest = text.partition("=")
+    domain, _, role = rest.partition(":")
+    if not equals:
+        raise Usage(f"{shown(text)} is no replica.", hint="Write ID=DOMAIN[:role], such as orders-a=aws/us-east-1.")
+    role = role or VOTER
+    if role not in ROLES:
+        raise Usage(f"{shown(role)} is no role of a replica; take {', '.join(ROLES)}.")
+    return {"id": check_name("replica", replica_id), "domain": check_domain(domain), "role": role}
+
+
+def check_replicas(session: Session, replicas: Sequence[dict[str, str]]) -> None:
+    """Raises `Usage` for two replicas of one id or domain, and `NotFound` for a domain that the store does not have."""
+    if len(replicas) > REPLICAS_MAX:
+        raise Usage(f"A resource has at most {REPLICAS_MAX} replicas, not {len(replicas)}.")
+    for field in ("id", "domain"):
+        values = [replica[field] for replica in replicas]
+        twice = next((value for value in values if values.count(value) > 1), None)
+        if twice is not None:
+            raise Usage(f"Two replicas have the {field} {twice}.")
+    for replica in replicas:
+        if not session.cluster.knows(replica["domain"]):
+            raise NotFound(
+                f"The store has no domain {replica['domain']}.",
+                hint=f"Run `grafctl domain add {replica['domain']}` first.",
+                domain=replica["domain"],
+            )
+
+
+class Queues:
+    """The queues of one store."""
+
+    def __init__(self, session: Session) -> None:
+        self.session = session
+
+    def create(
+        self,
+        name: str,
+        *,
+        replicas: Sequence[str],
+        schema: str | None = None,
+        ack: str = "majority",
+        min_payload: int | None = None,
+        allow: Sequence[str] = (),
+        deny: Sequence[str] = (),
+        retain_age_ms: int | None = None,
+        retain_bytes: int | None = None,
+        dry_run: bool = False,
+    ) -> Change:
+        """Creates a queue on these replicas, which start ready and healthy."""
+        check_name("queue", name)
+        parsed = [parse_replica(text) for text in replicas]
+        if not parsed:
+            raise Usage("A queue needs at least one --replica ID=DOMAIN.")
+        check_replicas(self.session, parsed)
+        placement = parse_placement(allow, deny)
+        definition = {
+            "name": name,
+            "kind": "queue",
+            "schema": check_name("schema", schema) if schema is not None else None,
+            "ack": ack,
+            "min_payload": min_payload,
+            "allow": list(placement.allow),
+            "deny": list(placement.deny),
+            "retain_age_ms": retain_age_ms,
+            "retain_bytes": retain_bytes,
+        }
+        record = self._record(definition, parsed)
+        if dry_run:
+            return self._would_create(name, record, parsed)
+        with self.session.audited("queue create", resource=name):
+            changed, record = self.session.control.append(Register(name, record)).answer
+        self.session.open_log(record)
+        if changed:
+            self.session.note("changed", "queue create", resource=name, replicas=list(replicas), **placement.as_json())
+        return Change(changed, resource=name, after=self._fields(name))
+
+    def _record(self, definition: dict[str, Any], replicas: list[dict[str, str]]) -> dict[str, Any]:
+        members = self.session.members()
+        locator = {
+            "generation": 1,
+            "replicas": [{**item, "state": READY, "content_generation": 1} for item in replicas],
+            "request": None,
+        }
+        voters = voters_of(locator, members)
+        if not any(not voter.witness for voter in voters):
+            raise Usage("A queue needs at least one voter that keeps payloads.")
+        if any(item["role"] not in (VOTER, WITNESS) for item in replicas):
+            raise Usage("A queue begins with voters and witnesses; add a learner later with `grafctl locator set`.")
+        write, payload = sizes_of(voters, definition["ack"], definition["min_payload"])
+        primary = next(voter.domain for voter in voters if not voter.witness)
+        now_ms = clock.now_ms()
+        row = {**definition, "next": 0, "first": 0, "bytes": 0, "epoch": 1, "created_ms": now_ms}
+        config = Config(0, (0, 0), primary, voters, write, payload)
+        return {
+            "kind": "queue",
+            "log": f"{clock.random_u64() | 1 << 63:016x}",
+            "domains": [item["domain"] for item in replicas],
+            "term_uid": clock.random_u64(),
+            "ms": now_ms,
+            "request": request_digest({**definition, "replicas": replicas}),
+            "start": {"do": "start", **config_fields(config), "locator": locator, "queue": row},
+        }
+
+    def _would_create(self, name: str, record: dict[str, Any], replicas: list[dict[str, str]]) -> Change:
+        there = self.session.resources().get(name)
+        if there is not None:
+            with self.session.control.view() as committed:
+                from grafctl.store.requests import Context
+
+                config = committed.lead.config
+                Register(name, record).decide(committed.state, Context(0, 0, config))
+            return Change(False, resource=name, dry_run=True, actions=[])
+        actions = [f"register {name}"] + [f"begin its log in {item['domain']} as {item['id']}" for item in replicas]
+        return Change(True, resource=name, dry_run=True, actions=actions)
+
+    def list(self) -> Listed:
+        """Returns every queue, by name."""
+        return Listed("queues", [self._fields(name) for name in sorted(self.session.resources())])
+
+    def show(self, name: str) -> Shown:
+        """Returns one queue; raises `NotFound`."""
+        return Shown(self._fields(check_name("queue", name)))
+
+    def _fields(self, name: str) -> dict[str, Any]:
+        with self.session.state(name) as state:
+            return queue_fields(state, name)
+
+
+def queue_fields(state: State, name: str) -> dict[str, Any]:
+    """Returns what `queue show` prints."""
+    row = queue_row(state, name)
+    locator = state.get_json(keys.locator())
+    placement = Placement.of(row)
+    return {
+        "resource": name,
+        "kind": "queue",
+        "schema": row["schema"],
+        "records": row["next"] - row["first"],
+        "first_offset": row["first"],
+        "next_offset": row["next"],
+        "bytes": row["bytes"],
+        "ack": row["ack"],
+        "min_payload": row["min_payload"],
+        "epoch": row["epoch"],
+        "generation": locator["generation"],
+        "placement": placement.as_json(),
+        "placement_digest": placement.digest(),
+        "replicas": locator["replicas"],
+        "retain_age_ms": row["retain_age_ms"],
+        "retain_bytes": row["retain_bytes"],
+    }

@@ -1,0 +1,122 @@
+"""`status`: everything an operator looks at first, and the names that a shell completes."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from grafctl.errors import DriverError, GrafctlError
+from grafctl.results import Shown
+from grafctl.store import keys
+from grafctl.store.authority import Placement
+from grafctl.store.committed import Committed
+from grafctl.store.intervals import size
+from grafctl.store.log import Log
+from grafctl.store.resources.delivery import Lineage
+from grafctl.store.resources.queue import queue_row
+from grafctl.store.session import Session
+
+
+def status(session: Session) -> Shown:
+    """Returns domains and resources; what cannot be read says why instead."""
+    observations: dict[str, dict[str, Any]] = {}
+    trouble: str | None = None
+    try:
+        observations = session.observations()
+        names = sorted(session.resources())
+    except GrafctlError as error:
+        names, trouble = [], error.message
+    domains = [_domain(session, name, observations) for name in session.cluster.domains]
+    health = {name: row["status"] for name, row in observations.items()}
+    resources = [_resource(session, name, health) for name in names]
+    return Shown(
+        {"store": str(session.cluster.directory), "domains": domains, "resources": resources, "trouble": trouble}
+    )
+
+
+def _domain(session: Session, name: str, observations: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    seen = observations.get(name)
+    fields: dict[str, Any] = {"domain": name, "state": "available"}
+    if session.cluster.is_failed(name):
+        fields["state"] = "failed"
+    else:
+        try:
+            with session.cluster.environment(name).read():
+                pass
+        except DriverError as error:
+            fields |= {"state": "unavailable", "why": error.why}
+    fields["health"] = seen["status"] if seen else "never observed"
+    return fields
+
+
+def _resource(session: Session, name: str, health: dict[str, str]) -> dict[str, Any]:
+    try:
+        log = session.resource(name)
+        with log.view() as committed:
+            return _fields(log, name, committed, health)
+    except GrafctlError as error:
+        return {"name": name, "kind": "queue", "trouble": error.message}
+
+
+def _fields(log: Log, name: str, committed: Committed, health: dict[str, str]) -> dict[str, Any]:
+    state = committed.state
+    queue = queue_row(state, name)
+    locator = state.get_json(keys.locator())
+    replicas = [_replica(item, committed, health) for item in locator["replicas"]]
+    rows = [json.loads(body) for _, body in state.scan(keys.groups())]
+    lineages = {row["lineage"]: Lineage.of(state.get_json(keys.lineage(row["lineage"]))) for row in rows}
+    return {
+        "name": name,
+        "kind": queue["kind"],
+        "generation": locator["generation"],
+        "epoch": queue["epoch"],
+        "records": queue["next"] - queue["first"],
+        "bytes": queue["bytes"],
+        "primary": committed.lead.primary,
+        "placement": Placement.of(queue).as_json(),
+        "replicas": replicas,
+        "groups": [_group(row, lineages[row["lineage"]], queue["next"]) for row in rows],
+    }
+
+
+def _replica(item: dict[str, Any], committed: Committed, health: dict[str, str]) -> dict[str, Any]:
+    domain = item["domain"]
+    fields = {"id": item["id"], "domain": domain, "role": item["role"], "state": item["state"]}
+    fields["health"] = health.get(domain, "healthy")
+    sight = committed.found.sights.get(domain)
+    error = committed.found.errors.get(domain)
+    if sight is not None:
+        fields |= {"tail": sight.head.tail, "lag": max(0, committed.upto - sight.head.tail)}
+    elif error is not None:
+        fields |= {"trouble": error.why}
+    return fields
+
+
+def _group(row: dict[str, Any], lineage: Lineage, stop: int) -> dict[str, Any]:
+    return {
+        "name": row["name"],
+        "lineage": row["lineage"],
+        "placement": Placement.of(row).as_json(),
+        "cursor": row["cursor"],
+        "ack_floor": lineage.floor,
+        "lag": stop - lineage.floor - size(lineage.done),
+        "leased": size(lineage.leased),
+        "retrying": sum(item[1] - item[0] for item in lineage.retry),
+        "dead": size(lineage.dead),
+        "paused": row["paused"],
+    }
+
+
+def names(session: Session, kind: str, resource: str | None) -> list[str]:
+    """Returns the domains, resources or groups there are; an error is an empty list, because a shell is waiting."""
+    try:
+        if kind == "domain":
+            return session.cluster.domains
+        if kind == "resource":
+            return sorted(session.resources())
+        if kind == "group" and resource:
+            with session.state(resource) as state:
+                return sorted(json.loads(body)["name"] for _, body in state.scan(keys.groups()))
+    except GrafctlError:
+        return []
+    return []

@@ -1,0 +1,252 @@
+"""What people and scripts see: results, refusals and questions, as one JSON document, JSON Lines or text.
+
+This file and its two rooms, `render_text.py` (sentences and tables) and `render_progress.py` (long work), are the
+only ones that know JSON, the terminal and rich. Nothing here decides anything.
+
+Promises
+- Data goes to standard output, everything else to standard error. A JSON document is one line of UTF-8.
+- No control character of a name or a payload reaches a terminal raw: text shows it escaped, JSON carries it as
+  `\\uXXXX`.
+- rich is imported only to draw on a terminal; into a pipe the same table is aligned text.
+
+When it fails: `render_output.OutputLost`, and whatever was not written is not acknowledged.
+"""
+
+from __future__ import annotations
+
+import sys
+from functools import cache
+from typing import TYPE_CHECKING, Any, Literal
+
+from grafctl import render_output
+from grafctl.errors import ConfirmationRequired
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+    from json import JSONEncoder
+
+    from grafctl.results import Ack, Delivery, Finding, Record, Result, Shown
+
+Form = Literal["json", "jsonl", "table"]
+WATCH_S = 2.0
+
+
+def show(answer: Result, output: Form, json: bool = False) -> None:
+    """Prints one result: a document, or text."""
+    if json or output != "table":
+        render_output.write(document(answer.as_json()))
+    else:
+        from grafctl import render_text
+
+        render_text.draw(render_text.blocks_of(answer))
+
+
+def records(shown: Shown, output: Form, json: bool = False) -> None:
+    """Prints the records that `peek` found, like `deliveries` does."""
+    found: list[Record] = shown.body["records"]
+    render_output.write(document(shown.as_json()) if json or output == "json" else _lines_of(found, output))
+
+
+def deliveries(chunks: Iterable[Delivery], output: Form, json: bool = False) -> int:
+    """Prints each delivery before it asks for the next one, and returns how many records there were."""
+    count = 0
+    for chunk in chunks:
+        render_output.write(document(chunk.as_json()) if json or output == "json" else _lines_of(chunk.records, output))
+        count += len(chunk.records)
+    return count
+
+
+def _lines_of(found: list[Record], output: Form) -> bytes:
+    if output == "jsonl":
+        return b"".join(document(record.fields()) for record in found)
+    lines = (
+        f"{item.offset}\t{clean(item.id or '-')}\t{clean(item.payload.decode(errors='backslashreplace'))}\n"
+        for item in found
+    )
+    return "".join(lines).encode()
+
+
+def acks(answers: Iterable[Ack], output: Form, json: bool = False, quiet: bool = False) -> list[dict[str, Any]]:
+    """Prints what a stream of records became, and returns the records that were refused for their id.
+
+    `jsonl` prints each acknowledgement as it comes. The other forms print their sum at the end, also when the stream
+    ends in an error or a signal: what was acknowledged is durable, whatever happened then.
+    """
+    from grafctl.render_progress import Progress
+
+    total = _Total()
+    try:
+        with Progress("publish", quiet=quiet) as progress:
+            for ack in answers:
+                total.add(ack)
+                if output == "jsonl" and not json:
+                    render_output.write(document(ack.as_json()))
+                for conflict in ack.conflicts or ():
+                    render_output.note(_conflict_line(conflict))
+                progress("records", total.count, 0)
+    except BaseException:
+        if total.batches:
+            total.print(output, json)
+        raise
+    total.print(output, json)
+    return total.conflicts
+
+
+def _conflict_line(conflict: dict[str, Any]) -> str:
+    where, hashes = conflict.get("line"), f"stored {conflict.get('stored')}, offered {conflict.get('offered')}"
+    return f"stdin:{where}: id {clean(str(conflict.get('id')))} was used before with another payload ({hashes}).\n"
+
+
+class _Total:
+    """The sum of many acknowledgements; a single one is its own sum."""
+
+    def __init__(self) -> None:
+        self.batches = 0
+        self.count = 0
+        self.conflicts: list[dict[str, Any]] = []
+        self.first: Ack | None = None
+        self.last: Ack | None = None
+        self.replayed = True
+
+    def add(self, ack: Ack) -> None:
+        self.batches += 1
+        self.count += ack.count
+        self.conflicts.extend(ack.conflicts or ())
+        self.first = self.first or ack
+        self.last = ack
+        self.replayed = self.replayed and ack.replayed
+
+    def body(self) -> dict[str, Any]:
+        if self.first is None or self.last is None:
+            return {"v": 1, "ok": True, "count": 0, "batches": 0}
+        if self.batches == 1:
+            return self.first.as_json()
+        body = self.last.as_json() | {"offset": self.first.offset, "count": self.count, "replayed": self.replayed}
+        body.pop("offsets", None)
+        body.pop("conflicts", None)
+        body |= {"last": _last_offset(self.last), "batches": self.batches}
+        return body | ({"conflicts": self.conflicts} if self.conflicts else {})
+
+    def print(self, output: Form, json: bool) -> None:
+        if json or output == "json":
+            render_output.write(document(self.body()))
+        elif output == "table":
+            render_output.write((self.sentence() + "\n").encode())
+
+    def sentence(self) -> str:
+        if self.first is None or self.last is None:
+            return "0 records"
+        from grafctl.render_text import ack_sentence
+
+        refused = f", {len(self.conflicts)} refused" if self.conflicts else ""
+        if self.batches == 1:
+            return ack_sentence(self.first) + refused
+        span = f"offsets {self.first.offset} to {_last_offset(self.last)}"
+        return f"{self.count} records, {span} (durable in {', '.join(self.last.acked_by)}){refused}"
+
+
+def _last_offset(ack: Ack) -> int:
+    return ack.offsets[-1] if ack.offsets else ack.offset + ack.count - 1
+
+
+def findings(found: Iterator[Finding], output: Form, json: bool = False) -> int:
+    """Prints inconsistencies as they are found (a document at the end) and returns how many there are."""
+    from grafctl import render_text
+
+    every = []
+    for finding in found:
+        every.append(finding.fields())
+        if output == "jsonl" and not json:
+            render_output.write(document(finding.fields()))
+        elif output == "table" and not json:
+            render_output.write(render_text.finding_lines(finding).encode())
+    if json or output == "json":
+        render_output.write(document({"v": 1, "ok": True, "findings": every, "count": len(every)}))
+    elif output == "table" and not every:
+        render_output.write(b"No problems found.\n")
+    return len(every)
+
+
+def once(look: Callable[[], Shown], output: Form, json: bool = False) -> None:
+    """Shows what there is to see now."""
+    show(look(), output, json)
+
+
+def watch(look: Callable[[], Shown], output: Form, json: bool = False) -> None:
+    """Shows the same thing every two seconds until it is interrupted; on a terminal each time over the last one."""
+    from grafctl import clock
+
+    while True:
+        if not json and output == "table" and draws():
+            render_output.write(b"\x1b[H\x1b[2J")
+        once(look, output, json)
+        clock.sleep(WATCH_S)
+
+
+def confirm(question: str, yes: bool) -> None:
+    """Asks on standard error before a destructive act; raises `ConfirmationRequired` when the answer is not yes."""
+    if yes:
+        return
+    hint = "Add --yes when you are sure; --dry-run shows what would happen."
+    if sys.stdin is None or not sys.stdin.isatty() or sys.stderr is None or not sys.stderr.isatty():
+        raise ConfirmationRequired(f"This needs --yes: {question}", hint=hint)
+    render_output.note(f"{clean(question)} [y/N] ")
+    if sys.stdin.readline().strip().lower() not in ("y", "yes"):
+        raise ConfirmationRequired(f"It was not confirmed: {question}", hint=hint)
+
+
+def failure(body: dict[str, Any], *, as_json: bool, notes: Iterable[str] = ()) -> None:
+    """Prints a refusal on standard error: one object, or one sentence and one hint that names a command."""
+    if as_json:
+        render_output.note(document(body).decode())
+        return
+    lines = [f"{problem['file']}:{problem['line']}: {problem['message']}" for problem in body.get("problems", ())]
+    lines.append(f"error: {body['message']}")
+    lines.extend(notes)
+    if "hint" in body:
+        lines.append(f"hint: {body['hint']}")
+    render_output.note("".join(f"{clean(line)}\n" for line in lines))
+
+
+def document(body: dict[str, Any]) -> bytes:
+    """Returns one line of JSON in UTF-8, in which everything that a terminal would act on is escaped."""
+    text = _encoder().encode(body)
+    if not text.isprintable():
+        text = "".join(letter if letter.isprintable() else _escaped(letter) for letter in text)
+    return text.encode() + b"\n"
+
+
+@cache
+def _encoder() -> JSONEncoder:
+    from json import JSONEncoder
+
+    return JSONEncoder(ensure_ascii=False, separators=(",", ":"))
+
+
+def _escaped(letter: str) -> str:
+    """Returns a character as JSON escapes it: as one or two UTF-16 code units."""
+    units = letter.encode("utf-16-be", "surrogatepass").hex()
+    return "".join(f"\\u{units[at : at + 4]}" for at in range(0, len(units), 4))
+
+
+def clean(text: str) -> str:
+    """Returns text that a terminal shows and does not act on: control characters are written as escapes."""
+    if text.isprintable():
+        return text
+    return "".join(letter if letter.isprintable() else letter.encode("unicode_escape").decode() for letter in text)
+
+
+def draws() -> bool:
+    """Returns whether standard output is a terminal that can draw."""
+    return _is_terminal(sys.stdout)
+
+
+def draws_progress() -> bool:
+    """Returns whether standard error is a terminal that can draw."""
+    return _is_terminal(sys.stderr)
+
+
+def _is_terminal(stream: Any) -> bool:
+    import os
+
+    return stream is not None and stream.isatty() and os.environ.get("TERM", "dumb") not in ("", "dumb")

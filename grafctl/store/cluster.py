@@ -1,0 +1,121 @@
+"""All failure domains of one store: their environments, opened when first used, and what is known of their being there.
+
+Promises
+- An environment is opened at most once in a process, and only for a domain that `store.toml` names.
+- `is_failed` asks the driver each time: a drill that another process began is seen at once.
+- `election_turn` keeps electors of one host from duelling; nothing depends on it for safety.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+from grafctl import clock
+from grafctl.errors import Unreachable
+from grafctl.store.driver.contract import Driver, Environment, Identity
+from grafctl.store.rules import Member
+
+LOCK_WAIT_S = 2.0
+ELECTION_WAIT_S = 1.0
+
+
+class Place(NamedTuple):
+    """Where a domain's environment is, and which incarnation the store expects there."""
+
+    path: Path
+    incarnation: str
+
+
+class Cluster:
+    """The environments of one store by domain."""
+
+    def __init__(self, driver: Driver, store: str, places: Mapping[str, Place], directory: Path) -> None:
+        self.driver = driver
+        self.store = store
+        self.directory = directory
+        self.lock_wait_s = LOCK_WAIT_S
+        self._places = dict(places)
+        self._open: dict[str, Environment] = {}
+
+    @property
+    def domains(self) -> list[str]:
+        """Returns the names of all domains, in the order of `store.toml`."""
+        return list(self._places)
+
+    def place(self, domain: str) -> Place:
+        """Returns where a domain is; raises `Unreachable` for one that the store does not know."""
+        if domain not in self._places:
+            raise Unreachable(domain, "the store does not know this domain")
+        return self._places[domain]
+
+    def knows(self, domain: str) -> bool:
+        return domain in self._places
+
+    def member(self, domain: str) -> Member:
+        """Returns a domain with its present incarnation."""
+        return (domain, self.place(domain).incarnation)
+
+    def environment(self, domain: str) -> Environment:
+        """Returns the environment of a domain; the first use of it may raise `Unreachable` or `Damaged`."""
+        found = self._open.get(domain)
+        if found is None:
+            place = self.place(domain)
+            identity = Identity(self.store, domain, place.incarnation)
+            found = self._open[domain] = self.driver.open(place.path, identity)
+        return found
+
+    def is_failed(self, domain: str) -> bool:
+        """Returns whether a domain is out for a drill, or not of this store."""
+        place = self._places.get(domain)
+        return place is None or self.driver.is_failed(place.path)
+
+    def add(self, domain: str, place: Place) -> None:
+        """Makes a new domain known to this process."""
+        self._places[domain] = place
+
+    def drop(self, domain: str) -> None:
+        """Closes a domain and forgets it."""
+        found = self._open.pop(domain, None)
+        if found is not None:
+            found.close()
+        self._places.pop(domain, None)
+
+    def close(self) -> None:
+        for environment in self._open.values():
+            environment.close()
+        self._open.clear()
+
+    @contextmanager
+    def election_turn(self) -> Iterator[None]:
+        """Waits for other electors of this host, at most `ELECTION_WAIT_S`; then goes on all the same."""
+        with self._lock("elect.lock", ELECTION_WAIT_S):
+            yield
+
+    @contextmanager
+    def _lock(self, name: str, wait_s: float) -> Iterator[bool]:
+        if not self.directory.is_dir():  # a store in memory has no directory, and one process only
+            yield True
+            return
+        handle = os.open(self.directory / name, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        try:
+            yield _lock_before(handle, clock.monotonic_s() + wait_s)
+        finally:
+            os.close(handle)
+
+
+def _lock_before(handle: int, deadline_s: float) -> bool:
+    pause_s = 0.0005
+    while True:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return True
+        except BlockingIOError:
+            if clock.monotonic_s() > deadline_s:
+                return False
+            clock.sleep(pause_s)
+            pause_s = min(pause_s * 2, 0.02)

@@ -1,0 +1,82 @@
+"""The committed state of a log, read from snapshots of its replicas.
+
+Promises
+- Snapshots of all replicas are opened before any is counted, so nothing moves in between.
+- What is shown is the state at an index that is known to be committed, though tables stand at the tail.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager
+from typing import NamedTuple
+
+from grafctl.errors import Corrupt, Damaged, DriverError, NoQuorum
+from grafctl.store.cluster import Cluster
+from grafctl.store.driver.contract import View
+from grafctl.store.observe import Lead, Observation, sight_of
+from grafctl.store.replica.state import StateView, state_at
+
+
+class Committed(NamedTuple):
+    """The committed state of a log in an open snapshot."""
+
+    state: StateView
+    view: View
+    domain: str  # where it is read
+    upto: int  # entries it covers
+    found: Observation
+    lead: Lead
+
+
+@contextmanager
+def committed_view(cluster: Cluster, log: bytes, found: Observation, prefer: str | None) -> Iterator[Committed]:
+    """Yields the state at the newest index that is known to be committed, read where `prefer` is if it can be.
+
+    `found` says which replicas to open. With too few voters for a count, the furthest commit point that a replica knows
+    is used: it may lag behind by what is in flight.
+    """
+    with ExitStack() as stack:
+        views: dict[str, View] = {}
+        for domain in list(found.sights):
+            try:
+                views[domain] = stack.enter_context(cluster.environment(domain).read())
+                found.sights[domain] = sight_of(views[domain], log, domain, cluster.member(domain)[1])
+            except DriverError as error:
+                found.errors[domain] = error
+                found.sights.pop(domain)
+        lead = found.lead()
+        if lead is None:
+            raise nobody(found.errors.values(), "not_written")
+        yield _choose(log, found, lead, views, prefer)
+
+
+def nobody(errors: Iterable[DriverError], outcome: str) -> Corrupt | NoQuorum:
+    """Returns the error for a log that no replica answers for: damage is said as such."""
+    errors = list(errors)
+    damaged = [error for error in errors if isinstance(error, Damaged)]
+    if damaged and len(damaged) == len(errors):
+        return Corrupt(
+            f"{damaged[0].domain}: {damaged[0].why}.", hint="Run `grafctl verify`.", domain=damaged[0].domain
+        )
+    return NoQuorum(
+        "No replica of the log answers.",
+        hint="Run `grafctl status` to see which domains are away.",
+        outcome=outcome,
+        domains=sorted(error.domain for error in errors),
+    )
+
+
+def _choose(log: bytes, found: Observation, lead: Lead, views: dict[str, View], prefer: str | None) -> Committed:
+    payload = {d: s for d, s in found.sights.items() if not lead.is_witness(d) and not s.head.learning and s.head.tail}
+    fit = [d for d, s in payload.items() if s.head.acc == lead.term and s.head.tail >= lead.known >= s.head.commit]
+    count = lead.known
+    if not fit:
+        if not payload:
+            raise NoQuorum("No replica that keeps payloads answers.", outcome="not_written")
+        fit = [max(payload, key=lambda domain: payload[domain].head.commit)]
+        count = payload[fit[0]].head.commit
+    domain = prefer if prefer in fit else (lead.primary if lead.primary in fit else fit[0])
+    tail = payload[domain].head.tail
+    state = state_at(views[domain], log, domain, tail, count)
+    return Committed(state, views[domain], domain, count, found, lead)

@@ -1,0 +1,150 @@
+"""How an LMDB domain's directory comes, fails, is restored and goes.
+
+Promises
+- `create` makes a directory appear under its name whole and durable, or not at all: it is made under another name, its
+  first commit holds the identity, everything is flushed, then it is renamed and the directory above is flushed.
+- `fail` is one file, seen by every process at its next transaction.
+- `destroy` takes the name away first, so that nobody opens half of what is left; twice is allowed.
+
+When it fails
+    A process that dies while creating or destroying leaves a directory `.NAME.new_…` or `.NAME.gone_…` beside the
+    domain, which nothing ever opens; `destroy` of that domain clears away both.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+
+from grafctl import clock
+from grafctl.errors import Unreachable
+from grafctl.store.driver.contract import Identity
+from grafctl.store.driver.kill import point
+from grafctl.store.driver.lmdb_files import (
+    IDENTITY_KEY,
+    Files,
+    driver_error,
+    encode_identity,
+    missing,
+    open_writer_lock,
+    prepare_lock_file,
+    write_mark,
+)
+
+
+def create(path: str, identity: Identity, write_first: Callable[[Files, bytes, bytes], None]) -> None:
+    """Makes the directory; `write_first` makes the engine's files with one row in them."""
+    files = Files(os.path.abspath(path))
+    if os.path.lexists(files.data):
+        raise _already(identity.domain, files)
+    temporary = Files(os.fsdecode(_sibling(files, "new")))
+    try:
+        _make_directories(os.path.dirname(files.directory))
+        os.mkdir(temporary.directory)
+        os.mkdir(temporary.env)
+        prepare_lock_file(temporary)
+        _make_writer_lock(temporary)
+        write_first(temporary, IDENTITY_KEY, encode_identity(identity))
+        _publish(temporary, files)
+    except OSError as error:
+        _remove(temporary.directory)
+        if os.path.lexists(files.data):  # another process was quicker
+            raise _already(identity.domain, files) from error
+        raise driver_error(identity.domain, error) from error
+
+
+def _make_writer_lock(files: Files) -> None:
+    fd = open_writer_lock(files)
+    try:
+        write_mark(fd, 0)  # so that the block is there when the disk is full
+    finally:
+        os.close(fd)
+
+
+def _already(domain: str, files: Files) -> Unreachable:
+    return Unreachable(domain, f"there is an environment already at {os.fsdecode(files.directory)}")
+
+
+def _sibling(files: Files, word: str) -> bytes:
+    parent, name = os.path.split(files.directory)
+    return os.path.join(parent, b"." + name + b"." + clock.random_token(word).encode())
+
+
+def _publish(temporary: Files, files: Files) -> None:
+    """Flushes what was made under a temporary name and renames it; raises `OSError` where the name is taken."""
+    for path in (temporary.data, temporary.lock, temporary.writer, temporary.env, temporary.directory):
+        sync_path(path)
+    point("driver.create.rename")
+    os.rename(temporary.directory, files.directory)
+    sync_path(os.path.dirname(files.directory))
+
+
+def sync_path(path: bytes) -> None:
+    """Flushes a file or a directory to stable storage."""
+    fd = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def _make_directories(path: bytes) -> None:
+    if os.path.isdir(path):
+        return
+    parent = os.path.dirname(path)
+    _make_directories(parent)
+    try:
+        os.mkdir(path)
+    except FileExistsError:
+        return
+    sync_path(parent)
+
+
+def _remove(path: bytes) -> None:
+    import shutil
+
+    shutil.rmtree(path, ignore_errors=True)
+
+
+def fail(files: Files) -> None:
+    """Marks the domain as failed; raises `Unreachable` where there is no directory to mark."""
+    domain = os.fsdecode(files.directory)
+    try:
+        os.close(os.open(files.failed, os.O_WRONLY | os.O_CREAT, 0o644))
+        sync_path(files.directory)
+    except FileNotFoundError:
+        raise missing(domain, files) from None
+    except OSError as error:
+        raise driver_error(domain, error) from error
+
+
+def restore(files: Files) -> None:
+    """Takes the mark of `fail` away; where there is none, nothing happens."""
+    try:
+        os.unlink(files.failed)
+        sync_path(files.directory)
+    except FileNotFoundError:
+        pass
+    except OSError as error:
+        raise driver_error(os.fsdecode(files.directory), error) from error
+
+
+def destroy(files: Files) -> None:
+    """Removes the directory and what dead processes left beside it."""
+    parent, name = os.path.split(os.path.abspath(files.directory))
+    files = Files(os.fsdecode(os.path.join(parent, name)))
+    try:
+        os.rename(files.directory, _sibling(files, "gone"))
+        sync_path(parent)
+    except FileNotFoundError:
+        pass
+    except OSError as error:
+        raise driver_error(os.fsdecode(files.directory), error) from error
+    _remove_remains(parent, (b"." + name + b".gone_", b"." + name + b".new_"))
+
+
+def _remove_remains(parent: bytes, prefixes: tuple[bytes, bytes]) -> None:
+    if os.path.isdir(parent):
+        for entry in os.listdir(parent):
+            if entry.startswith(prefixes):
+                _remove(os.path.join(parent, entry))

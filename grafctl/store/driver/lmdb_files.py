@@ -1,0 +1,279 @@
+"""What an LMDB domain looks like on disk, and everything that can be known of it without the LMDB engine.
+
+    path/env/data.mdb   LMDB's pages
+    path/env/lock.mdb   LMDB's readers; never opened by us while LMDB has it open
+    path/writer.lock    the outer lock, and the mark in its first 16 bytes
+    path/FAILED         there while the domain is failed
+
+Promises
+- `read_meta` refuses a file that the engine would take for an empty environment, or on which it would die of SIGBUS.
+- The mark is the number of the last commit that this host finished. It is written after the commit and without a flush,
+  so it is never ahead of the file unless an older copy was put back. A torn or absent mark means nothing.
+
+When it fails
+    A process that dies between a commit and its mark leaves the mark one commit behind, which is harmless.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import struct
+import zlib
+
+from grafctl import clock
+from grafctl.errors import Damaged, DriverError, Full, Unreachable
+from grafctl.store.driver.contract import Identity
+
+DRIVER_NAME = "lmdb"
+IDENTITY_KEY = b"\x01identity"
+MAX_READERS = 1024
+LOCK_FILE_BYTES = 72 << 10  # what LMDB needs for 1024 readers, rounded up to pages
+
+_IDENTITY_VERSION = 1
+EIO = errno.EIO
+DISK_FULL_CODES = frozenset({errno.ENOSPC, errno.EDQUOT})
+_DISK_FULL_BYTES = 1 << 20  # a write that was cut short has taken nearly all of what there was
+
+_TICK_NS = 50_000_000  # more than the coarsest clock of a local file system on Linux
+
+_META = struct.Struct("=16x II 8x Q I 92x QQ")  # page header, magic, version, map size, page size, last page, txn id
+_MAGIC, _DATA_VERSION = 0xBEEFC0DE, 1
+_MARK = struct.Struct("<QII")  # txn id, crc of it, zero
+
+
+class Files:
+    """The names of one domain's files, as bytes, because they are looked at in every transaction."""
+
+    __slots__ = ("data", "directory", "env", "failed", "lock", "writer")
+
+    def __init__(self, path: str) -> None:
+        self.directory = os.fsencode(path)
+        self.env = self.directory + b"/env"
+        self.data = self.env + b"/data.mdb"
+        self.lock = self.env + b"/lock.mdb"
+        self.writer = self.directory + b"/writer.lock"
+        self.failed = self.directory + b"/FAILED"
+
+
+class Meta:
+    """The newer of the two meta pages: the size of its map, and how long the file should be and is not."""
+
+    __slots__ = ("bytes_missing", "bytes_needed", "map_size")
+
+    def __init__(self, map_size: int, bytes_needed: int, file_size: int) -> None:
+        self.map_size = map_size
+        self.bytes_needed = bytes_needed
+        self.bytes_missing = max(0, bytes_needed - file_size)
+
+
+def driver_error(domain: str, error: OSError) -> DriverError:
+    """Returns what an error of the operating system before a commit means: `Full`, or else `Unreachable`."""
+    why = f"{error.strerror or error}"
+    return Full(domain, why) if error.errno in DISK_FULL_CODES else Unreachable(domain, why)
+
+
+def missing(domain: str, files: Files) -> Unreachable:
+    """Returns what to say where there is no environment."""
+    return Unreachable(domain, f"missing: {os.fsdecode(files.data)} is not there")
+
+
+def data_key(domain: str, files: Files) -> tuple[int, int]:
+    """Returns (device, inode) of data.mdb, by which LMDB and we tell files apart."""
+    try:
+        state = os.stat(files.data)
+    except FileNotFoundError:
+        raise missing(domain, files) from None
+    except OSError as error:
+        raise driver_error(domain, error) from error
+    return state.st_dev, state.st_ino
+
+
+class Watch:
+    """Tells whether a file still has the inode it had, without looking at the file while nothing changed beside it.
+
+    A `stat` of data.mdb makes Linux (from 6.13 on) note the time of the next change to it exactly, which costs that
+    commit 60 us more on ext4. So we look at its directory, which changes when the file is renamed or replaced.
+    """
+
+    __slots__ = ("_files", "_inode", "_seen")
+
+    def __init__(self, files: Files, inode: int) -> None:
+        self._files = files
+        self._inode = inode
+        self._seen: tuple[int, int] | None = None
+
+    def is_same(self) -> bool:
+        """Returns whether data.mdb is there and is the file it was."""
+        try:
+            state = os.stat(self._files.env)
+            if self._seen == (state.st_ino, state.st_mtime_ns):
+                return True
+            is_same = os.stat(self._files.data).st_ino == self._inode
+        except OSError:
+            return False
+        if is_same and clock.now_ms() * 1_000_000 - state.st_mtime_ns > _TICK_NS:
+            self._seen = (state.st_ino, state.st_mtime_ns)  # not sooner: a second change might bear the same time
+        return is_same
+
+
+def open_writer_lock(files: Files) -> int:
+    """Returns a descriptor of writer.lock, made where it is absent."""
+    return os.open(files.writer, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+
+
+def read_meta(domain: str, files: Files) -> Meta:
+    """Returns the newer meta page; raises `Damaged` where either is not one, `Unreachable` where there is no file."""
+    try:
+        with open(files.data, "rb", buffering=0) as file:
+            pages = _meta_pages(domain, file.fileno())
+            file_size = os.fstat(file.fileno()).st_size  # after the pages, since a writer may be making it longer
+    except FileNotFoundError:
+        raise missing(domain, files) from None
+    except OSError as error:
+        raise driver_error(domain, error) from error
+    _, _, map_size, page_size, last_page, _ = max(pages, key=lambda page: page[5])
+    return Meta(map_size, (last_page + 1) * page_size, file_size)
+
+
+def _meta_pages(domain: str, fd: int) -> list[tuple[int, ...]]:
+    first = _meta_page(domain, fd, 0)
+    page_size = first[3]
+    if page_size < 256 or page_size > 0x8000 or page_size & (page_size - 1):
+        raise Damaged(domain, f"the first meta page of data.mdb names an impossible page size ({page_size})")
+    return [first, _meta_page(domain, fd, page_size)]
+
+
+def _meta_page(domain: str, fd: int, offset: int) -> tuple[int, ...]:
+    raw = os.pread(fd, _META.size, offset)
+    if len(raw) < _META.size:
+        raise Damaged(domain, f"data.mdb ends within its meta pages (at {offset + len(raw)} bytes)")
+    page = _META.unpack(raw)
+    if page[0] != _MAGIC:
+        raise Damaged(domain, f"the meta page at {offset} of data.mdb is not one of LMDB's")
+    if page[1] != _DATA_VERSION:
+        raise Damaged(domain, f"data.mdb has LMDB data version {page[1]}, not {_DATA_VERSION}")
+    return page
+
+
+def encode_identity(identity: Identity) -> bytes:
+    """Returns the identity row: a version byte, the crc32 of the rest, JSON."""
+    import json
+
+    body = {
+        "driver": DRIVER_NAME,
+        "store": identity.store,
+        "domain": identity.domain,
+        "incarnation": identity.incarnation,
+        "format": identity.format,
+    }
+    text = json.dumps(body, separators=(",", ":"), ensure_ascii=False).encode()
+    return bytes([_IDENTITY_VERSION]) + zlib.crc32(text).to_bytes(4, "big") + text
+
+
+def decode_identity(domain: str, row: bytes | None) -> tuple[str, Identity]:
+    """Returns the driver's name and the identity; raises `Damaged` where the row is absent or its crc is wrong."""
+    import json
+
+    if row is None:
+        raise Damaged(domain, "data.mdb has no identity row: it is empty or not one of grafctl's")
+    if row[:1] != bytes([_IDENTITY_VERSION]):
+        raise Unreachable(domain, "foreign: its identity row was written by another version of grafctl")
+    if zlib.crc32(row[5:]).to_bytes(4, "big") != row[1:5]:
+        raise Damaged(domain, "the checksum of the identity row is wrong")
+    body = json.loads(row[5:])
+    return body["driver"], Identity(body["store"], body["domain"], body["incarnation"], body["format"])
+
+
+def check_identity(expected: Identity, driver: str, found: Identity) -> None:
+    """Raises `Unreachable` where it is someone else's, `Damaged` where it is another life of the same domain."""
+    domain = expected.domain
+    if driver != DRIVER_NAME:
+        raise Unreachable(domain, f"foreign: it was written by the driver {driver}, not {DRIVER_NAME}")
+    if found.store != expected.store:
+        raise Unreachable(domain, f"foreign: it belongs to store {found.store}, not {expected.store}")
+    if found.domain != domain:
+        raise Unreachable(domain, f"foreign: it belongs to domain {found.domain} of the same store")
+    if found.format != expected.format:
+        raise Unreachable(domain, f"foreign: it has format {found.format}, and this grafctl reads {expected.format}")
+    if expected.incarnation and found.incarnation != expected.incarnation:
+        raise Damaged(domain, f"it is incarnation {found.incarnation}, and {expected.incarnation} is registered")
+
+
+def read_mark(fd: int) -> int:
+    """Returns the last commit that this host finished, or 0 where the mark is torn or absent."""
+    raw = os.pread(fd, _MARK.size, 0)
+    if len(raw) < _MARK.size:
+        return 0
+    txnid, crc, _ = _MARK.unpack(raw)
+    return int(txnid) if zlib.crc32(raw[:8]) == crc else 0
+
+
+def write_mark(fd: int, txnid: int) -> None:
+    """Writes the mark without a flush, and not at all on a full disk: an older mark only sees less."""
+    try:
+        os.pwrite(fd, _MARK.pack(txnid, zlib.crc32(txnid.to_bytes(8, "little")), 0), 0)
+    except OSError:
+        pass  # the commit is durable, so this must not become its outcome
+
+
+def prepare_lock_file(files: Files) -> None:
+    """Gives lock.mdb its blocks, because LMDB maps it and dies of SIGBUS where a full disk has none for it.
+
+    Must not be called while this process has the environment open: closing the file would give up LMDB's own locks.
+    """
+    fd = os.open(files.lock, os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        size = os.fstat(fd).st_size
+        if size < LOCK_FILE_BYTES:
+            os.posix_fallocate(fd, size, LOCK_FILE_BYTES - size)
+    finally:
+        os.close(fd)
+
+
+def open_data(files: Files) -> int:
+    """Returns a descriptor of data.mdb, for looking at its length."""
+    return os.open(files.data, os.O_RDONLY | os.O_CLOEXEC)
+
+
+FILL_BYTES_MIN = 1 << 20
+FILL_BYTES_MAX = 32 << 20
+FILL_BYTES_LEFT = 256 << 10
+
+
+def is_disk_full(files: Files) -> bool:
+    """Returns whether the file system has no room to speak of."""
+    try:
+        state = os.statvfs(files.env)
+    except OSError:
+        return False
+    return state.f_bavail * state.f_frsize < _DISK_FULL_BYTES
+
+
+def extend(files: Files, length: int, needed: int) -> None:
+    """Makes data.mdb at least `needed` bytes long, and some more, filled with zeros; the caller holds the outer lock.
+
+    A commit into bytes that are on the disk already needs no change of the file's own metadata, which takes a third off
+    its flush here (`python -m bench preallocation`). It may fail on a full disk, and then leaves the length as it was:
+    an opening walks a short file before it calls it torn, so only speed depends on this.
+    """
+    aim = needed + min(max(needed // 8, FILL_BYTES_MIN), FILL_BYTES_MAX)
+    try:
+        fd = os.open(files.data, os.O_RDWR | os.O_CLOEXEC)
+        try:
+            _fill(fd, length, aim)
+        finally:
+            os.close(fd)
+    except OSError:
+        pass
+
+
+def _fill(fd: int, length: int, aim: int) -> None:
+    zeros = bytes(min(aim - length, 1 << 20))
+    at = length
+    try:
+        while at < aim:
+            at += os.pwrite(fd, zeros[: aim - at], at)
+    except OSError:
+        os.ftruncate(fd, length)  # because the room that is left belongs to records
+        raise

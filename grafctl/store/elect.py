@@ -1,0 +1,162 @@
+"""Elections: how the log of another replica comes to lead, and how the set of voters changes.
+
+Promises
+- A term is promised durably before anybody starts it, and carries this elector's own random bits: at most one START a
+  term.
+- An election that changes the voters is committed only by quorums of the old set and the new one (the joint rule).
+- No promise is asked for where the quorums that the election needs cannot answer: a hopeless election would fence for
+  nothing.
+
+When it fails: promised terms without a START are harmless; whoever comes next sees the newer promise and elects again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from grafctl import clock
+from grafctl.errors import DriverError, Full, NoQuorum
+from grafctl.store.cluster import Cluster
+from grafctl.store.driver.kill import point
+from grafctl.store.observe import Lead, Observation
+from grafctl.store.records import NO_DIGEST, NO_OPERATION, START, config_fields, encode_json
+from grafctl.store.replica.replica import Apply, Draft, Writer
+from grafctl.store.replica.state import State
+from grafctl.store.replicate import Moved, remember
+from grafctl.store.rules import RULES, Config, Member, Promise, Term, Voter
+
+
+class NewVoters(NamedTuple):
+    """What a START brings beside leadership: another voter set, and the fields of its meta that go with it."""
+
+    voters: tuple[Voter, ...]
+    write_size: int
+    payload_size: int
+    fields: dict[str, Any]
+
+
+Change = Callable[[State], NewVoters]  # decides on the state at the tail; may raise a refusal
+
+
+def elect(
+    cluster: Cluster,
+    log: bytes,
+    apply: Apply,
+    seen: Observation,
+    change: Change | None = None,
+    prefer: str | None = None,
+    eligible: frozenset[Member] | None = None,
+    exclude: frozenset[str] = frozenset(),
+) -> Lead:
+    """Promises and starts a new term; returns its lead, not yet committed. Raises `Moved` or `NoQuorum`."""
+    best = seen.best()
+    if best is None:
+        raise NoQuorum("No replica of the log answers.", outcome="not_written")
+    _require_electable(cluster, seen, exclude)
+    newest = [sight.head.promised for sight in seen.sights.values()] + [
+        sight.head.acc for sight in seen.sights.values()
+    ]
+    term = RULES.next_term(newest, clock.random_u64())
+    promises = _collect(cluster, log, apply, seen, term, exclude)
+    if not promises:
+        raise NoQuorum("No replica of the log promises a new term.", outcome="not_written")
+    lead = seen.lead()
+    assert lead is not None
+    promises = RULES.of_members(lead.configs, promises, None)
+    if not promises:
+        raise NoQuorum("No voter of the log promises a new term.", outcome="not_written")
+    configs = seen.sights[max(promises, key=RULES.rank).domain].configs
+    choice = RULES.choose_primary(configs, promises, eligible)
+    if choice.refusal == "payload" and eligible is None:
+        raise NoQuorum(
+            "Only a witness holds the newest entries; a domain that keeps their payloads must come back first.",
+            hint="Run `grafctl status` to see which domains are away.",
+            outcome="not_written",
+        )
+    if not choice.candidates and choice.refusal != "no_quorum":
+        raise Moved(term)  # no member of the new set has the newest log yet: level and try again
+    if not choice.candidates:
+        raise NoQuorum("Too few voters answer to elect a primary.", outcome="not_written", domains=sorted(seen.errors))
+    domain = prefer if prefer in choice.candidates else choice.candidates[0]
+    tails = {(promise.domain, promise.incarnation): promise.tail for promise in promises}
+    return _start(cluster, log, apply, term, domain, tails[cluster.member(domain)], change)
+
+
+def _require_electable(cluster: Cluster, seen: Observation, exclude: frozenset[str]) -> None:
+    """Raises `NoQuorum` unless both quorums of the voters in force can answer."""
+    lead = seen.lead()
+    assert lead is not None
+    there = {sight.member for domain, sight in seen.sights.items() if domain not in exclude}
+    for config in lead.force():
+        if not (RULES.is_election_quorum(config, there) and RULES.is_write_quorum(config, there)):
+            away = sorted(voter.domain for voter in config.voters if voter.member not in there)
+            raise NoQuorum(
+                f"Only {len(config.voters) - len(away)} of {len(config.voters)} voters answer; {', '.join(away)} "
+                f"{'is' if len(away) == 1 else 'are'} away.",
+                hint="Run `grafctl status` to see which domains are in trouble, and try again when they are back.",
+                outcome="not_written",
+                domains=away,
+            )
+
+
+def _collect(
+    cluster: Cluster, log: bytes, apply: Apply, seen: Observation, term: Term, exclude: frozenset[str]
+) -> list[Promise]:
+    promises = []
+    for domain in seen.sights:
+        if domain in exclude:
+            continue
+        try:
+            promises.append(_promise(cluster, log, apply, domain, term))
+        except DriverError as error:
+            seen.errors[domain] = error
+    return promises
+
+
+def _promise(cluster: Cluster, log: bytes, apply: Apply, domain: str, term: Term) -> Promise:
+    with cluster.environment(domain).write(wait_s=cluster.lock_wait_s) as batch:
+        replica = Writer(batch, log, domain, apply)
+        head = replica.row.head
+        if not RULES.may_promise(head, term):
+            raise Moved(head.promised)
+        config = replica.config() if head.start >= 0 else None
+        voter = config.voter(domain) if config else None
+        replica.set(promised=term)
+        replica.save()
+        point("promise.before")
+    point("promise.after")
+    incarnation = cluster.member(domain)[1]
+    acc, tail = (head.acc, head.tail) if not head.learning else ((0, 0), 0)
+    return Promise(domain, incarnation, acc, tail, head.commit, voter is not None and voter.witness)
+
+
+def _start(
+    cluster: Cluster, log: bytes, apply: Apply, term: Term, domain: str, tail: int, change: Change | None
+) -> Lead:
+    while True:
+        try:
+            return _start_once(cluster, log, apply, term, domain, tail, change)
+        except Full as error:
+            if not error.grown:
+                raise
+
+
+def _start_once(
+    cluster: Cluster, log: bytes, apply: Apply, term: Term, domain: str, tail: int, change: Change | None
+) -> Lead:
+    with cluster.environment(domain).write(wait_s=cluster.lock_wait_s) as batch:
+        replica = Writer(batch, log, domain, apply)
+        if not RULES.may_start(replica.row.head, term, tail):
+            raise Moved(replica.row.head.promised)
+        old = replica.config()
+        new = change(replica.state) if change else NewVoters(old.voters, old.write_size, old.payload_size, {})
+        config = Config(tail, term, domain, new.voters, new.write_size, new.payload_size)
+        meta = encode_json({"do": "start", **config_fields(config), **new.fields})
+        replica.append(Draft(START, term, clock.now_ms(), NO_OPERATION, meta, b"", NO_DIGEST))
+        configs = replica.configs()
+        remember(batch, log, domain, cluster.member(domain)[1], replica.row.head)
+        replica.save()
+        point("start.before")
+    point("start.after")
+    return Lead(term, configs, replica.row.head.commit, {cluster.member(domain): tail + 1})

@@ -1,0 +1,168 @@
+"""`store.toml`: what a store is and where its domains are; read by tomllib, written whole or not at all.
+
+Promises
+- The file is replaced by rename after an fsync, under the store's own lock: a reader sees the old one or the new one.
+- A file of a newer format, or written by another driver, is refused with a sentence, and nothing else is touched.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import tomllib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from grafctl import clock
+from grafctl.errors import Busy, GrafctlError, InvalidConfig, NotFound, StoreFull, Usage
+from grafctl.store.cluster import Place
+
+FORMAT = 1
+FILE_NAME = "store.toml"
+LOCK_NAME = "store.lock"
+DOMAINS_FOLDER = "domains"
+LOCK_WAIT_S = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class StoreFile:
+    """The content of `store.toml`; paths are relative to the store's directory unless they are absolute."""
+
+    identity: str
+    driver: str
+    domains: dict[str, dict[str, str]]  # name -> {"path", "incarnation"}
+    format: int = FORMAT
+
+    def places(self, directory: Path) -> dict[str, Place]:
+        """Returns where each domain's environment is."""
+        return {
+            name: Place((directory / row["path"]).absolute(), row["incarnation"]) for name, row in self.domains.items()
+        }
+
+    def with_domain(self, name: str, path: str) -> StoreFile:
+        row = {"path": path, "incarnation": clock.random_token("inc")}
+        return replace(self, domains={**self.domains, name: row})
+
+    def without_domain(self, name: str) -> StoreFile:
+        return replace(self, domains={key: row for key, row in self.domains.items() if key != name})
+
+
+def default_path(domain: str) -> str:
+    """Returns where a domain lives when the operator names no path; `~` cannot stand in a domain's name."""
+    return f"{DOMAINS_FOLDER}/{domain.replace('/', '~')}"
+
+
+def read(directory: Path) -> StoreFile:
+    """Returns the store's file; raises `NotFound`, or `InvalidConfig` with every problem of it."""
+    path = directory / FILE_NAME
+    try:
+        text = path.read_bytes()
+    except (FileNotFoundError, NotADirectoryError):
+        raise NotFound(
+            f"There is no store in {directory}.",
+            hint="Run `grafctl init DIR --domain D --domain E`, or name another with --store.",
+        ) from None
+    except OSError as error:
+        raise NotFound(f"{path} cannot be read: {error.strerror}.") from None
+    return _parse(str(path), text)
+
+
+def _parse(path: str, text: bytes) -> StoreFile:
+    try:
+        body = tomllib.loads(text.decode())
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise InvalidConfig(path, [(1, f"this is not TOML: {error}")]) from None
+    if isinstance(body.get("format"), int) and body["format"] > FORMAT:
+        raise InvalidConfig(
+            path, [(1, f"the store has format {body['format']}; this grafctl reads up to {FORMAT}, upgrade it")]
+        )
+    problems = _problems(body)
+    if problems:
+        raise InvalidConfig(path, [(1, problem) for problem in problems])
+    rows = {row["name"]: {"path": row["path"], "incarnation": row["incarnation"]} for row in body["domain"]}
+    return StoreFile(body["identity"], body["driver"], rows, body["format"])
+
+
+def _problems(body: dict[str, Any]) -> list[str]:
+    problems = []
+    for name, kind in (("format", int), ("identity", str), ("driver", str)):
+        if not isinstance(body.get(name), kind):
+            problems.append(f"{name} is missing or not {'a number' if kind is int else 'text'}")
+    rows = body.get("domain")
+    if not isinstance(rows, list) or not rows:
+        return [*problems, "there is no [[domain]]"]
+    for row in rows:
+        if not isinstance(row, dict) or any(not isinstance(row.get(k), str) for k in ("name", "path", "incarnation")):
+            problems.append("a [[domain]] needs name, path and incarnation")
+    return problems
+
+
+def write(directory: Path, file: StoreFile) -> None:
+    """Replaces the file durably; the caller holds `locked`."""
+    import tomli_w
+
+    rows = [{"name": name, **row} for name, row in file.domains.items()]
+    body = {"format": file.format, "identity": file.identity, "driver": file.driver, "domain": rows}
+    text = "# Written by grafctl; change it with `grafctl domain add` and `grafctl domain remove`.\n" + tomli_w.dumps(
+        body
+    )
+    temporary = directory / (FILE_NAME + ".new")
+    try:
+        handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644)
+        try:
+            os.write(handle, text.encode())
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+        temporary.rename(directory / FILE_NAME)
+        sync_folder(directory)
+    except OSError as error:
+        raise unwritable(directory, error) from None
+
+
+def sync_folder(folder: Path) -> None:
+    """Makes a rename in a folder durable."""
+    handle = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def unwritable(path: Path, error: OSError) -> GrafctlError:
+    """Returns the refusal for a path that cannot be written."""
+    import errno
+
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return StoreFull(f"There is no room for {path}.")
+    return Usage(f"{path} cannot be written: {error.strerror}.")
+
+
+@contextmanager
+def locked(directory: Path) -> Iterator[None]:
+    """Holds the store's lock, for changes of `store.toml`; raises `Busy` after `LOCK_WAIT_S`."""
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        handle = os.open(directory / LOCK_NAME, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    except OSError as error:
+        raise unwritable(directory, error) from None
+    try:
+        _lock(handle, directory)
+        yield
+    finally:
+        os.close(handle)
+
+
+def _lock(handle: int, directory: Path) -> None:
+    until = clock.monotonic_s() + LOCK_WAIT_S
+    while True:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return
+        except BlockingIOError:
+            if clock.monotonic_s() > until:
+                raise Busy(f"Another grafctl is changing the store in {directory}.", hint="Try again.") from None
+            clock.sleep(0.02)

@@ -1,0 +1,242 @@
+"""Every key of an environment; no other file joins key bytes.
+
+| tag  | parts                          | value                        | written by            |
+|------|--------------------------------|------------------------------|-----------------------|
+| `01` | `identity`                     | who the environment is       | the driver, once      |
+| `10` | log                            | head of the replica          | every log transaction |
+| `11` | log, index                     | a START's configuration      | START, COPY           |
+| `12` | log, peer domain               | what the peer's head was     | APPEND, COPY          |
+| `20` | log, index                     | entry                        | APPEND, START, COPY   |
+| `21` | log, index                     | pre-images of the entry      | the same; gone once committed |
+| `22` | log, index, term               | a dropped entry (quarantine) | COPY                  |
+| `30` | log, resource, table, subkey   | state row at the log's tail  | `apply` of an entry   |
+
+Promises
+- A log is 8 bytes, an index or offset 8 bytes big-endian, a resource 2 bytes, a table 1 byte: fixed widths, so that
+  byte order is the order of the parts and no name reaches into another's range.
+- A name inside a subkey ends in a zero byte, which no name can hold (`names.py`).
+- `parse_index` refuses a key of another shape.
+
+State tables. Resource 0 is the log itself: `L` locator, `H` locator history by generation, `P` proofs by id. Resource
+1 is what the log carries. Queue: `Q` the queue, `B` blocks by first offset, `I` ids by hash, `G` groups, `N`
+lineages, `T` leases by lineage and token, `D` dead letters by lineage and offset. Control: `R` resources by name, `A`
+authorities, `O` health observations by domain. Audit: `C` the counters, `U` the latest record of each refusal.
+"""
+
+from __future__ import annotations
+
+import struct
+
+from grafctl.errors import Corrupt
+
+U64 = struct.Struct(">Q")
+U64_MAX = (1 << 64) - 1
+
+CONTROL_LOG = b"\0\0\0\0\0\0\0\1"
+AUDIT_LOG = b"\0\0\0\0\0\0\0\2"
+
+LOG_ITSELF = b"\0\0"
+PAYLOAD = b"\0\1"  # the one resource of a log; a log of several will number them on
+
+
+def head(log: bytes) -> bytes:
+    return b"\x10" + log
+
+
+def heads() -> tuple[bytes, bytes]:
+    """Returns the range of all heads of an environment."""
+    return b"\x10", b"\x11"
+
+
+def parse_head(key: bytes) -> bytes:
+    """Returns the log of a head's key."""
+    if len(key) != 9 or key[0] != 0x10:
+        raise Corrupt(f"Key {key.hex()} is not that of a head.", key=key.hex())
+    return key[1:]
+
+
+def config(log: bytes, index: int) -> bytes:
+    return b"\x11" + log + U64.pack(index)
+
+
+def configs(log: bytes) -> tuple[bytes, bytes]:
+    return _range(b"\x11" + log)
+
+
+def seen(log: bytes, domain: str) -> bytes:
+    return b"\x12" + log + domain.encode()
+
+
+def entry(log: bytes, index: int) -> bytes:
+    return b"\x20" + log + U64.pack(index)
+
+
+def entries(log: bytes, start: int, stop: int) -> tuple[bytes, bytes]:
+    return entry(log, start), entry(log, stop)
+
+
+def undo(log: bytes, index: int) -> bytes:
+    return b"\x21" + log + U64.pack(index)
+
+
+def undos(log: bytes, start: int, stop: int) -> tuple[bytes, bytes]:
+    return undo(log, start), undo(log, stop)
+
+
+def quarantine(log: bytes, index: int, term: tuple[int, int]) -> bytes:
+    return b"\x22" + log + U64.pack(index) + U64.pack(term[0]) + U64.pack(term[1])
+
+
+def quarantines(log: bytes) -> tuple[bytes, bytes]:
+    return _range(b"\x22" + log)
+
+
+def parse_index(key: bytes) -> int:
+    """Returns the index that stands behind the tag and the log."""
+    if len(key) != {0x11: 17, 0x20: 17, 0x21: 17, 0x22: 33}.get(key[0] if key else 0):
+        raise Corrupt(f"Key {key.hex()} holds no index.", key=key.hex())
+    return int(U64.unpack_from(key, 9)[0])
+
+
+def state(log: bytes, row: bytes) -> bytes:
+    """Returns the key of a state row; `row` is one of the subkeys below."""
+    return b"\x30" + log + row
+
+
+def states(log: bytes) -> tuple[bytes, bytes]:
+    """Returns the range of all state rows of a log."""
+    return _range(b"\x30" + log)
+
+
+STATE_PREFIX_BYTES = 9
+
+
+# --- subkeys of state rows: what `decide` and `apply` see
+
+
+def locator() -> bytes:
+    return LOG_ITSELF + b"L"
+
+
+def locator_generation(generation: int) -> bytes:
+    return LOG_ITSELF + b"H" + U64.pack(generation)
+
+
+def locator_history() -> tuple[bytes, bytes]:
+    return _range(LOG_ITSELF + b"H")
+
+
+def proof(proof_id: str) -> bytes:
+    return LOG_ITSELF + b"P" + proof_id.encode()
+
+
+def proofs() -> tuple[bytes, bytes]:
+    return _range(LOG_ITSELF + b"P")
+
+
+def queue() -> bytes:
+    return PAYLOAD + b"Q"
+
+
+def block(offset: int) -> bytes:
+    return PAYLOAD + b"B" + U64.pack(offset)
+
+
+def blocks(start: int, stop: int = U64_MAX) -> tuple[bytes, bytes]:
+    return block(start), block(stop)
+
+
+def parse_block(row: bytes) -> int:
+    """Returns the first offset of a block's row."""
+    return int(U64.unpack_from(row, 3)[0])
+
+
+def id_(digest: bytes) -> bytes:
+    return PAYLOAD + b"I" + digest
+
+
+def ids() -> tuple[bytes, bytes]:
+    return _range(PAYLOAD + b"I")
+
+
+def group(name: str) -> bytes:
+    return PAYLOAD + b"G" + name.encode() + b"\0"
+
+
+def groups() -> tuple[bytes, bytes]:
+    return _range(PAYLOAD + b"G")
+
+
+def lineage(name: str) -> bytes:
+    return PAYLOAD + b"N" + name.encode() + b"\0"
+
+
+def lineages() -> tuple[bytes, bytes]:
+    return _range(PAYLOAD + b"N")
+
+
+def lease(lineage_name: str, token: int) -> bytes:
+    return PAYLOAD + b"T" + lineage_name.encode() + b"\0" + U64.pack(token)
+
+
+def leases(lineage_name: str) -> tuple[bytes, bytes]:
+    return _range(PAYLOAD + b"T" + lineage_name.encode() + b"\0")
+
+
+def all_leases() -> tuple[bytes, bytes]:
+    return _range(PAYLOAD + b"T")
+
+
+def dead(lineage_name: str, offset: int) -> bytes:
+    return PAYLOAD + b"D" + lineage_name.encode() + b"\0" + U64.pack(offset)
+
+
+def dead_letters(lineage_name: str) -> tuple[bytes, bytes]:
+    return _range(PAYLOAD + b"D" + lineage_name.encode() + b"\0")
+
+
+def all_dead_letters() -> tuple[bytes, bytes]:
+    return _range(PAYLOAD + b"D")
+
+
+def last_u64(row: bytes) -> int:
+    """Returns the token or offset that ends a row's subkey."""
+    return int(U64.unpack_from(row, len(row) - 8)[0])
+
+
+def resource(name: str) -> bytes:
+    return PAYLOAD + b"R" + name.encode()
+
+
+def resources() -> tuple[bytes, bytes]:
+    return _range(PAYLOAD + b"R")
+
+
+def authority(name: str) -> bytes:
+    return PAYLOAD + b"A" + name.encode()
+
+
+def authorities() -> tuple[bytes, bytes]:
+    return _range(PAYLOAD + b"A")
+
+
+def observation(domain: str) -> bytes:
+    return PAYLOAD + b"O" + domain.encode()
+
+
+def observations() -> tuple[bytes, bytes]:
+    return _range(PAYLOAD + b"O")
+
+
+def audit_counters() -> bytes:
+    return PAYLOAD + b"C"
+
+
+def refusal(digest: bytes) -> bytes:
+    return PAYLOAD + b"U" + digest
+
+
+def _range(prefix: bytes) -> tuple[bytes, bytes]:
+    """Returns the half-open range of all keys with this prefix."""
+    cut = prefix.rstrip(b"\xff")
+    return prefix, cut[:-1] + bytes([cut[-1] + 1])

@@ -1,0 +1,370 @@
+"""The replicated log as its callers see it: append a request, read the committed state, change who votes.
+
+Promises
+- `append` returns only when the entry is durable on a write quorum of every voter set in force, and everything before
+  it too.
+- No answer, positive or negative, leaves before the state it depends on is committed.
+- An append that is tried again after a lost primary finds its first attempt by its operation key: it is there once or
+  not at all.
+
+When it fails: `NoQuorum` says in `outcome` whether nothing was written or nobody knows; the operation key that goes
+with "unknown" makes another try safe.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+from grafctl import clock
+from grafctl.errors import (
+    Corrupt,
+    Damaged,
+    DriverError,
+    Full,
+    GrafctlError,
+    NoQuorum,
+    OutcomeUnknown,
+    StoreFull,
+    Timeout,
+    Unreachable,
+)
+from grafctl.store import keys
+from grafctl.store.cluster import Cluster
+from grafctl.store.committed import Committed, committed_view, nobody
+from grafctl.store.driver.contract import Batch
+from grafctl.store.driver.kill import point
+from grafctl.store.elect import Change, elect
+from grafctl.store.observe import Lead, Observation, observe
+from grafctl.store.records import NO_OPERATION, encode_seen
+from grafctl.store.replica.replica import Appended, Apply, Draft, Replica, SafetyAlarm, Writer
+from grafctl.store.replicate import Failures, Moved, NeedsLearning, copy_all
+from grafctl.store.requests import Attempt, Context, Nothing, Outcome, Request, new_operation
+from grafctl.store.rules import RULES, Config, Member, Seen
+
+DEADLINE_S = 10.0
+
+
+class _Done(NamedTuple):
+    """What a try has come to so far."""
+
+    answer: Any
+    at: int | None = None  # index of its entry
+    draft: Draft | None = None  # still to be appended
+    fresh: Appended | None = None  # appended by this try
+
+
+class Log:
+    """One replicated log of a store, for the threads of one process."""
+
+    def __init__(self, cluster: Cluster, log: bytes, hint: list[str], apply: Apply) -> None:
+        self.cluster = cluster
+        self.id = log
+        self.hint = hint  # domains to ask first; configurations lead to the others
+        self.apply = apply
+        self._lead: Lead | None = None
+
+    # --- reading
+
+    def observe(self, exclude: frozenset[str] = frozenset()) -> Observation:
+        """Reads every replica's head."""
+        found = observe(self.cluster, self.id, self.hint, exclude)
+        if found.best() is None:  # all hinted domains are away or were left: ask everybody
+            found = observe(self.cluster, self.id, self.cluster.domains, exclude)
+        return found
+
+    @property
+    def is_leading(self) -> bool:
+        """Returns whether this process knows a primary from an earlier call."""
+        return self._lead is not None
+
+    def exists(self) -> bool:
+        """Returns whether any reachable replica holds an entry."""
+        return self.observe().best() is not None
+
+    @contextmanager
+    def view(self, prefer: str | None = None) -> Iterator[Committed]:
+        """Yields the newest committed state, read in `prefer` if it can be; see `committed_view`."""
+        with committed_view(self.cluster, self.id, self.observe(), prefer) as committed:
+            yield committed
+
+    # --- appending
+
+    def append(
+        self,
+        request: Request,
+        *,
+        operation: bytes | None = None,
+        hint: int | None = None,
+        deadline_s: float = DEADLINE_S,
+    ) -> Outcome:
+        """Appends what the request decides, and returns once it is committed.
+
+        `operation` names an earlier try of the same request, which began when the log had `hint` entries. Raises the
+        request's own refusal, `NoQuorum`, `StoreFull`, `Timeout` or `Corrupt`.
+        """
+        until = clock.monotonic_s() + deadline_s
+        attempt = Attempt(request, operation or new_operation(), 0 if hint is None else hint, until)
+        attempt.may_be_written = operation is not None
+        pause_s = 0.001
+        while True:
+            try:
+                return self._try(attempt)
+            except Moved:
+                self._lead = None
+            except DriverError as error:
+                self._lead = None
+                self._blame(attempt, error)
+            self._check_deadline(attempt)
+            clock.sleep(clock.jitter_s(pause_s))
+            pause_s = min(pause_s * 2, 0.1)
+
+    def _check_deadline(self, attempt: Attempt) -> None:
+        if clock.monotonic_s() <= attempt.deadline_s:
+            return
+        if attempt.full:
+            raise StoreFull(f"There is no room in {', '.join(sorted(attempt.full))}.", outcome=attempt.outcome)
+        raise Timeout(
+            "The log did not come to rest before the deadline.",
+            hint="Run the same command again.",
+            outcome=attempt.outcome,
+            operation=attempt.name,
+        )
+
+    def _blame(self, attempt: Attempt, error: DriverError) -> None:
+        """Remembers which domain not to ask again in this append."""
+        if isinstance(error, Full) and error.grown:
+            return
+        if isinstance(error, OutcomeUnknown):
+            attempt.may_be_written = True
+        if isinstance(error, Full):
+            attempt.full.add(error.domain)
+        if isinstance(error, (Full, OutcomeUnknown, Damaged, Unreachable)):
+            attempt.exclude.add(error.domain)
+
+    def _try(self, attempt: Attempt) -> Outcome:
+        lead = self._require_lead(attempt)
+        refusal: GrafctlError | None = None
+        done: _Done | None = None
+        with self.cluster.environment(lead.primary).write(wait_s=self.cluster.lock_wait_s) as batch:
+            writer = Writer(batch, self.id, lead.primary, self.apply)
+            config = self._check_primary(writer, lead)
+            try:
+                done = self._find(attempt, writer) or self._decide(attempt, writer, lead, config)
+            except Corrupt as error:
+                raise Damaged(lead.primary, error.message) from error
+            except GrafctlError as error:
+                refusal = error
+            if done is not None and done.draft is not None:
+                done = self._append(writer, lead, batch, done)
+        if done is not None and done.fresh is not None:
+            attempt.may_be_written = True
+            point("append.after")
+        tail = writer.row.head.tail
+        lead.tails[self.cluster.member(lead.primary)] = tail
+        self._commit(attempt, lead, tail, done.fresh if done else None)
+        point("append.committed")
+        if done is None:
+            assert refusal is not None
+            raise refusal
+        return self._outcome(lead, tail, done, attempt)
+
+    def _check_primary(self, writer: Writer, lead: Lead) -> Config:
+        head = writer.row.head
+        if head.acc != lead.term or head.start < 0:
+            raise Moved(head.acc)
+        config = lead.config if lead.config.at == head.start else writer.config()
+        if not RULES.may_append(head, config, self.cluster.member(lead.primary)):
+            raise Moved(head.promised)
+        return config
+
+    def _find(self, attempt: Attempt, writer: Writer) -> _Done | None:
+        """Returns what an earlier try of this operation appended, or None."""
+        if not attempt.may_be_written:
+            return None
+        at = writer.find_operation(attempt.operation, attempt.hint)
+        if at is None:
+            return None
+        if attempt.last is not None:
+            return _Done(attempt.last.answer, at)
+        recall = getattr(attempt.request, "recall", None)
+        return _Done(recall(writer.entry(at, verify_block=False), at) if recall else None, at)
+
+    def _decide(self, attempt: Attempt, writer: Writer, lead: Lead, config: Config) -> _Done:
+        head = writer.row.head
+        if attempt.last is None and not attempt.may_be_written:
+            attempt.hint = max(head.commit, lead.known)
+        now_ms = max(clock.now_ms(), writer.row.stamped_ms)
+        decision = attempt.request.decide(writer.state, Context(head.tail, now_ms, config))
+        attempt.last = decision
+        if decision.meta is None:
+            return _Done(decision.answer)
+        block = (decision.block, decision.block_digest)
+        draft = Draft(decision.kind, head.acc, now_ms, attempt.operation, decision.meta, *block)
+        return _Done(decision.answer, draft=draft)
+
+    def _append(self, writer: Writer, lead: Lead, batch: Batch, done: _Done) -> _Done:
+        assert done.draft is not None
+        fresh = writer.append(done.draft)
+        writer.advance_commit(lead.known)
+        self._remember_peers(batch, lead)
+        writer.save()
+        point("append.before")
+        return _Done(done.answer, fresh.at, fresh=fresh)
+
+    def _remember_peers(self, batch: Batch, lead: Lead) -> None:
+        for (domain, incarnation), tail in lead.tails.items():
+            if domain != lead.primary:
+                batch.put(keys.seen(self.id, domain), encode_seen(Seen(incarnation, lead.term, lead.term, tail, 0)))
+
+    def _outcome(self, lead: Lead, tail: int, done: _Done, attempt: Attempt) -> Outcome:
+        need = tail if done.at is None else done.at + 1
+        members = [member for member, reached in lead.tails.items() if reached >= need]
+        domains = [domain for domain in lead.domains() if self.cluster.member(domain) in members]
+        copies = sum(1 for domain in domains if not lead.is_witness(domain))
+        return Outcome(done.answer, tail, done.at, domains, copies, attempt.operation)
+
+    # --- leading
+
+    def _require_lead(self, attempt: Attempt) -> Lead:
+        """Returns a lead whose primary can be asked, after an election where one is needed."""
+        lead = self._lead
+        exclude = frozenset(attempt.exclude)
+        if lead is None or lead.primary in exclude:
+            found = self.observe()
+            lead = found.lead()
+            if lead is None:
+                raise nobody(found.errors.values(), attempt.outcome)
+            self._require_quorum(lead, attempt, found)
+            if lead.primary in exclude or not found.can_append(lead):
+                lead = self._elect(found, exclude)
+            self._lead = lead
+        self._require_quorum(lead, attempt)
+        return lead
+
+    def _require_quorum(self, lead: Lead, attempt: Attempt, found: Observation | None = None) -> None:
+        """Raises `NoQuorum` before anything is written when the voters that are there cannot commit it."""
+        for config in lead.force():
+            away = [
+                voter.domain
+                for voter in config.voters
+                if self.cluster.is_failed(voter.domain)
+                or (found is not None and voter.domain in found.errors)
+                or self.cluster.member(voter.domain) != voter.member
+            ]
+            there = {voter.member for voter in config.voters if voter.domain not in away}
+            if not RULES.is_write_quorum(config, there):
+                raise self._no_quorum(config, away, attempt)
+
+    def _no_quorum(self, config: Config, away: list[str], attempt: Attempt) -> NoQuorum:
+        what = "Whether it was written is unknown" if attempt.may_be_written else "Nothing was written"
+        return NoQuorum(
+            f"Only {len(config.voters) - len(away)} of {len(config.voters)} voters answer and {config.write_size} "
+            f"must; {', '.join(away)} {'is' if len(away) == 1 else 'are'} away. {what}.",
+            hint="Run `grafctl status` to see the domains, and the same command again when they are back.",
+            outcome=attempt.outcome,
+            domains=away,
+            operation=attempt.name,
+        )
+
+    def _elect(
+        self,
+        found: Observation,
+        exclude: frozenset[str] = frozenset(),
+        change: Change | None = None,
+        eligible: frozenset[Member] | None = None,
+    ) -> Lead:
+        prefer = None
+        if change is not None and (lead := found.lead()) is not None:
+            prefer = lead.primary  # a change of voters is no reason to move
+        with self.cluster.election_turn():
+            if change is None:  # somebody else may have elected while this one waited
+                found = self.observe()
+                lead = found.lead()
+                if lead is not None and lead.primary not in exclude and found.can_append(lead):
+                    return lead
+            return elect(self.cluster, self.id, self.apply, found, change, prefer, eligible, exclude)
+
+    def _commit(self, attempt: Attempt, lead: Lead, tail: int, fresh: Appended | None = None) -> None:
+        """Copies until `tail` is committed; raises `Moved` where another election is needed."""
+        if lead.settle() >= tail:
+            return
+        failures = copy_all(self.cluster, self.id, self.apply, lead, tail, fresh)
+        if lead.settle() >= tail:
+            return
+        self._explain(attempt, lead, failures)
+
+    def _explain(self, attempt: Attempt, lead: Lead, failures: Failures) -> None:
+        for error in failures.values():
+            if isinstance(error, SafetyAlarm):
+                raise Corrupt(str(error))
+            if isinstance(error, Moved):
+                raise error
+        for config in lead.force():
+            held = {
+                member
+                for member, reached in lead.tails.items()
+                if reached >= lead.tails.get(self.cluster.member(lead.primary), 0)
+            }
+            away = [voter.domain for voter in config.voters if voter.member not in held]
+            if not RULES.is_write_quorum(config, held) and self._is_final(failures, away):
+                attempt.may_be_written = True
+                raise self._no_quorum(config, away, attempt)
+        raise Moved(lead.term)
+
+    def _is_final(self, failures: Failures, away: list[str]) -> bool:
+        """Returns whether waiting longer cannot help: a voter is out, or needs learning, or is full."""
+        return any(
+            self.cluster.is_failed(domain) or isinstance(failures.get(domain), (NeedsLearning, Damaged, Full))
+            for domain in away
+        )
+
+    # --- membership
+
+    def change_voters(self, change: Change, eligible: frozenset[Member], *, deadline_s: float = DEADLINE_S) -> Lead:
+        """Starts a term with another voter set and returns when it is committed under the joint rule.
+
+        `eligible` are the members of the new set. `change` decides on the state at the tail, inside the transaction
+        of the START. Raises its refusal or `NoQuorum`.
+        """
+        attempt = Attempt(Nothing(), NO_OPERATION, 0, clock.monotonic_s() + deadline_s)
+        while True:
+            try:
+                lead = self._require_lead(attempt)
+                self._level(attempt, lead)
+                self._lead = self._elect(self.observe(), frozenset(attempt.exclude), change, eligible)
+                self._commit(attempt, self._lead, max(self._lead.tails.values()))
+                return self._lead
+            except Moved:
+                self._lead = None
+            except DriverError as error:
+                self._lead = None
+                self._blame(attempt, error)
+            self._check_deadline(attempt)
+            clock.sleep(clock.jitter_s(0.02))
+
+    def _level(self, attempt: Attempt, lead: Lead) -> None:
+        """Commits everything that the primary holds, so that every voter may become the candidate."""
+        with self.cluster.environment(lead.primary).read() as view:
+            tail = Replica(view, self.id, lead.primary).row.head.tail
+        lead.tails[self.cluster.member(lead.primary)] = tail
+        self._commit(attempt, lead, tail)
+
+    def settle(self, *, deadline_s: float = DEADLINE_S) -> Lead:
+        """Brings every reachable voter to the primary's log; returns the lead."""
+        attempt = Attempt(Nothing(), NO_OPERATION, 0, clock.monotonic_s() + deadline_s)
+        while True:
+            try:
+                lead = self._require_lead(attempt)
+                self._level(attempt, lead)
+                tail = lead.tails[self.cluster.member(lead.primary)]
+                copy_all(self.cluster, self.id, self.apply, lead, tail)
+                return lead
+            except Moved:
+                self._lead = None
+            except DriverError as error:
+                self._lead = None
+                self._blame(attempt, error)
+            self._check_deadline(attempt)
+            clock.sleep(clock.jitter_s(0.02))

@@ -1,0 +1,175 @@
+"""What a client can see of a log without writing: the heads of its replicas, who leads, and how far it is committed.
+
+Promises
+- A replica that is older than a peer has durably seen it is reported as damaged and counted nowhere.
+- A lead is only what was read; every transaction checks it again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from grafctl.errors import Corrupt, Damaged, DriverError
+from grafctl.store import keys
+from grafctl.store.cluster import Cluster
+from grafctl.store.driver.contract import View
+from grafctl.store.records import HeadRow, decode_seen
+from grafctl.store.replica.replica import Replica
+from grafctl.store.rules import NO_TERM, RULES, Config, Head, Member, Seen, Term
+
+
+class Sight(NamedTuple):
+    """One replica as it was read."""
+
+    domain: str
+    incarnation: str
+    row: HeadRow
+    configs: tuple[Config, ...]
+    seen: dict[str, Seen]  # what this replica remembers of its peers
+
+    @property
+    def head(self) -> Head:
+        return self.row.head
+
+    @property
+    def member(self) -> Member:
+        return (self.domain, self.incarnation)
+
+
+@dataclass(slots=True)
+class Lead:
+    """The term in force as far as this process knows: whose log leads, and how far each member is durable in it."""
+
+    term: Term
+    configs: list[Config]
+    known: int
+    tails: dict[Member, int]
+
+    @property
+    def config(self) -> Config:
+        return self.configs[-1]
+
+    @property
+    def primary(self) -> str:
+        return self.configs[-1].primary
+
+    def force(self) -> list[Config]:
+        return RULES.in_force(self.configs, self.known)
+
+    def domains(self) -> list[str]:
+        """Returns every domain whose vote counts, payload holders before witnesses, the primary first."""
+        voters = {voter.domain: voter.witness for config in self.force() for voter in config.voters}
+        return sorted(voters, key=lambda domain: (voters[domain], domain != self.primary))
+
+    def is_witness(self, domain: str) -> bool:
+        return any((voter := config.voter(domain)) is not None and voter.witness for config in self.configs)
+
+    def settle(self) -> int:
+        """Counts what is durable and returns how far the log is committed."""
+        self.known = RULES.committed_up_to(self.configs, self.tails, self.known)
+        return self.known
+
+
+@dataclass(slots=True)
+class Observation:
+    """The replicas of a log that answered, and why others did not."""
+
+    sights: dict[str, Sight] = field(default_factory=dict)
+    errors: dict[str, DriverError] = field(default_factory=dict)
+
+    def best(self) -> Sight | None:
+        """Returns the sight with the newest (term, length), or None where no replica has an entry."""
+        full = [
+            sight for sight in self.sights.values() if sight.head.tail and not sight.head.learning and sight.configs
+        ]
+        return max(full, key=lambda sight: (sight.head.acc, sight.head.tail), default=None)
+
+    def newest_promise(self, domains: Iterable[str]) -> Term:
+        return max((s.head.promised for d in domains if (s := self.sights.get(d)) is not None), default=NO_TERM)
+
+    def lead(self) -> Lead | None:
+        """Returns the term of the newest START that was seen, or None; its primary may be away."""
+        best = self.best()
+        if best is None:
+            return None
+        term = best.head.acc
+        same = [sight for sight in self.sights.values() if sight.head.acc == term and not sight.head.learning]
+        known = max(sight.head.commit for sight in same)
+        lead = Lead(term, list(best.configs), known, {sight.member: sight.head.tail for sight in same})
+        lead.settle()
+        return lead
+
+    def can_append(self, lead: Lead) -> bool:
+        """Returns whether the primary of this lead answered and nobody has promised a newer term."""
+        primary = self.sights.get(lead.primary)
+        if primary is None:
+            return False
+        if not RULES.may_append(primary.head, lead.config, primary.member):
+            return False
+        return self.newest_promise(lead.domains()) <= lead.term
+
+
+def look(cluster: Cluster, log: bytes, domain: str) -> Sight:
+    """Returns one replica as it is; raises a `DriverError`."""
+    environment = cluster.environment(domain)
+    with environment.read() as view:
+        return sight_of(view, log, domain, cluster.member(domain)[1])
+
+
+def sight_of(view: View, log: bytes, domain: str, incarnation: str) -> Sight:
+    """Returns one replica as a view shows it; a broken head is `Damaged`."""
+    try:
+        replica = Replica(view, log, domain)
+        configs = tuple(replica.configs())
+        start, stop = keys.seen(log, ""), keys.seen(log, "\x7f")
+        seen = {
+            key[len(start) :].decode(): decode_seen(raw, f"{domain}: memory of peers")
+            for key, raw in view.scan(start, stop)
+        }
+    except Corrupt as error:
+        raise Damaged(domain, error.message) from error
+    return Sight(domain, incarnation, replica.row, configs, seen)
+
+
+def observe(cluster: Cluster, log: bytes, domains: Iterable[str], exclude: Iterable[str] = ()) -> Observation:
+    """Reads the heads in `domains` and in every domain that their configurations name."""
+    found = Observation()
+    waiting = [domain for domain in domains if cluster.knows(domain)]
+    excluded = set(exclude)
+    asked: set[str] = set()
+    while waiting:
+        domain = waiting.pop(0)
+        if domain in asked or domain in excluded:
+            continue
+        asked.add(domain)
+        try:
+            sight = look(cluster, log, domain)
+        except DriverError as error:
+            found.errors[domain] = error
+            continue
+        found.sights[domain] = sight
+        waiting += [voter.domain for config in sight.configs for voter in config.voters]
+    _exclude_rolled_back(found)
+    return found
+
+
+def _exclude_rolled_back(found: Observation) -> None:
+    sights: Sequence[Sight] = list(found.sights.values())
+    for sight in sights:
+        for peer in sights:
+            memory = peer.seen.get(sight.domain)
+            if memory is None or memory.incarnation != sight.incarnation:
+                continue
+            if RULES.is_rolled_back(memory, sight.head):
+                found.errors[sight.domain] = Damaged(
+                    sight.domain, f"an older copy was put back: {peer.domain} has seen it further than it is now"
+                )
+                found.sights.pop(sight.domain, None)
+
+
+def seen_of(sight: Sight) -> Seen:
+    """Returns what a peer should remember of this replica."""
+    head = sight.head
+    return Seen(sight.incarnation, head.promised, head.acc, head.tail, head.commit)

@@ -1,0 +1,262 @@
+"""Poll, peek, ack, nack and renew: a consumer's work, from its own domain.
+
+Promises
+- The gate is passed before anything is written: placement, epoch, locator, health and reach of the caller's own domain.
+- A poll's records are read from the caller's domain, after their lease is committed; what cannot be read is given
+  back, and comes again at the latest when the lease runs out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from grafctl.errors import Corrupt, DomainUnavailable, DriverError, GrafctlError, Usage
+from grafctl.names import check_domain, check_name
+from grafctl.results import Change, Delivery, Finished, Record, Shown
+from grafctl.store import keys
+from grafctl.store.authority import PEEK, POLL, Asked, Placement, pass_epoch, pass_locator, pass_placement
+from grafctl.store.committed import Committed
+from grafctl.store.intervals import from_offsets
+from grafctl.store.log import Log
+from grafctl.store.reading import read_records
+from grafctl.store.replica.replica import Replica
+from grafctl.store.replica.state import State
+from grafctl.store.resources.group import (
+    Caller,
+    Finalise,
+    GiveBack,
+    Lease,
+    Leased,
+    Renew,
+    Settled,
+    group_row,
+    lineage_of,
+)
+from grafctl.store.resources.queue import queue_row
+from grafctl.store.session import Session
+
+POLL_MAX = 10_000_000
+OFFSETS_MAX = 1_000_000
+LEASE_RECORDS_MAX = 100_000
+GIVE_BACK_S = 2.0
+
+
+def _caller(session: Session, resource: str, group: str, domain: str, epoch: int | None) -> Caller:
+    check_name("resource", resource)
+    check_name("group", group)
+    check_domain(domain)
+    return Caller(resource, group, domain, epoch, session.cluster.knows(domain))
+
+
+def _is_away(session: Session, domain: str) -> bool:
+    if session.cluster.is_failed(domain):
+        return True
+    try:
+        with session.cluster.environment(domain).read():
+            return False
+    except DriverError:
+        return True
+
+
+def pass_local_gate(session: Session, state: State, asked: Asked, placement: Placement, epochs: Sequence[int]) -> str:
+    """Passes everything that an operation on the caller's own replica needs; returns the replica's id."""
+    pass_placement(asked, placement)
+    for epoch in epochs:
+        pass_epoch(asked, epoch)
+    return pass_locator(
+        asked, state.get_json(keys.locator()), session.health(), unreachable=_is_away(session, asked.domain)
+    )
+
+
+def poll(
+    session: Session, resource: str, group: str, domain: str, count: int, visibility_ms: int, epoch: int | None
+) -> Delivery:
+    """Leases up to `count` records and returns them."""
+    if not 1 <= count <= POLL_MAX:
+        raise Usage(f"--max takes 1 to {POLL_MAX:,}, not {count}.")
+    if visibility_ms < 1:
+        raise Usage("The visibility must be at least a millisecond.")
+    caller = _caller(session, resource, group, domain, epoch)
+    log = session.resource(resource)
+    with session.audited(POLL, group=group):
+        with log.view(prefer=domain) as committed:
+            _pass_poll(session, committed.state, caller)
+        request = Lease(caller, min(count, LEASE_RECORDS_MAX), visibility_ms)
+        leased: Leased = log.append(request).answer
+    try:
+        records = _read_leased(session, log, domain, leased)
+    except GrafctlError:
+        _give_back_unread(log, caller, leased)
+        raise
+    return Delivery(resource, group, records, leased.ack_floor, leased.token)
+
+
+def _pass_poll(session: Session, state: State, caller: Caller) -> None:
+    queue = queue_row(state, caller.resource)
+    group = group_row(state, caller.resource, caller.group)
+    asked = Asked(POLL, caller.resource, caller.domain, caller.group, caller.epoch, caller.known)
+    pass_local_gate(session, state, asked, Placement.of(group), (group["epoch"], queue["epoch"]))
+
+
+def _read_leased(session: Session, log: Log, domain: str, leased: Leased) -> list[Record]:
+    if not leased.grants:
+        return []
+    deliveries = iter([delivery for start, stop, delivery in leased.grants for _ in range(stop - start)])
+    try:
+        with session.cluster.environment(domain).read() as view:
+            replica = Replica(view, log.id, domain)
+            found = [
+                Record(offset, packed.payload, packed.id, packed.key, packed.headers, next(deliveries))
+                for offset, packed in read_records(replica, replica.state, leased.grants)
+            ]
+    except DriverError as error:
+        raise _lagging(domain, error.why) from error
+    except Corrupt as error:
+        error.fields.setdefault("domain", domain)
+        raise
+    if len(found) != sum(stop - start for start, stop, _ in leased.grants):
+        raise _lagging(domain, "it has not received them yet")
+    return found
+
+
+def _give_back_unread(log: Log, caller: Caller, leased: Leased) -> None:
+    """Lets others have at once what could not be read here; where that fails too, the deadline does."""
+    ranges = [[start, stop] for start, stop, _ in leased.grants]
+    if leased.token is not None:
+        try:
+            log.append(GiveBack(caller, ranges, leased.token, counted=False), deadline_s=GIVE_BACK_S)
+        except GrafctlError:
+            pass
+
+
+def _lagging(domain: str, why: str) -> DomainUnavailable:
+    return DomainUnavailable(
+        f"The records cannot be read in {domain}: {why}. They come again.",
+        reason="not_caught_up",
+        hint=f"Run `grafctl domain show {domain}`, and poll again.",
+        domain=domain,
+    )
+
+
+def peek(session: Session, resource: str, domain: str, offset: int | None, count: int) -> Shown:
+    """Returns committed records from the caller's own domain; takes no lease."""
+    if not 1 <= count <= POLL_MAX:
+        raise Usage(f"--max takes 1 to {POLL_MAX:,}, not {count}.")
+    if offset is not None and offset < 0:
+        raise Usage(f"An offset is 0 or more, not {offset}.")
+    check_domain(domain)
+    log = session.resource(check_name("resource", resource))
+    with session.audited(PEEK), log.view(prefer=domain) as committed:
+        queue = queue_row(committed.state, resource)
+        asked = Asked(PEEK, resource, domain, None, None, session.cluster.knows(domain))
+        pass_local_gate(session, committed.state, asked, Placement.of(queue), ())
+        if committed.domain != domain:
+            raise _lagging(domain, "it has not received what is committed")
+        start = max(queue["first"], offset or 0)
+        records = _read_committed(log, committed, start, min(queue["next"], start + count))
+    return Shown({"resource": resource, "domain": domain, "records": records, "next_offset": queue["next"]})
+
+
+def _read_committed(log: Log, committed: Committed, start: int, stop: int) -> list[Record]:
+    replica = Replica(committed.view, log.id, committed.domain)
+    return [
+        Record(offset, packed.payload, packed.id, packed.key, packed.headers)
+        for offset, packed in read_records(replica, committed.state, [[start, stop]])
+    ]
+
+
+def _check_offsets(offsets: list[int]) -> None:
+    if not offsets:
+        raise Usage("There is no offset to acknowledge.")
+    if len(offsets) > OFFSETS_MAX:
+        raise Usage(f"At most {OFFSETS_MAX:,} offsets at once, not {len(offsets):,}.")
+    if min(offsets) < 0:
+        raise Usage(f"An offset is 0 or more, not {min(offsets)}.")
+
+
+def ack(
+    session: Session,
+    resource: str,
+    group: str,
+    offsets: list[int],
+    domain: str,
+    lease: int | None,
+    epoch: int | None,
+    *,
+    dry_run: bool = False,
+) -> Finished:
+    """Finalises records for the lineage."""
+    _check_offsets(offsets)
+    request = Finalise(_caller(session, resource, group, domain, epoch), from_offsets(offsets), lease)
+    return _settle(session, "ack", request, dry_run)
+
+
+def nack(
+    session: Session,
+    resource: str,
+    group: str,
+    offsets: list[int],
+    domain: str,
+    lease: int | None,
+    delay_ms: int,
+    epoch: int | None,
+    *,
+    counted: bool = True,
+    dry_run: bool = False,
+) -> Finished:
+    """Gives leased records back."""
+    _check_offsets(offsets)
+    if delay_ms < 0:
+        raise Usage(f"A delay is 0 or more, not {delay_ms} ms.")
+    caller = _caller(session, resource, group, domain, epoch)
+    request = GiveBack(caller, from_offsets(offsets), lease, delay_ms, counted)
+    return _settle(session, "nack", request, dry_run)
+
+
+def _settle(session: Session, op: str, request: Finalise | GiveBack, dry_run: bool) -> Finished:
+    caller = request.caller
+    log = session.resource(caller.resource)
+    with session.audited(op, group=caller.group):
+        if dry_run or not log.is_leading:
+            with log.view() as committed:
+                caller.pass_gate(op, committed.state)
+                if dry_run:
+                    return _would_settle(request, committed)
+        settled: Settled = log.append(request).answer
+    return _finished(caller, settled)
+
+
+def _would_settle(request: Finalise | GiveBack, committed: Committed) -> Finished:
+    from grafctl.store.requests import Context
+
+    decision = request.decide(committed.state, Context(committed.upto, 0, committed.lead.config))
+    return _finished(request.caller, decision.answer)
+
+
+def _finished(caller: Caller, settled: Settled) -> Finished:
+    return Finished(
+        caller.resource,
+        caller.group,
+        settled.changed > 0,
+        settled.changed,
+        settled.already,
+        settled.ack_floor,
+        settled.dead or None,
+    )
+
+
+def renew(session: Session, resource: str, group: str, token: int, domain: str, visibility_ms: int) -> Change:
+    """Holds a lease longer."""
+    if visibility_ms < 1:
+        raise Usage("The visibility must be at least a millisecond.")
+    caller = _caller(session, resource, group, domain, None)
+    with session.audited("renew", group=group):
+        until = session.resource(resource).append(Renew(caller, token, visibility_ms)).answer
+    return Change(True, resource=resource, group=group, after={"lease": token, "until_ms": until})
+
+
+def lag_of(state: State, resource: str, group: str) -> int:
+    """Returns how many records the group's lineage has not finalised."""
+    queue = queue_row(state, resource)
+    lineage = lineage_of(state, group_row(state, resource, group)["lineage"])
+    return int(queue["next"]) - lineage.floor - sum(stop - start for start, stop in lineage.done)

@@ -1,0 +1,133 @@
+"""Publishing: the gate, the append, and what it answers; one record, one batch, or a stream of batches.
+
+Promises
+- A refusal that can be known before anything is touched is known then: an election or a wait never comes before it.
+- Acknowledgements of a stream come in the order of the batches, each only when its batch is durable on its quorum.
+- With `atomic`, everything is one entry or nothing is there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from grafctl.errors import NoQuorum, StoreFull, Timeout, Usage
+from grafctl.names import check_domain, check_name
+from grafctl.store.authority import PUBLISH, Asked, Placement, pass_epoch, pass_placement
+from grafctl.store.blocks import Outgoing, check_record
+from grafctl.store.log import Log
+from grafctl.store.records import NO_OPERATION
+from grafctl.store.requests import Context
+from grafctl.store.resources.queue import Publish, Published, queue_row
+from grafctl.store.session import Session
+
+if TYPE_CHECKING:
+    from grafctl.results import Ack
+
+Records = Sequence[Outgoing] | Sequence[bytes]
+Batches = Iterable[Records]
+ATOMIC_BYTES_MAX = 48 << 20
+
+
+def publish(session: Session, request: Publish, operation: str | None, timeout_s: float, *, dry_run: bool) -> Ack:
+    """Publishes the records of one request as one entry and returns when it is committed."""
+    _check(request)
+    log = session.resource(request.resource)
+    if dry_run:
+        return _would_publish(session, log, request)
+    key, hint = parse_operation(operation)
+    with session.audited(PUBLISH):
+        if not log.is_leading:
+            _pass(log, request)
+        request.prepare()
+        try:
+            outcome = log.append(request, operation=key, hint=hint, deadline_s=timeout_s)
+        except (NoQuorum, Timeout, StoreFull):
+            _pass(log, request)  # a refusal that holds for ever is said before one that may pass
+            raise
+    published: Published = outcome.answer
+    if published.trim_due:
+        from grafctl.store.operations.retention import trim
+
+        trim(log, request.resource)
+    return _ack(request.resource, published, outcome.acked_by, outcome.payload_copies)
+
+
+def _check(request: Publish) -> None:
+    check_domain(request.domain)
+    check_name("resource", request.resource)
+    if not request.records:
+        raise Usage("There is no record to publish.")
+    for record in request.records:
+        check_record(record if isinstance(record, Outgoing) else Outgoing(record))
+
+
+def _pass(log: Log, request: Publish) -> None:
+    """Asks the gate on the committed state; the transaction asks it again."""
+    with log.view() as committed:
+        queue = queue_row(committed.state, request.resource)
+    asked = Asked(PUBLISH, request.resource, request.domain, None, request.epoch, request.known)
+    pass_placement(asked, Placement.of(queue))
+    pass_epoch(asked, queue["epoch"])
+
+
+def _would_publish(session: Session, log: Log, request: Publish) -> Ack:
+    """Returns what a publish would answer now; raises its refusal."""
+    request.prepare()
+    with session.audited(PUBLISH), log.view() as committed:
+        decision = request.decide(committed.state, Context(committed.upto, 0, committed.lead.config))
+    return _ack(request.resource, decision.answer, [], 0)
+
+
+def _ack(resource: str, published: Published, acked_by: list[str], copies: int) -> Ack:
+    from grafctl.results import Ack
+
+    return Ack(
+        resource,
+        published.first,
+        published.records,
+        published.generation,
+        acked_by,
+        published.replayed,
+        published.offsets,
+        copies if copies != len(acked_by) else None,
+        published.conflicts or None,
+    )
+
+
+def stream(session: Session, first: Publish, batches: Batches, timeout_s: float) -> Iterator[Ack]:
+    """Yields one acknowledgement a batch; `first` says what all batches have in common."""
+    if first.atomic:
+        batches = [_gather(batches)]
+    for batch in batches:
+        if batch:
+            yield publish(session, replace(first, records=batch), None, timeout_s, dry_run=False)
+
+
+def _gather(batches: Batches) -> list[Outgoing]:
+    records: list[Outgoing] = []
+    size = 0
+    for batch in batches:
+        for item in batch:
+            record = item if isinstance(item, Outgoing) else Outgoing(item)
+            size += len(record.payload)
+            records.append(record)
+            if size > ATOMIC_BYTES_MAX:
+                raise Usage(f"--atomic takes up to {ATOMIC_BYTES_MAX >> 20} MiB.", hint="Publish in several runs.")
+    return records
+
+
+def parse_operation(text: str | None) -> tuple[bytes | None, int | None]:
+    """Returns the operation key and its hint that an unknown outcome printed; raises `Usage`."""
+    if text is None:
+        return None, None
+    prefix, _, rest = text.partition("_")
+    hint, _, key = rest.partition("_")
+    try:
+        found, operation = int(hint, 16), bytes.fromhex(key)
+    except ValueError:
+        found, operation = 0, b""
+    if prefix != "op" or len(operation) != len(NO_OPERATION):
+        raise Usage("--operation takes the key that an unknown outcome printed, op_…")
+    return operation, found

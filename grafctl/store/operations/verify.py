@@ -1,0 +1,176 @@
+"""Verify: every inconsistency that can be found by reading; repairs nothing.
+
+Promises
+- It reads each replica's own bytes: chain, digests, configuration, state rows, and what its queue says of itself.
+- Two replicas that hold the same number of committed entries must hold the same entries and the same state.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator
+
+from grafctl.errors import Corrupt, Damaged, DriverError, GrafctlError
+from grafctl.results import Finding
+from grafctl.store import keys
+from grafctl.store.cluster import Cluster
+from grafctl.store.intervals import intersection, union
+from grafctl.store.log import Log
+from grafctl.store.observe import Lead, Observation
+from grafctl.store.reading import block_refs
+from grafctl.store.records import decode_entry, follows
+from grafctl.store.replica.replica import Replica
+from grafctl.store.replica.state import state_at
+from grafctl.store.resources.delivery import Lineage
+from grafctl.store.resources.group import leases_of
+from grafctl.store.session import Session
+
+REPAIR = "Run `grafctl locator set` to remove the replica, `grafctl domain remove` and `domain add`, and add it anew."
+AWAY = "Run `grafctl domain show` to see why, and `grafctl domain restore` when it was a drill."
+
+
+def verify(session: Session) -> Iterator[Finding]:
+    """Yields what is wrong in every log of the store."""
+    for domain in session.cluster.domains:
+        yield from _domain_findings(session.cluster, domain)
+    logs: dict[str, Log] = {"the control log": session.control, "the audit log": session.audit}
+    try:
+        names = sorted(session.resources())
+        logs |= {name: session.resource(name) for name in names}
+    except GrafctlError as error:
+        yield Finding("the control log", error.message, error.hint or AWAY)
+    for name, log in logs.items():
+        yield from _log_findings(session.cluster, name, log)
+
+
+def _domain_findings(cluster: Cluster, domain: str) -> Iterator[Finding]:
+    if cluster.is_failed(domain):
+        yield Finding(domain, "the domain is out for a drill", f"Run `grafctl domain restore {domain}`.", domain)
+        return
+    try:
+        with cluster.environment(domain).read():
+            pass
+    except Damaged as error:
+        yield Finding(domain, error.why, REPAIR, domain)
+    except DriverError as error:
+        yield Finding(domain, error.why, AWAY, domain)
+
+
+def _log_findings(cluster: Cluster, name: str, log: Log) -> Iterator[Finding]:
+    found = log.observe()
+    for domain, error in found.errors.items():
+        if isinstance(error, Damaged):
+            yield Finding(f"{name} in {domain}", error.why, REPAIR, domain, name)
+    lead = found.lead()
+    if lead is None:
+        yield Finding(name, "no replica of it answers", AWAY, None, name)
+        return
+    sums: dict[str, tuple[bytes, str]] = {}
+    for domain in found.sights:
+        try:
+            with cluster.environment(domain).read() as view:
+                replica = Replica(view, log.id, domain)
+                yield from _replica_findings(name, replica)
+                if (
+                    not lead.is_witness(domain)
+                    and not replica.row.head.learning
+                    and replica.row.head.tail >= lead.known >= replica.row.head.commit  # pre-images reach back so far
+                ):
+                    sums[domain] = _sums(replica, lead.known)
+        except Corrupt as error:
+            yield Finding(f"{name} in {domain}", error.message, REPAIR, domain, name)
+        except DriverError as error:
+            yield Finding(f"{name} in {domain}", error.why, AWAY, domain, name)
+    yield from _disagreements(name, lead, found, sums)
+
+
+def _sums(replica: Replica, upto: int) -> tuple[bytes, str]:
+    """Returns the chain and a digest of the state after the first `upto` entries."""
+    state = state_at(replica.view, replica.log, replica.domain, replica.row.head.tail, upto)
+    whole = hashlib.sha256()
+    for row, body in state.scan((b"", b"\xff" * 8)):
+        whole.update(len(row).to_bytes(4, "big") + row + len(body).to_bytes(4, "big") + body)
+    return replica.chain_at(upto) or b"", whole.hexdigest()
+
+
+def _disagreements(name: str, lead: Lead, found: Observation, sums: dict[str, tuple[bytes, str]]) -> Iterator[Finding]:
+    standard = sums.get(lead.primary) or next(iter(sums.values()), None)
+    for domain, own in sums.items():
+        if standard is not None and own[0] != standard[0]:
+            yield Finding(
+                f"{name} in {domain}", "its committed entries are not those of the primary", REPAIR, domain, name
+            )
+        elif standard is not None and own[1] != standard[1]:
+            yield Finding(f"{name} in {domain}", "its state is not that of the primary", REPAIR, domain, name)
+
+
+def chain_breaks(replica: Replica) -> Iterator[Finding]:
+    """Yields each entry of a replica that is missing, changed, or does not follow the one before it."""
+    head = replica.row.head
+    chain = replica.row.floor_chain
+    for index in range(head.floor, head.tail):
+        what = f"entry {index} of log {replica.log.hex()}"
+        raw = replica.view.get(keys.entry(replica.log, index))
+        if raw is None:
+            yield Finding(f"{replica.domain}, {what}", "it is missing", REPAIR, replica.domain)
+            return
+        try:
+            entry = decode_entry(raw, what)
+        except Corrupt as error:
+            yield Finding(f"{replica.domain}, {what}", error.message, REPAIR, replica.domain)
+            return
+        if not follows(chain, raw):
+            yield Finding(f"{replica.domain}, {what}", "it does not follow the entry before it", REPAIR, replica.domain)
+            return
+        chain = entry.chain
+    if chain != replica.row.chain:
+        yield Finding(
+            f"{replica.domain}, head of log {replica.log.hex()}", "its chain is another", REPAIR, replica.domain
+        )
+
+
+def _replica_findings(name: str, replica: Replica) -> Iterator[Finding]:
+    head = replica.row.head
+    if head.learning:
+        remedy = f"Run `grafctl catch-up {name} -d {replica.domain}` to go on."
+        yield Finding(f"{name} in {replica.domain}", "its catch-up was cut short", remedy, replica.domain, name)
+        return
+    if not head.floor <= head.commit <= head.tail:
+        yield Finding(f"{name} in {replica.domain}", "its head is not in order", REPAIR, replica.domain, name)
+    yield from chain_breaks(replica)
+    queue = replica.state.get_json(keys.queue())
+    if queue is not None:
+        yield from _queue_findings(name, replica, queue["first"], queue["next"])
+
+
+def _queue_findings(name: str, replica: Replica, first: int, stop: int) -> Iterator[Finding]:
+    """Yields gaps between blocks, and lineages whose sets overlap."""
+    where = f"{name} in {replica.domain}"
+    at = first
+    for ref in block_refs(replica.state, first, stop):
+        if ref.first != at:
+            yield Finding(where, f"offsets {at} to {ref.first - 1} are missing", REPAIR, replica.domain, name)
+        at = ref.first + ref.records
+    if at != stop:
+        yield Finding(where, f"offsets {at} to {stop - 1} are missing", REPAIR, replica.domain, name)
+    for row, body in replica.state.scan(keys.lineages()):
+        yield from _lineage_findings(where, name, replica, row, body)
+
+
+def _lineage_findings(where: str, name: str, replica: Replica, row: bytes, body: bytes) -> Iterator[Finding]:
+
+    lineage = Lineage.of(json.loads(body))
+    title = row[3:-1].decode()
+    retry = [item[:2] for item in lineage.retry]
+    parts = {"finalised": lineage.done, "leased": lineage.leased, "to be tried again": retry, "dead": lineage.dead}
+    items = list(parts.items())
+    for place, (one, offsets) in enumerate(items):
+        for other, others in items[place + 1 :]:
+            if {one, other} != {"finalised", "leased"} and intersection(union(offsets, []), union(others, [])):
+                yield Finding(
+                    where, f"lineage {title} has records both {one} and {other}", REPAIR, replica.domain, name
+                )
+    held = union([grant[:2] for _, lease in leases_of(replica.state, title) for grant in lease["grants"]], [])
+    if held != lineage.leased:
+        yield Finding(where, f"the leases of lineage {title} are not what it withholds", REPAIR, replica.domain, name)

@@ -1,0 +1,283 @@
+"""Every value of an environment: the envelope of rows, the log's entries, its heads, and blocks of records.
+
+Promises
+- A row is `version, crc32, body`; an entry carries a crc of its header and meta, a SHA-256 of its block, and a chain
+  that binds it to everything before it. `decode_*` raises `Corrupt` for anything else, and names what it was reading.
+- `encode_json` is the one canonical JSON of the store (sorted names, no white space, UTF-8, no NaN), so equal values
+  are equal bytes in every domain.
+- A block is self-contained: its bytes are the same in every domain, and a digest over blocks is a digest over records.
+
+Formats are written out in `docs/format.md` and held by golden bytes in the tests.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import struct
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import Any, NamedTuple
+from zlib import crc32
+
+from grafctl.errors import Corrupt
+from grafctl.store.rules import Config, Head, Seen, Term, Voter
+
+ROW_VERSION = 1
+ENTRY_VERSION = 1
+BLOCK_VERSION = 1
+DIGEST_BYTES = 32
+NO_CHAIN = bytes(DIGEST_BYTES)
+NO_DIGEST = bytes(DIGEST_BYTES)
+NO_OPERATION = bytes(16)
+
+START, DATA, CTRL = 1, 2, 3
+
+_ROW = struct.Struct(">BI")
+_HEAD = struct.Struct(">QQQQQQQqBQ32s32s")
+_SEEN = struct.Struct(">QQQQQQ")
+# version, kind, flags, meta bytes, block bytes, stamped ms, term counter, term uid, operation, block digest | chain,
+# crc
+_BOUND = struct.Struct(">BBHIIQQQ16s32s")
+_ENTRY = struct.Struct(">BBHIIQQQ16s32s32sI")
+ENTRY_HEADER_BYTES = _ENTRY.size
+_STRIPPED = 1
+
+_decoder = json.JSONDecoder()
+_encoder = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+
+
+def encode_json(value: Any) -> bytes:
+    """Returns the canonical JSON of a value."""
+    return _encoder.encode(value).encode()
+
+
+def parse_json(body: bytes) -> Any:
+    """Returns the value of canonical JSON; quicker than `json.loads`, which first guesses the encoding."""
+    return _decoder.decode(str(body, "utf-8"))
+
+
+def digest(data: bytes) -> bytes:
+    """Returns the SHA-256 of the bytes."""
+    return hashlib.sha256(data).digest()
+
+
+# --- rows
+
+
+def encode_row(body: bytes) -> bytes:
+    return _ROW.pack(ROW_VERSION, crc32(body)) + body
+
+
+def decode_row(raw: bytes, what: str) -> bytes:
+    """Returns the body of a row; raises `Corrupt` when the version or the checksum is wrong."""
+    if len(raw) < _ROW.size:
+        raise Corrupt(f"{what} is too short to be a row.", what=what)
+    version, checksum = _ROW.unpack_from(raw)
+    body = raw[_ROW.size :]
+    if version != ROW_VERSION or crc32(body) != checksum:
+        raise Corrupt(f"{what} fails its checksum.", what=what)
+    return body
+
+
+def decode_json(raw: bytes, what: str) -> Any:
+    """Returns the value of a row that holds JSON."""
+    try:
+        return parse_json(decode_row(raw, what))
+    except ValueError as error:
+        raise Corrupt(f"{what} holds no JSON.", what=what) from error
+
+
+def encode_json_row(value: Any) -> bytes:
+    return encode_row(encode_json(value))
+
+
+# --- heads
+
+
+class HeadRow(NamedTuple):
+    """A head, and what the next entry needs to know of the last."""
+
+    head: Head
+    stamped_ms: int  # of the last entry: stamps never go back
+    chain: bytes  # after the last entry
+    floor_chain: bytes  # before the first entry that is kept
+
+
+def encode_head(row: HeadRow) -> bytes:
+    head = row.head
+    points = (*head.promised, *head.acc, head.floor, head.tail, head.commit, head.start, head.learning)
+    return encode_row(_HEAD.pack(*points, row.stamped_ms, row.chain, row.floor_chain))
+
+
+def decode_head(raw: bytes, what: str) -> HeadRow:
+    body = decode_row(raw, what)
+    if len(body) != _HEAD.size:
+        raise Corrupt(f"{what} is not a head.", what=what)
+    p0, p1, a0, a1, floor, tail, commit, start, learning, stamped, chain, floor_chain = _HEAD.unpack(body)
+    head = Head((p0, p1), (a0, a1), floor, tail, commit, start, bool(learning))
+    return HeadRow(head, stamped, chain, floor_chain)
+
+
+def encode_seen(seen: Seen) -> bytes:
+    return encode_row(_SEEN.pack(*seen.promised, *seen.acc, seen.tail, seen.commit) + seen.incarnation.encode())
+
+
+def decode_seen(raw: bytes, what: str) -> Seen:
+    body = decode_row(raw, what)
+    if len(body) < _SEEN.size or not body[_SEEN.size :].isascii():
+        raise Corrupt(f"{what} is no memory of a peer.", what=what)
+    p0, p1, a0, a1, tail, commit = _SEEN.unpack_from(body)
+    return Seen(body[_SEEN.size :].decode(), (p0, p1), (a0, a1), tail, commit)
+
+
+def config_fields(config: Config) -> dict[str, Any]:
+    """Returns the part of a START's meta that says who leads and who votes."""
+    return {
+        "primary": config.primary,
+        "voters": [[voter.domain, voter.incarnation, voter.witness] for voter in config.voters],
+        "write": config.write_size,
+        "payload": config.payload_size,
+    }
+
+
+def decode_config(meta: dict[str, Any], index: int, term: Term) -> Config:
+    """Returns the configuration that a START's meta carries."""
+    voters = tuple(Voter(domain, incarnation, witness) for domain, incarnation, witness in meta["voters"])
+    return Config(index, term, meta["primary"], voters, meta["write"], meta["payload"])
+
+
+def encode_config(config: Config) -> bytes:
+    return encode_json_row(config_fields(config) | {"at": config.at, "term": list(config.term)})
+
+
+def decode_config_row(raw: bytes, what: str) -> Config:
+    try:
+        return _config_of(decode_row(raw, what))
+    except (ValueError, KeyError, TypeError) as error:
+        raise Corrupt(f"{what} is no configuration.", what=what) from error
+
+
+@lru_cache(maxsize=256)
+def _config_of(body: bytes) -> Config:
+    """Configurations are read in every transaction and hardly ever change."""
+    meta = parse_json(body)
+    return decode_config(meta, meta["at"], (meta["term"][0], meta["term"][1]))
+
+
+# --- entries
+
+
+class Entry(NamedTuple):
+    """One atomic change of a log. `meta` is canonical JSON whose `do` names it; `block` is bulk data or empty."""
+
+    kind: int
+    term: Term
+    stamped_ms: int
+    operation: bytes
+    meta: bytes
+    block: bytes
+    block_digest: bytes
+    chain: bytes
+    stripped: bool = False  # a witness keeps the digest of the block, not the block
+
+    @property
+    def request(self) -> dict[str, Any]:
+        """Returns the decoded meta."""
+        value: dict[str, Any] = parse_json(self.meta)
+        return value
+
+
+def make_entry(
+    previous: bytes,
+    kind: int,
+    term: Term,
+    stamped_ms: int,
+    operation: bytes,
+    meta: bytes,
+    block: bytes,
+    block_digest: bytes,
+) -> tuple[bytes, bytes]:
+    """Returns (value, chain) of a new entry; `previous` is the chain of the entry before it."""
+    sizes = (len(meta), len(block))
+    bound = _BOUND.pack(ENTRY_VERSION, kind, 0, *sizes, stamped_ms, *term, operation, block_digest)
+    chain = digest(previous + bound + meta)
+    head = bound + chain
+    return b"".join((head, struct.pack(">I", crc32(meta, crc32(head))), meta, block)), chain
+
+
+def decode_entry(raw: bytes, what: str, *, verify_block: bool = True) -> Entry:
+    """Returns an entry; raises `Corrupt` when its header, meta or (unless told not to look) block were changed."""
+    if len(raw) < ENTRY_HEADER_BYTES:
+        raise Corrupt(f"{what} is too short to be an entry.", what=what)
+    version, kind, flags, meta_bytes, block_bytes, stamped, t0, t1, operation, block_digest, chain, checksum = (
+        _ENTRY.unpack_from(raw)
+    )
+    meta = raw[ENTRY_HEADER_BYTES : ENTRY_HEADER_BYTES + meta_bytes]
+    stripped = flags == _STRIPPED and block_bytes > 0
+    if version != ENTRY_VERSION or flags != stripped or crc32(meta, crc32(_header(raw))) != checksum:
+        raise Corrupt(f"{what} fails its checksum.", what=what)
+    block = raw[ENTRY_HEADER_BYTES + meta_bytes :]
+    if len(block) != (0 if stripped else block_bytes):
+        raise Corrupt(f"{what} has {len(block)} bytes of data where {block_bytes} belong.", what=what)
+    if verify_block and block and digest(block) != block_digest:
+        raise Corrupt(f"{what}: the data fails its digest.", what=what)
+    return Entry(kind, (t0, t1), stamped, operation, meta, block, block_digest, chain, stripped)
+
+
+def _header(raw: bytes) -> bytes:
+    """Returns the header as it was when it was chained: without the flag that a witness sets."""
+    return raw[:2] + b"\0\0" + raw[4 : ENTRY_HEADER_BYTES - 4]
+
+
+def follows(previous: bytes, raw: bytes) -> bool:
+    """Returns whether an entry's chain is that of an entry after `previous`."""
+    meta_bytes = _ENTRY.unpack_from(raw)[3]
+    bound = _header(raw)[: _BOUND.size]
+    return digest(previous + bound + raw[ENTRY_HEADER_BYTES : ENTRY_HEADER_BYTES + meta_bytes]) == entry_chain(raw)
+
+
+def entry_chain(raw: bytes) -> bytes:
+    """Returns the chain of an entry from its first ENTRY_HEADER_BYTES."""
+    return raw[_BOUND.size : _BOUND.size + DIGEST_BYTES]
+
+
+def entry_operation(raw: bytes) -> bytes:
+    """Returns the operation key of an entry from its first ENTRY_HEADER_BYTES."""
+    operation: bytes = _ENTRY.unpack_from(raw)[8]
+    return operation
+
+
+def strip_block(raw: bytes) -> bytes:
+    """Returns the entry as a witness keeps it: digest, but no data; the chain still holds."""
+    meta_bytes, block_bytes = _ENTRY.unpack_from(raw)[3:5]
+    if not block_bytes:
+        return raw
+    return raw[:2] + struct.pack(">H", _STRIPPED) + raw[4 : ENTRY_HEADER_BYTES + meta_bytes]
+
+
+# --- undo: what state rows were before an entry
+
+
+def encode_undo(pairs: Sequence[tuple[bytes, bytes | None]]) -> bytes:
+    parts = []
+    for key, old in pairs:
+        parts.append(struct.pack(">HBI", len(key), old is not None, len(old or b"")))
+        parts.append(key)
+        parts.append(old or b"")
+    return encode_row(b"".join(parts))
+
+
+def decode_undo(raw: bytes, what: str) -> list[tuple[bytes, bytes | None]]:
+    body = decode_row(raw, what)
+    at, pairs = 0, []
+    while at + 7 <= len(body):
+        key_bytes, there, value_bytes = struct.unpack_from(">HBI", body, at)
+        at += 7
+        key = body[at : at + key_bytes]
+        at += key_bytes
+        pairs.append((key, body[at : at + value_bytes] if there else None))
+        at += value_bytes
+    if at != len(body):
+        raise Corrupt(f"{what} holds no pre-images.", what=what)
+    return pairs

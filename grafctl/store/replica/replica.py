@@ -1,0 +1,290 @@
+"""One domain's copy of one log: what happens inside a single transaction of its environment.
+
+Promises
+- Each function of a batch leaves the replica whole: entries, configurations, state tables, pre-images and head agree.
+- State tables are always those at the tail; for every entry at or after the commit point its pre-images are kept, so
+  that the tail can be taken back row by row.
+- A replica never cuts below its commit point (`SafetyAlarm`), and keeps what it cut in quarantine for audit.
+
+When it fails: an exception aborts the caller's transaction, and nothing of it is there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+from grafctl.errors import Corrupt
+from grafctl.store import keys
+from grafctl.store.driver.contract import Batch, View
+from grafctl.store.records import (
+    CTRL,
+    ENTRY_HEADER_BYTES,
+    NO_CHAIN,
+    START,
+    Entry,
+    HeadRow,
+    decode_config,
+    decode_config_row,
+    decode_entry,
+    decode_head,
+    decode_undo,
+    encode_config,
+    encode_head,
+    encode_row,
+    encode_undo,
+    entry_chain,
+    entry_operation,
+    make_entry,
+    strip_block,
+)
+from grafctl.store.replica.state import State, StateView, Writes
+from grafctl.store.rules import EMPTY_HEAD, Config, Head, Term
+
+Apply = Callable[[State, Entry, int], Writes]
+EMPTY = HeadRow(EMPTY_HEAD, 0, NO_CHAIN, NO_CHAIN)
+
+
+class SafetyAlarm(Exception):
+    """A copy would have cut committed entries: a bug or a broken disk. Nothing was changed."""
+
+
+class Draft(NamedTuple):
+    """An entry that is about to be appended."""
+
+    kind: int
+    term: Term
+    now_ms: int
+    operation: bytes
+    meta: bytes
+    block: bytes
+    block_digest: bytes
+
+
+class Appended(NamedTuple):
+    """An entry as it was appended at the primary, with the writes it came to: equal logs have equal state, so a replica
+    whose chain is `previous` may take both as they are."""
+
+    at: int  # index
+    previous: bytes  # chain before it
+    raw: bytes
+    entry: Entry
+    writes: Writes
+    primary: Head  # after it
+
+
+class Replica:
+    """A log in one view of an environment; a `Batch` where it is to be changed."""
+
+    __slots__ = ("domain", "log", "row", "view")
+
+    def __init__(self, view: View, log: bytes, domain: str) -> None:
+        self.view = view
+        self.log = log
+        self.domain = domain
+        raw = view.get(keys.head(log))
+        self.row = EMPTY if raw is None else decode_head(raw, f"{domain}: head of log {log.hex()}")
+
+    @property
+    def state(self) -> StateView:
+        """Returns the tables at the tail."""
+        return StateView(self.view, self.log, self.domain)
+
+    def config(self) -> Config:
+        """Returns the configuration of the last START; raises `Corrupt` when the log has none."""
+        raw = self.view.get(keys.config(self.log, self.row.head.start))
+        if raw is None:
+            raise Corrupt(f"{self.domain}: log {self.log.hex()} has no configuration.", domain=self.domain)
+        return decode_config_row(raw, f"{self.domain}: configuration {self.row.head.start}")
+
+    def configs(self) -> list[Config]:
+        """Returns the configurations that may be in force, oldest first."""
+        what = f"{self.domain}: configuration"
+        return [decode_config_row(raw, what) for _, raw in self.view.scan(*keys.configs(self.log))]
+
+    def entry(self, index: int, *, verify_block: bool = True) -> Entry:
+        """Returns an entry that must be there; raises `Corrupt` when it is not or was changed."""
+        raw = self.view.get(keys.entry(self.log, index))
+        what = f"{self.domain}: entry {index} of log {self.log.hex()}"
+        if raw is None:
+            raise Corrupt(f"{what} is missing.", domain=self.domain, key=keys.entry(self.log, index).hex())
+        return decode_entry(raw, what, verify_block=verify_block)
+
+    def chain_at(self, count: int) -> bytes | None:
+        """Returns the chain after the first `count` entries, or None where that is not kept."""
+        head = self.row.head
+        if count == head.tail:
+            return self.row.chain
+        if count == head.floor:
+            return self.row.floor_chain
+        if not head.floor < count < head.tail:
+            return None
+        raw = self.view.get(keys.entry(self.log, count - 1), ENTRY_HEADER_BYTES)
+        return None if raw is None else entry_chain(raw)
+
+    def find_operation(self, operation: bytes, start: int) -> int | None:
+        """Returns where an operation stands at or after `start`, or None."""
+        for index in range(max(start, self.row.head.floor), self.row.head.tail):
+            raw = self.view.get(keys.entry(self.log, index), ENTRY_HEADER_BYTES)
+            if raw is not None and entry_operation(raw) == operation:
+                return index
+        return None
+
+    def raw_entries(self, start: int, stop: int) -> Iterator[bytes]:
+        """Yields stored entries; raises `Corrupt` where one is missing."""
+        for index in range(start, stop):
+            raw = self.view.get(keys.entry(self.log, index))
+            if raw is None:
+                raise Corrupt(f"{self.domain}: entry {index} of log {self.log.hex()} is missing.", domain=self.domain)
+            yield raw
+
+
+class Writer(Replica):
+    """A replica in a write transaction."""
+
+    __slots__ = ("_apply", "batch", "witness")
+
+    def __init__(self, batch: Batch, log: bytes, domain: str, apply: Apply, *, witness: bool = False) -> None:
+        super().__init__(batch, log, domain)
+        self.batch = batch
+        self._apply = apply
+        self.witness = witness
+
+    def save(self) -> None:
+        """Writes the head; the last step of every transaction."""
+        self.batch.put(keys.head(self.log), encode_head(self.row))
+
+    def set(self, **points: object) -> None:
+        """Changes fields of the head, in memory until `save`."""
+        self.row = self.row._replace(head=self.row.head._replace(**points))  # type: ignore[arg-type]
+
+    def append(self, draft: Draft) -> Appended:
+        """Appends a new entry at the primary and applies it."""
+        at, previous = self.row.head.tail, self.row.chain
+        stamped = max(draft.now_ms, self.row.stamped_ms)
+        raw, chain = make_entry(
+            self.row.chain,
+            draft.kind,
+            draft.term,
+            stamped,
+            draft.operation,
+            draft.meta,
+            draft.block,
+            draft.block_digest,
+        )
+        entry = Entry(
+            draft.kind, draft.term, stamped, draft.operation, draft.meta, draft.block, draft.block_digest, chain
+        )
+        writes = self._apply(self.state, entry, at)
+        self.put(raw, entry, writes, keep_undo=True)
+        return Appended(at, previous, raw, entry, writes, self.row.head)
+
+    def put(self, raw: bytes, entry: Entry, writes: Writes | None = None, *, keep_undo: bool) -> None:
+        """Adds an entry at the tail, with its effect on configuration and state; `writes` where that is known."""
+        index = self.row.head.tail
+        self.batch.put(keys.entry(self.log, index), strip_block(raw) if self.witness else raw)
+        points: dict[str, object] = {"tail": index + 1}
+        if entry.kind == START:
+            config = decode_config(entry.request, index, entry.term)
+            self.batch.put(keys.config(self.log, index), encode_config(config))
+            points |= {"acc": entry.term, "start": index}
+        if not self.witness:
+            self._write_state(index, self._apply(self.state, entry, index) if writes is None else writes, keep_undo)
+        self.set(**points)
+        self.row = self.row._replace(chain=entry.chain, stamped_ms=entry.stamped_ms)
+
+    def _write_state(self, index: int, writes: Writes, keep_undo: bool) -> None:
+        prefix = keys.state(self.log, b"")
+        before: list[tuple[bytes, bytes | None]] = []
+        for row, body in writes:
+            key = prefix + row
+            if keep_undo:
+                before.append((row, self.batch.get(key)))
+            if body is None:
+                self.batch.delete(key)
+            else:
+                self.batch.put(key, encode_row(body))
+        if before:
+            self.batch.put(keys.undo(self.log, index), encode_undo(before))
+
+    def advance_commit(self, commit: int) -> None:
+        """Moves the commit point up, never down, and drops pre-images and configurations that can no longer matter."""
+        head = self.row.head
+        commit = min(commit, head.tail)
+        if commit <= head.commit:
+            return
+        for index in range(head.commit, commit):
+            self.batch.delete(keys.undo(self.log, index))
+        self.set(commit=commit)
+        if head.commit <= head.start < commit:
+            stale = [key for key, _ in self.batch.scan(*keys.configs(self.log)) if keys.parse_index(key) < head.start]
+            for key in stale:
+                self.batch.delete(key)
+
+    def cut(self, count: int) -> None:
+        """Takes the tail back to `count` entries; what is dropped goes to quarantine."""
+        if count < self.row.head.commit:
+            raise SafetyAlarm(f"{self.domain}: log {self.log.hex()} would be cut to {count} below its commit point.")
+        prefix = keys.state(self.log, b"")
+        for index in range(self.row.head.tail - 1, count - 1, -1):
+            raw_undo = self.batch.get(keys.undo(self.log, index))
+            if raw_undo is not None:
+                for row, old in reversed(decode_undo(raw_undo, f"{self.domain}: undo {index}")):
+                    if old is None:
+                        self.batch.delete(prefix + row)
+                    else:
+                        self.batch.put(prefix + row, old)
+                self.batch.delete(keys.undo(self.log, index))
+            self._drop_entry(index)
+        self._settle_after_cut(count)
+
+    def _drop_entry(self, index: int) -> None:
+        raw = self.batch.get(keys.entry(self.log, index))
+        if raw is None:
+            raise Corrupt(f"{self.domain}: entry {index} of log {self.log.hex()} is missing.", domain=self.domain)
+        term = decode_entry(raw, f"{self.domain}: entry {index}", verify_block=False).term
+        self.batch.put(keys.quarantine(self.log, index, term), raw)
+        self.batch.delete(keys.entry(self.log, index))
+        self.batch.delete(keys.config(self.log, index))
+
+    def _settle_after_cut(self, count: int) -> None:
+        """Makes the head agree with the shorter log."""
+        chain = self.chain_at(count)
+        last = next(iter(self.batch.scan(*keys.configs(self.log), reverse=True)), None)
+        if chain is None:
+            raise Corrupt(f"{self.domain}: log {self.log.hex()} has no chain at {count}.", domain=self.domain)
+        acc, start = EMPTY_HEAD.acc, -1
+        if last is not None:
+            config = decode_config_row(last[1], f"{self.domain}: configuration")
+            acc, start = config.term, config.at
+        self.set(tail=count, acc=acc, start=start)
+        self.row = self.row._replace(chain=chain)
+
+    def sweep(self, floor: int) -> int:
+        """Removes entries before `floor`, all of which are committed; returns how many went."""
+        head = self.row.head
+        floor = min(floor, head.commit, max(head.start, 0))
+        if floor <= head.floor:
+            return 0
+        chain = self.chain_at(floor)
+        assert chain is not None
+        for index in range(head.floor, floor):
+            self.batch.delete(keys.entry(self.log, index))
+        self.set(floor=floor)
+        self.row = self.row._replace(floor_chain=chain)
+        return floor - head.floor
+
+
+def wipe(batch: Batch, span: tuple[bytes, bytes], most: int) -> bool:
+    """Deletes up to `most` keys of a range; returns whether any are left."""
+    found: list[bytes] = []
+    for key, _ in batch.scan(*span):
+        if len(found) == most:
+            break
+        found.append(key)
+    for key in found:
+        batch.delete(key)
+    return len(found) == most
+
+
+__all__ = ["CTRL", "EMPTY", "Apply", "Draft", "Replica", "SafetyAlarm", "Writer", "wipe"]

@@ -1,0 +1,133 @@
+"""The control log: which resources exist, which authorities sign health, and what they last observed.
+
+It has a voter in every domain of the store and a majority rule. What it says of a resource is where to look first;
+the resource's own log is the truth about itself.
+
+Promises
+- A name is given to one resource once; a race for it has one winner.
+- A health observation is kept only when its authority is known and not revoked and its time does not go back.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from grafctl.errors import GenerationConflict, HealthRejected, NotFound
+from grafctl.store import keys
+from grafctl.store.records import CTRL, Entry, encode_json
+from grafctl.store.replica.state import State, Writes, json_write
+from grafctl.store.requests import Context, Decision
+
+
+@dataclass(slots=True)
+class Register:
+    """The request to give a name to a new resource; `record` says where its log begins."""
+
+    name: str
+    record: dict[str, Any]
+
+    def decide(self, state: State, context: Context) -> Decision:
+        there = state.get_json(keys.resource(self.name))
+        if there is None:
+            meta = {"do": "register", "name": self.name, "record": self.record}
+            return Decision((True, self.record), encode_json(meta), kind=CTRL)
+        if there["request"] != self.record["request"]:
+            raise GenerationConflict(
+                f"{self.name} is there already, with another definition.",
+                hint=f"Run `grafctl queue show {self.name}`, or take another name.",
+                resource=self.name,
+            )
+        return Decision((False, there))
+
+
+def apply_register(state: State, entry: Entry, index: int) -> Writes:
+    return [json_write(keys.resource(entry.request["name"]), entry.request["record"])]
+
+
+@dataclass(slots=True)
+class AddAuthority:
+    """The request to trust a key; the same name with another key is refused."""
+
+    name: str
+    public_key: str  # base64 of 32 bytes
+
+    def decide(self, state: State, context: Context) -> Decision:
+        there = state.get_json(keys.authority(self.name))
+        if there is not None and (there["public_key"] != self.public_key or there["revoked"]):
+            what = "was revoked" if there["revoked"] else "has another key"
+            raise GenerationConflict(
+                f"Authority {self.name} is known already and {what}.", hint="Take another name for a new key."
+            )
+        if there is not None:
+            return Decision(False)
+        row = {"public_key": self.public_key, "revoked": False, "added_ms": context.now_ms}
+        return Decision(True, encode_json({"do": "authority", "name": self.name, "row": row}), kind=CTRL)
+
+
+@dataclass(slots=True)
+class RevokeAuthority:
+    """The request to trust a key no longer; what it observed before stays."""
+
+    name: str
+
+    def decide(self, state: State, context: Context) -> Decision:
+        row = require_authority(state, self.name)
+        if row["revoked"]:
+            return Decision(False)
+        meta = {"do": "authority", "name": self.name, "row": row | {"revoked": True}}
+        return Decision(True, encode_json(meta), kind=CTRL)
+
+
+def require_authority(state: State, name: str) -> dict[str, Any]:
+    row: dict[str, Any] | None = state.get_json(keys.authority(name))
+    if row is None:
+        raise NotFound(f"There is no authority {name}.", hint="Run `grafctl authority list`.", authority=name)
+    return row
+
+
+def apply_authority(state: State, entry: Entry, index: int) -> Writes:
+    return [json_write(keys.authority(entry.request["name"]), entry.request["row"])]
+
+
+@dataclass(slots=True)
+class Observe:
+    """The request to keep a signed observation; the signature was checked against `public_key`."""
+
+    domain: str
+    observation: Mapping[str, Any]
+    public_key: str
+
+    def decide(self, state: State, context: Context) -> Decision:
+        name = self.observation["authority"]
+        authority = state.get_json(keys.authority(name))
+        if authority is None or authority["revoked"] or authority["public_key"] != self.public_key:
+            what = "is not known" if authority is None else "was revoked" if authority["revoked"] else "has another key"
+            raise HealthRejected(
+                f"The observation is refused: authority {name} {what}.",
+                hint="Run `grafctl authority list`.",
+                authority=name,
+            )
+        there = state.get_json(keys.observation(self.domain))
+        if there is not None and there == dict(self.observation):
+            return Decision((False, there))
+        if there is not None and self.observation["observed_ms"] <= there["observed_ms"]:
+            raise HealthRejected(
+                f"The observation of {self.domain} is not newer than the one that is kept.",
+                hint="Check the clock of this machine with `grafctl doctor`.",
+                domain=self.domain,
+            )
+        meta = {"do": "observe", "domain": self.domain, "observation": dict(self.observation)}
+        return Decision((True, there), encode_json(meta), kind=CTRL)
+
+
+def apply_observe(state: State, entry: Entry, index: int) -> Writes:
+    return [json_write(keys.observation(entry.request["domain"]), entry.request["observation"])]
+
+
+def rows(state: State, span: tuple[bytes, bytes]) -> dict[str, dict[str, Any]]:
+    """Returns the rows of a table of the control log by name."""
+    cut = len(span[0])
+    return {row[cut:].decode(): json.loads(body) for row, body in state.scan(span)}

@@ -1,0 +1,190 @@
+"""An open store: its cluster, its own two logs, and its resources by name.
+
+Promises
+- Every refusal and every change of who may do what goes to the audit log before the answer leaves; without a quorum
+  it goes to a spool file beside the environments, and whoever comes next with a quorum appends it.
+- A resource's log is found through the control log, which only says where to look; the log itself says what it is.
+
+When it fails: a resource that is registered but has no log yet (its creator died) is finished by whoever opens it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from grafctl import clock
+from grafctl.errors import (
+    DomainUnavailable,
+    DriverError,
+    Fenced,
+    GenerationConflict,
+    HealthRejected,
+    NoQuorum,
+    NotFound,
+    ProofRequired,
+    StoreFull,
+    Timeout,
+)
+from grafctl.store import keys
+from grafctl.store.cluster import Cluster
+from grafctl.store.log import Log
+from grafctl.store.records import NO_DIGEST, NO_OPERATION, START, encode_json
+from grafctl.store.replica.replica import Draft, Writer
+from grafctl.store.replica.state import State
+from grafctl.store.resources.applying import apply_entry
+from grafctl.store.rules import Member
+
+AUDITED = (DomainUnavailable, Fenced, GenerationConflict, HealthRejected, ProofRequired)
+SPOOL_NAME = "audit.spool"
+AUDIT_DEADLINE_S = 3.0
+
+
+class Session:
+    """One open store, for the threads of one process."""
+
+    def __init__(self, cluster: Cluster) -> None:
+        self.cluster = cluster
+        self.control = Log(cluster, keys.CONTROL_LOG, cluster.domains, apply_entry)
+        self.audit = Log(cluster, keys.AUDIT_LOG, cluster.domains, apply_entry)
+        self._logs: dict[str, Log] = {}
+
+    # --- resources
+
+    def resource(self, name: str) -> Log:
+        """Returns the log of a resource; raises `NotFound`."""
+        log = self._logs.get(name)
+        if log is None:
+            with self.control.view() as committed:
+                record = committed.state.get_json(keys.resource(name))
+            if record is None:
+                raise NotFound(
+                    f"There is no resource {name}.", hint="Run `grafctl status` to see those there are.", resource=name
+                )
+            log = self._logs[name] = self.open_log(record)
+        return log
+
+    def open_log(self, record: Mapping[str, Any]) -> Log:
+        """Returns the log of a registered resource, begun where its creator died before that."""
+        log = Log(self.cluster, bytes.fromhex(record["log"]), list(record["domains"]), apply_entry)
+        lead = log.observe().lead()
+        if lead is None:
+            begin_log(self.cluster, log, record["start"], record["term_uid"], record["ms"])
+        elif lead.known == 0:  # its creator died before a quorum had the first entry
+            log.settle()
+        return log
+
+    def resources(self) -> dict[str, dict[str, Any]]:
+        """Returns the registered resources by name."""
+        from grafctl.store.resources.control import rows
+
+        with self.control.view() as committed:
+            return rows(committed.state, keys.resources())
+
+    def members(self) -> dict[str, Member]:
+        """Returns every domain of the store with its incarnation."""
+        return {domain: self.cluster.member(domain) for domain in self.cluster.domains}
+
+    def health(self) -> dict[str, str]:
+        """Returns the last observed status of each domain that was observed."""
+        return {domain: row["status"] for domain, row in self.observations().items()}
+
+    def observations(self) -> dict[str, dict[str, Any]]:
+        """Returns the last observation of each domain that was observed."""
+        from grafctl.store.resources.control import rows
+
+        with self.control.view() as committed:
+            return rows(committed.state, keys.observations())
+
+    @contextmanager
+    def state(self, name: str) -> Iterator[State]:
+        """Yields the committed state of a resource."""
+        with self.resource(name).view() as committed:
+            yield committed.state
+
+    # --- audit
+
+    @contextmanager
+    def audited(self, op: str, **about: Any) -> Iterator[None]:
+        """Notes a refusal that leaves the block, and gives the error its number."""
+        try:
+            yield
+        except AUDITED as error:
+            if "audit" not in error.fields:
+                fields = {name: error.fields.get(name) for name in ("resource", "group", "domain", "reason", "by")}
+                fields |= {name: value for name, value in about.items() if value is not None}
+                number = self.note("refused", op, code=error.code, message=error.message, **fields)
+                if number is not None:
+                    error.fields["audit"] = number
+            raise
+
+    def note(self, outcome: str, op: str, **about: Any) -> int | None:
+        """Keeps an audit record and returns its number, or None where it could only be spooled."""
+        from grafctl.store.resources.audit import Note
+
+        record = {name: value for name, value in about.items() if value is not None}
+        record |= {"outcome": outcome, "op": op, "ms": clock.now_ms()}
+        try:
+            self._append_spool()
+            number, _ = self.audit.append(Note(record), deadline_s=AUDIT_DEADLINE_S).answer
+        except (NoQuorum, Timeout, StoreFull, DriverError):
+            self._spool(record)
+            return None
+        return int(number)
+
+    def _spool(self, record: Mapping[str, Any]) -> None:
+        path = self.cluster.directory / SPOOL_NAME
+        if not self.cluster.directory.is_dir():
+            return
+        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        try:
+            os.write(handle, encode_json(dict(record)) + b"\n")
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+    def _append_spool(self) -> None:
+        """Appends what earlier refusals left in the spool; a crash here may note one twice."""
+        from grafctl.store.resources.audit import Note
+
+        path = self.cluster.directory / SPOOL_NAME
+        if not path.exists():
+            return
+        taken = path.with_suffix(".taken")
+        path.rename(taken)
+        for line in taken.read_bytes().splitlines():
+            self.audit.append(Note(json.loads(line) | {"spooled": True}), deadline_s=AUDIT_DEADLINE_S)
+        taken.unlink()
+
+    def close(self) -> None:
+        self.cluster.close()
+
+
+def begin_log(cluster: Cluster, log: Log, start: Mapping[str, Any], uid: int, now_ms: int) -> None:
+    """Writes the first entry of a log at its first primary, unless one is there, and brings the voters to it."""
+    domain = start["primary"]
+    try:
+        with cluster.environment(domain).write(wait_s=cluster.lock_wait_s) as batch:
+            writer = Writer(batch, log.id, domain, log.apply)
+            if writer.row.head.tail == 0:
+                term = (1, uid)
+                writer.append(Draft(START, term, now_ms, NO_OPERATION, encode_json(dict(start)), b"", NO_DIGEST))
+                writer.set(promised=max(term, writer.row.head.promised))
+                writer.save()
+    except DriverError as error:
+        raise NoQuorum(
+            f"{domain}, where the log begins, cannot be reached: {error.why}.",
+            hint=f"Run `grafctl domain show {domain}`, and the same command again when it is back.",
+            outcome="not_written",
+            domains=[domain],
+        ) from error
+    log.settle()
+
+
+def find_directory(path: str | os.PathLike[str]) -> Path:
+    """Returns the absolute directory of a store."""
+    return Path(path).absolute()

@@ -1,0 +1,300 @@
+r"""Standard input as records, and the order in which deliveries are written and acknowledged.
+
+Promises
+- `deliveries` acknowledges a chunk only when it is asked for the next one, and whoever asks has written the one before.
+- A batch is what standard input holds at the moment, at most 1 MiB or 10,000 records: a slow producer is never
+  delayed, and a fast one shares its commits.
+- Only the `\n` at the end of a line is taken off; a `\r` before it belongs to the payload. A last line without `\n`
+  counts.
+
+When it fails: records of batches already given away may be published; `render.acks` says which. A delivery that was not
+written stays leased, and is delivered again when its lease runs out.
+"""
+
+from __future__ import annotations
+
+import sys
+from functools import partial
+from typing import TYPE_CHECKING
+
+from grafctl.errors import Empty, IdempotencyConflict, ProofRequired, Usage
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from typing import Any, BinaryIO
+
+    from grafctl.client import Store
+    from grafctl.results import Ack, Delivery
+    from grafctl.store.blocks import Outgoing
+
+    Batches = Iterator[list[bytes]] | Iterator[list[Outgoing]]
+
+READ_BYTES = 1 << 20
+BATCH_RECORDS_MAX = 10_000
+POLL_RECORDS = 1_000
+LINE_BYTES_MAX = 64 << 20
+FOLLOW_WAIT_S = 1.0
+CONFLICTS_SHOWN = 100
+
+
+# --- in
+
+
+def payload_of(text: str) -> bytes:
+    """Returns the payload that an argument names: the bytes of `@FILE`, else the argument's own; raises `Usage`."""
+    if text.startswith("@"):
+        return read_file(text[1:])
+    return text.encode("utf-8", "surrogateescape")
+
+
+def read_file(name: str) -> bytes:
+    """Returns a file's bytes; raises `Usage` where it cannot be read or holds more than a record may."""
+    try:
+        with open(name, "rb") as file:
+            data = file.read(LINE_BYTES_MAX + 1)
+    except (OSError, ValueError) as error:
+        why = error.strerror if isinstance(error, OSError) else str(error)
+        raise Usage(f"The file {name!r} cannot be read: {why}.") from None
+    if len(data) > LINE_BYTES_MAX:
+        raise Usage(f"The file {name!r} holds more than {LINE_BYTES_MAX >> 20} MiB.")
+    return data
+
+
+def proof_of(text: str) -> str:
+    """Returns the id of a proof: the text, or what a catch-up's JSON in `@FILE` names; raises `ProofRequired`."""
+    if not text.startswith("@"):
+        return text
+    import json
+
+    lines = read_file(text[1:]).splitlines() or [b""]
+    try:
+        found = json.loads(lines[-1])["proof"]
+        assert isinstance(found, str)
+    except (ValueError, KeyError, TypeError, AssertionError):
+        raise ProofRequired(
+            f"The file {text[1:]!r} holds no proof.",
+            hint="Write it with: grafctl catch-up RESOURCE -d DOMAIN --json > proof.json",
+        ) from None
+    return found
+
+
+def batches(form: str) -> Batches:
+    """Yields the records on standard input in batches; `form` is `lines` or `jsonl`. Raises `Usage` naming the line."""
+    if sys.stdin is None:
+        raise Usage(
+            "Standard input is closed.", hint="Give it a file or a pipe, or name the payload: grafctl publish Q PAYLOAD"
+        )
+    if form == "jsonl":
+        return _parsed(_lines(sys.stdin.buffer, LINE_BYTES_MAX))
+    from grafctl.store.blocks import PAYLOAD_BYTES_MAX
+
+    return _lines(sys.stdin.buffer, PAYLOAD_BYTES_MAX)
+
+
+def _lines(stream: BinaryIO, bytes_max: int) -> Iterator[list[bytes]]:
+    """Yields the lines of a stream as they come; raises `Usage` for one that is too long."""
+    _widen(stream)
+    held: list[bytes] = []  # the pieces of a line that has not ended yet
+    held_bytes, line = 0, 1
+    while chunk := _read(stream):
+        head, newline, tail = chunk.rpartition(b"\n")
+        if newline:
+            batch = (b"".join(held) + head if held else head).split(b"\n")
+            if held and len(batch[0]) > bytes_max:
+                raise Usage(_too_long(line, bytes_max), hint="Split the record.", line=line)
+            held, held_bytes = [], 0
+            for at in range(0, len(batch), BATCH_RECORDS_MAX):
+                yield batch[at : at + BATCH_RECORDS_MAX]
+            line += len(batch)
+        if tail:
+            held.append(tail)
+            held_bytes += len(tail)
+            if held_bytes > bytes_max:
+                raise Usage(_too_long(line, bytes_max), hint="Split the record.", line=line)
+    if held:
+        yield [b"".join(held)]
+
+
+def _read(stream: BinaryIO) -> bytes:
+    """Returns what there is now, at most READ_BYTES of it, waiting only where there is nothing."""
+    try:
+        return getattr(stream, "read1", stream.read)(READ_BYTES)
+    except OSError as error:
+        raise Usage(f"Standard input cannot be read: {error.strerror}.", hint="Give it a file or a pipe.") from None
+
+
+def _too_long(line: int, bytes_max: int) -> str:
+    return f"Line {line} of standard input is longer than {bytes_max >> 20} MiB."
+
+
+def _widen(stream: BinaryIO) -> None:
+    """Lets a pipe hold as much as one batch, because what is read at once is committed at once."""
+    try:
+        import fcntl
+
+        fcntl.fcntl(stream.fileno(), fcntl.F_SETPIPE_SZ, READ_BYTES)
+    except (ImportError, AttributeError, OSError, ValueError):
+        pass
+
+
+def _parsed(batches: Iterator[list[bytes]]) -> Iterator[list[Outgoing]]:
+    import json
+
+    from grafctl.store.blocks import Outgoing
+
+    decode = json.loads
+    line = 0
+    for lines in batches:
+        records: list[Outgoing] = []
+        for text in lines:
+            line += 1
+            if not text.strip():
+                continue
+            try:
+                records.append(Outgoing(*_fields(decode(text)), line))
+            except (ValueError, RecursionError) as error:
+                if records:
+                    yield records
+                why = (
+                    "it is no JSON object" if isinstance(error, (json.JSONDecodeError, RecursionError)) else str(error)
+                )
+                raise Usage(
+                    f"Line {line} of standard input is no record: {why}.",
+                    hint='Write {"payload":"…"} a line, with id, key, headers or payload_base64 where wanted.',
+                    line=line,
+                ) from None
+        if records:
+            yield records
+
+
+def _fields(body: Any) -> tuple[bytes, str | None, str | None, dict[str, str] | None]:
+    """Returns payload, id, key and headers of a decoded line; raises ValueError saying what is wrong with it.
+
+    Other fields are passed over, because `poll -o jsonl` prints some (`offset`, `delivery`) and may come to print more.
+    """
+    if not isinstance(body, dict):
+        raise ValueError("it is no JSON object")
+    payload, coded = body.get("payload"), body.get("payload_base64")
+    if (payload is None) == (coded is None):
+        raise ValueError("it needs exactly one of payload and payload_base64")
+    for name in ("payload", "payload_base64", "id", "key"):
+        if not isinstance(body.get(name, ""), (str, type(None))):
+            raise ValueError(f"{name} is not a string")
+    for name in ("id", "key"):
+        if body.get(name) == "":
+            raise ValueError(f"{name} is empty")
+    headers = body.get("headers")
+    if headers is not None and not (
+        isinstance(headers, dict) and all(isinstance(value, str) for value in headers.values())
+    ):
+        raise ValueError("headers is not an object of strings")
+    try:
+        "".join((body.get("id") or "", body.get("key") or "", *(headers or {}), *(headers or {}).values())).encode()
+    except UnicodeEncodeError:
+        raise ValueError("it holds half a character (a lone surrogate)") from None
+    return _bytes_of(payload, coded), body.get("id"), body.get("key"), headers
+
+
+def _bytes_of(payload: str | None, coded: str | None) -> bytes:
+    if payload is not None:
+        try:
+            return payload.encode()
+        except UnicodeEncodeError:
+            raise ValueError("payload holds half a character (a lone surrogate)") from None
+    import base64
+
+    try:
+        return base64.b64decode(coded or "", validate=True)
+    except ValueError:
+        raise ValueError("payload_base64 is not base64") from None
+
+
+# --- between the library and the terminal
+
+
+def published(
+    store: Store, resource: str, batches: Batches, *, atomic: bool, dry_run: bool, **caller: Any
+) -> Iterator[Ack]:
+    """Yields what becomes of each batch, or with `dry_run` what would; raises what `publish_stream` raises."""
+    if dry_run:
+        return (store.publish_batch(resource, batch, atomic=atomic, dry_run=True, **caller) for batch in batches)
+    return store.publish_stream(resource, batches, atomic=atomic, **caller)
+
+
+def deliveries(
+    store: Store,
+    resource: str,
+    group: str,
+    *,
+    max_records: int | None,
+    wait_s: float,
+    follow: bool,
+    acknowledge: bool,
+    whole: bool,
+    **options: Any,
+) -> Iterator[Delivery]:
+    """Yields what a group is given, in chunks or as one `whole`; acknowledges what the caller has written.
+
+    `max_records` None means without end. Raises what `poll` and `ack` raise.
+    """
+    caller = {name: options[name] for name in ("domain", "epoch")}
+
+    def finish(chunk: Delivery) -> None:
+        if acknowledge and chunk.records:
+            store.ack(resource, group, [record.offset for record in chunk.records], lease=chunk.lease, **caller)
+
+    chunks = _chunks(partial(store.poll, resource, group, **options), max_records, wait_s, follow)
+    if not whole:
+        for chunk in chunks:
+            yield chunk
+            finish(chunk)
+        return
+    every = list(chunks)
+    yield _merged(every)
+    for chunk in every:
+        finish(chunk)
+
+
+def _chunks(poll: Callable[..., Delivery], max_records: int | None, wait_s: float, follow: bool) -> Iterator[Delivery]:
+    """Yields deliveries until one is empty (only the first may be) or `max_records` are there; follows for ever."""
+    pause_s = wait_s or (FOLLOW_WAIT_S if follow else 0.0)
+    left = max_records
+    first = True
+    while left is None or left > 0:
+        asked = POLL_RECORDS if left is None else min(left, POLL_RECORDS)
+        chunk = poll(max=asked, wait_s=pause_s)
+        if first or chunk.records:
+            yield chunk
+        if not follow and (not chunk.records or left == asked):
+            return
+        first = False
+        pause_s = pause_s if follow else 0.0
+        left = None if left is None else left - len(chunk.records)
+
+
+def _merged(chunks: list[Delivery]) -> Delivery:
+    """Returns several deliveries as one; it names a lease only where that is the lease of all its records."""
+    if len(chunks) == 1:
+        return chunks[0]
+    from grafctl.results import Delivery
+
+    records = [record for chunk in chunks for record in chunk.records]
+    return Delivery(chunks[0].resource, chunks[0].group, records, chunks[-1].ack_floor)
+
+
+def require_records(count: int, *, fail_empty: bool) -> None:
+    """Raises `Empty` where nothing was delivered and the caller asked to be told."""
+    if fail_empty and not count:
+        raise Empty("Nothing was delivered.", hint="Wait for records with: grafctl poll RESOURCE --group G --wait 5s")
+
+
+def require_no_conflicts(conflicts: list[dict[str, Any]]) -> None:
+    """Raises `IdempotencyConflict` at the end of a stream in which ids came back with other payloads."""
+    if conflicts:
+        count = len(conflicts)
+        raise IdempotencyConflict(
+            f"{count} record{'s were' if count != 1 else ' was'} refused: the id was used before with another payload.",
+            hint="See what is stored with: grafctl peek RESOURCE --offset N; the other records are published.",
+            conflicts=conflicts[:CONFLICTS_SHOWN],
+            refused=count,
+        )

@@ -1,0 +1,67 @@
+"""What a command imports: only its own module, and neither rich nor cryptography where nothing is drawn or signed."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import pytest
+from conftest import Runner
+
+from cli.tree import leaves
+from grafctl.cli import COMMANDS
+
+PROBE = """
+import json, sys
+from grafctl import cli
+sys.argv = ["grafctl", *sys.argv[1:]]
+code = cli.run(sys.argv[1:])
+sys.stdout.flush()
+sys.stderr.write("\\n" + json.dumps(sorted(sys.modules)))
+"""
+HEAVY = ("rich", "cryptography", "click", "pydantic", "msgspec", "asyncio", "http", "email", "xml", "logging")
+
+
+def modules_of(run: Runner, *words: str, store: str = "nowhere") -> set[str]:
+    """Returns every module that a process has loaded when the command has ended."""
+    command = [sys.executable, "-c", PROBE, *words]
+    environment = run.environment(store, {"GRAFCTL_DOMAIN": "aws"})
+    ended = subprocess.run(command, env=environment, cwd=run.cwd, capture_output=True, check=True)
+    return set(json.loads(ended.stderr.splitlines()[-1]))
+
+
+def top_level(modules: set[str]) -> set[str]:
+    return {name.partition(".")[0] for name in modules}
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("--version",),
+        ("--help",),
+        ("publish", "q", "x"),
+        ("poll", "q", "--group", "g"),
+        ("ack", "q", "1", "--group", "g"),
+        ("status",),
+        ("status", "--json"),
+        ("queue", "list"),
+        ("explain", "11"),
+        ("publish", "--no-such-option"),
+    ],
+)
+def test_no_command_loads_what_it_does_not_use(run: Runner, words: tuple[str, ...]) -> None:
+    assert not top_level(modules_of(run, *words)) & set(HEAVY)
+
+
+def test_a_command_loads_only_its_own_module(run: Runner) -> None:
+    nouns = set(COMMANDS.values()) | {leaf.words[0] for leaf in leaves() if len(leaf.words) > 1}
+    for words, own in ((("publish", "q", "x"), "publish"), (("consumer", "show", "q", "g"), "consumer")):
+        loaded = {name.removeprefix("grafctl.commands.") for name in modules_of(run, *words) if ".commands." in name}
+        assert loaded & nouns == {own}
+
+
+def test_the_version_needs_no_store(run: Runner) -> None:
+    loaded = modules_of(run, "--version")
+    assert not {name for name in loaded if name.startswith(("grafctl.store", "grafctl.client", "grafctl.commands"))}
+    assert "lmdb" not in loaded

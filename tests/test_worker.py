@@ -1,0 +1,420 @@
+"""The worker: what it acks and what it gives back, in one process and in real ones that are stopped or cut off."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import ROOT, Runner
+
+import grafctl
+from grafctl.client import create
+from grafctl.errors import DomainUnavailable, Fenced, NotFound, Usage
+from grafctl.results import Record
+
+QUEUE, GROUP = "orders", "billing"
+HERE, THERE, THIRD = "aws", "gcp", "azure"
+
+# The real thing, as somebody would write it: it tells what it does on stdout, and how it ended.
+PROGRAM = """
+import logging, sys, time
+import grafctl
+
+logging.basicConfig(level=logging.WARNING)
+store, domain, work_s, options = sys.argv[1], sys.argv[2], float(sys.argv[3]), eval(sys.argv[4])
+with grafctl.open(store) as opened, grafctl.Worker(opened, "orders", "billing", domain=domain, **options) as records:
+    print("ready", flush=True)
+    for record in records:
+        print("begun", record.offset, record.delivery, flush=True)
+        time.sleep(work_s)
+        print("done", record.offset, flush=True)
+print("ended", records.acked, records.given_back, records.lost, records.stopped_by, flush=True)
+"""
+
+
+def make(directory: Path, domains: tuple[str, ...] = (HERE, THERE), count: int = 0, **group: Any) -> Path:
+    """Makes a store with a queue of `count` records and a group; returns its path."""
+    path = directory / "store"
+    create(path, dict.fromkeys(domains))
+    with grafctl.open(path) as store:
+        replicas = [f"orders-{domain}={domain}" for domain in domains]
+        store.queues.create(QUEUE, replicas=replicas, allow=domains)
+        store.consumers.create(QUEUE, GROUP, allow=domains, **group)
+    publish(path, count)
+    return path
+
+
+def publish(path: Path, count: int) -> None:
+    with grafctl.open(path) as store:
+        if count:
+            store.publish_batch(QUEUE, [b"order %d" % number for number in range(count)], domain=HERE)
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return make(tmp_path, count=6)
+
+
+@pytest.fixture
+def store(path: Path) -> Iterator[grafctl.Store]:
+    with grafctl.open(path) as opened:
+        yield opened
+
+
+def worker(store: grafctl.Store, **options: Any) -> grafctl.Worker:
+    return grafctl.Worker(store, QUEUE, GROUP, domain=HERE, **{"idle_s": 0.0, **options})
+
+
+def rest(store: grafctl.Store, **options: Any) -> list[tuple[int, int | None]]:
+    """Returns (offset, delivery) of what somebody else is given now."""
+    records = store.poll(QUEUE, GROUP, domain=THERE, **options).records
+    return [(record.offset, record.delivery) for record in records]
+
+
+def floor(store: grafctl.Store) -> int:
+    found: int = store.consumers.show(QUEUE, GROUP).body["ack_floor"]
+    return found
+
+
+# --- one process
+
+
+def test_asking_for_the_next_record_acks_the_one_before(store: grafctl.Store) -> None:
+    with worker(store) as records:
+        for number, record in enumerate(records):
+            assert (record.offset, record.payload) == (number, b"order %d" % number)
+            assert floor(store) == number
+    assert floor(store) == records.acked == 6
+    assert rest(store) == []
+
+
+def test_acks_can_share_a_commit(store: grafctl.Store) -> None:
+    seen = []
+    with worker(store, ack_every=4) as records:
+        for _ in records:
+            seen.append(floor(store))
+    # The first lease is of one record and the next of two, and what is finished is acked at the end of a lease.
+    assert seen == [0, 1, 1, 3, 3, 3]
+    assert floor(store) == 6
+
+
+def test_an_exception_gives_back_the_record_and_everything_that_was_not_begun(store: grafctl.Store) -> None:
+    with pytest.raises(ZeroDivisionError):
+        with worker(store) as records:
+            for record in records:
+                records._asked = 100  # so that the second lease is of all that is left
+                if record.offset == 2:
+                    raise ZeroDivisionError
+    assert (records.acked, records.given_back, records.lost) == (2, 4, 0)
+    # Only the one that was begun has had a delivery.
+    assert rest(store) == [(2, 2), (3, 1), (4, 1), (5, 1)]
+
+
+def test_what_was_never_begun_does_not_become_a_dead_letter(tmp_path: Path) -> None:
+    with grafctl.open(make(tmp_path, count=3, max_deliveries=1)) as store:
+        for _ in range(3):
+            with worker(store) as records:
+                records._asked = 100
+                records.ack()
+                for _ in records:
+                    records.stop()
+                    break
+            assert records.given_back >= 1
+    with grafctl.open(tmp_path / "store") as store:
+        # Each of the three broke off in the middle of another record, and that one alone was given up.
+        dead = [item["offset"] for item in store.dead.list(QUEUE, GROUP).items]
+        assert dead == [0, 1, 2]
+
+
+def test_a_break_does_not_ack_and_ack_before_it_does(store: grafctl.Store) -> None:
+    with worker(store) as records:
+        for _ in records:
+            break
+    assert floor(store) == 0
+    with worker(store) as records:
+        for _ in records:
+            records.ack()
+            break
+    assert floor(store) == 1
+
+
+def test_nack_gives_one_record_back_for_later(store: grafctl.Store) -> None:
+    with worker(store) as records:
+        offsets = []
+        for record in records:
+            offsets.append(record.offset)
+            if record.offset == 1:
+                records.nack(delay_ms=60_000)
+    assert offsets == [0, 1, 2, 3, 4, 5]
+    assert (floor(store), records.acked, records.given_back) == (1, 5, 1)
+
+
+def test_run_tries_a_record_again_and_goes_on_with_the_others(store: grafctl.Store) -> None:
+    seen: list[int] = []
+
+    def work(record: Record) -> None:
+        seen.append(record.offset)
+        if record.offset == 2 and record.delivery == 1:
+            raise OSError("the card reader is out")
+
+    worker(store, idle_s=0.3).run(work, retry_ms=50)
+    assert sorted(seen) == [0, 1, 2, 2, 3, 4, 5]
+    assert floor(store) == 6
+
+
+def test_run_may_stop_at_the_first_exception(store: grafctl.Store) -> None:
+    def work(record: Record) -> None:
+        if record.offset == 1:
+            raise OSError("the card reader is out")
+
+    with pytest.raises(OSError, match="card reader"):
+        worker(store).run(work, keep_going=False)
+    assert rest(store)[0] == (1, 2)
+
+
+def test_at_most_once_takes_one_by_one_and_begins_all_it_took(tmp_path: Path) -> None:
+    with grafctl.open(make(tmp_path, count=4, semantics="at-most-once")) as store:
+        with worker(store) as records:
+            taken = []
+            for record in records:
+                taken.append(record.offset)
+                assert floor(store) == record.offset + 1  # final before the work
+                if record.offset == 1:
+                    records.stop()
+        assert taken == [0, 1]
+        assert rest(store) == [(2, 1), (3, 1)]
+
+
+def test_a_worker_is_a_block_and_is_used_once(store: grafctl.Store) -> None:
+    records = worker(store)
+    with pytest.raises(Usage, match="inside its `with` block"):
+        next(records)
+    with records:
+        pass
+    with pytest.raises(Usage, match="used once"):
+        records.__enter__()
+    with pytest.raises(Usage):
+        worker(store, batch=0)
+
+
+def test_a_refusal_ends_the_loop(store: grafctl.Store) -> None:
+    with pytest.raises(NotFound):
+        grafctl.Worker(store, QUEUE, "nobody", domain=HERE).run(print)
+    store.consumers.create(QUEUE, "there", allow=[THERE])
+    with pytest.raises(DomainUnavailable) as refused:
+        grafctl.Worker(store, QUEUE, "there", domain=HERE).run(print)
+    assert refused.value.exit_code == 11
+
+
+def test_an_old_epoch_ends_the_loop_before_anything_is_acked(store: grafctl.Store) -> None:
+    with pytest.raises(Fenced) as fenced:
+        with worker(store, epoch=1) as records:
+            for record in records:
+                if record.offset == 2:
+                    store.fence(QUEUE, group=GROUP, epoch=2)
+    assert fenced.value.fields["current"] == 2
+    assert records.acked == floor(store) == 2
+
+
+def test_a_paused_group_is_waited_for(store: grafctl.Store) -> None:
+    store.consumers.pause(QUEUE, GROUP)
+    resumed = threading.Timer(0.4, lambda: store.consumers.resume(QUEUE, GROUP))
+    resumed.start()
+    with worker(store) as records:
+        assert len(list(records)) == 6
+    resumed.join()
+
+
+def test_slow_work_keeps_its_lease(store: grafctl.Store) -> None:
+    with worker(store, visibility_ms=600) as records:
+        records._asked = 3
+        assert next(records).offset == 0
+        until = time.monotonic() + 2.0
+        while time.monotonic() < until:  # more than three times the visibility
+            assert [offset for offset, _ in rest(store, max=3, visibility_ms=1)] in ([3, 4, 5], [])
+            time.sleep(0.05)
+        assert next(records).offset == 1
+        assert records.lost == 0
+    assert floor(store) == 1
+
+
+def test_a_lost_lease_ends_its_records_here(store: grafctl.Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(store, "renew", lambda *_, **__: None)
+    with worker(store, visibility_ms=300, idle_s=2.0) as records:
+        records._asked = 6
+        assert next(records).offset == 0
+        time.sleep(0.5)
+        assert [offset for offset, _ in rest(store, max=2)] == [0, 1]  # somebody else has them now
+        monkeypatch.undo()
+        seen = [(record.offset, record.delivery) for record in records]
+    assert records.lost == 6
+    assert sorted(seen) == [(2, 2), (3, 2), (4, 2), (5, 2)]
+    assert floor(store) == 0
+
+
+def test_a_batch_is_about_what_is_worked_on_in_a_second(store: grafctl.Store, path: Path) -> None:
+    publish(path, 60)
+    sizes = []
+    with worker(store, batch=16) as records:
+        for record in records:
+            sizes.append(records._asked)
+            if record.offset > 60:
+                time.sleep(0.6)
+                if record.offset == 63:
+                    break
+    assert max(sizes) == 16
+    assert sizes[0] == 1
+
+
+# --- real processes
+
+
+class Process:
+    """A worker as a process of its own, whose lines are read as they come."""
+
+    def __init__(self, path: Path, work_s: float = 0.0, domain: str = HERE, env: Any = None, **options: Any) -> None:
+        environment = Runner(path.parent).environment(env=env)
+        command = [sys.executable, "-c", PROGRAM, str(path), domain, str(work_s), repr(options)]
+        self.process = subprocess.Popen(
+            command, env=environment, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+        self.lines: list[str] = []
+
+    def until(self, start: str) -> None:
+        """Reads until a line begins so."""
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
+            self.lines.append(line.strip())
+            if line.startswith(start):
+                return
+        raise AssertionError(f"no line {start!r} in {self.lines}, but {self.error()}")
+
+    def error(self) -> str:
+        assert self.process.stderr is not None
+        return self.process.stderr.read()
+
+    def end(self, timeout: float = 30) -> int:
+        out, self.said = self.process.communicate(timeout=timeout)
+        self.lines += out.splitlines()
+        return self.process.returncode
+
+    def numbers(self, word: str) -> list[int]:
+        return [int(line.split()[1]) for line in self.lines if line.split()[0] == word]
+
+    def __enter__(self) -> Process:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.process.poll() is None:
+            self.process.kill()
+        self.process.communicate()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_lets_the_record_under_way_finish_and_gives_back_the_rest(path: Path, number: int) -> None:
+    publish(path, 60)
+    with Process(path, work_s=0.05) as process:
+        process.until("begun 9 ")
+        process.process.send_signal(number)
+        assert process.end() == 0
+    assert process.numbers("begun") == process.numbers("done") == list(range(10))
+    with grafctl.open(path) as store:
+        assert floor(store) == 10
+        assert process.lines[-1].split()[1] == "10" and process.lines[-1].endswith(f" 0 {int(number)}")
+        assert rest(store, max=100) == [(offset, 1) for offset in range(10, 66)]  # at once, and as if new
+
+
+def test_a_second_signal_does_not_wait_for_the_record_under_way(path: Path) -> None:
+    with Process(path, work_s=30) as process:
+        process.until("begun 0 ")
+        process.process.send_signal(signal.SIGINT)
+        time.sleep(0.2)
+        process.process.send_signal(signal.SIGINT)
+        assert process.end() != 0
+        assert "KeyboardInterrupt" in process.said
+    with grafctl.open(path) as store:
+        assert rest(store)[0] == (0, 2)
+
+
+def test_after_sigkill_only_what_was_not_acked_comes_again_when_the_lease_runs_out(path: Path, run: Runner) -> None:
+    with Process(path, work_s=0.05) as process:
+        process.until("begun 4 ")
+        process.process.kill()
+        process.end()
+    with grafctl.open(path) as store:
+        assert floor(store) == 4
+        held = 6 - 4 - len(rest(store, visibility_ms=1))  # what the dead worker still holds
+        assert held >= 1
+    later = {"GRAFCTL_CLOCK_OFFSET_MS": "60000"}
+    with Process(path, env=later, idle_s=0.5) as second:
+        assert second.end() == 0
+    assert second.numbers("done") == [4, 5]
+    assert "begun 4 2" in second.lines
+    assert run("consumer", "show", QUEUE, GROUP, "--json", store=path).json["ack_floor"] == 6
+
+
+@pytest.mark.parametrize(
+    ("domains", "failed", "why"), [((HERE, THERE), THERE, "voters"), ((HERE, THERE, THIRD), HERE, HERE)]
+)
+def test_a_failed_domain_is_waited_for(tmp_path: Path, domains: tuple[str, ...], failed: str, why: str) -> None:
+    path = make(tmp_path, domains, count=40)
+    with Process(path, work_s=0.02, idle_s=1.0) as process, grafctl.open(path) as store:
+        process.until("begun 9 ")
+        store.domains.fail(failed)
+        time.sleep(1.5)
+        assert process.process.poll() is None
+        store.domains.restore(failed)
+        assert process.end() == 0
+        assert floor(store) == 40
+        assert not list(store.verify())
+    assert process.numbers("done") == list(range(40))  # each once: no lease was lost meanwhile
+    assert why in process.said and "Waiting for it." in process.said
+    assert f"is served again in {HERE}" in process.said
+
+
+def test_a_signal_ends_the_wait_for_a_failed_domain(path: Path) -> None:
+    with Process(path) as process, grafctl.open(path) as store:
+        process.until("done 5")
+        time.sleep(0.3)
+        store.domains.fail(THERE)
+        time.sleep(0.7)
+        process.process.terminate()
+        began = time.monotonic()
+        assert process.end() == 0
+        assert time.monotonic() - began < 4
+        store.domains.restore(THERE)
+        assert floor(store) == 6
+
+
+def test_workers_that_compete_do_every_record_once(path: Path) -> None:
+    publish(path, 394)
+    with Process(path, idle_s=0.5) as one, Process(path, idle_s=0.5, domain=THERE, ack_every=20) as two:
+        assert one.end() == two.end() == 0
+    done = one.numbers("done") + two.numbers("done")
+    assert sorted(done) == list(range(400))
+    assert min(len(one.numbers("done")), len(two.numbers("done"))) > 0
+    with grafctl.open(path) as store:
+        assert floor(store) == 400
+
+
+def test_a_worker_in_a_thread_leaves_the_signals_alone(store: grafctl.Store) -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    seen: list[Any] = []
+
+    def go() -> None:
+        with worker(store) as records:
+            seen.append(signal.getsignal(signal.SIGTERM) is before)
+            seen.extend(record.offset for record in records)
+
+    thread = threading.Thread(target=go)
+    thread.start()
+    thread.join()
+    assert seen == [True, 0, 1, 2, 3, 4, 5]
+    assert signal.getsignal(signal.SIGTERM) is before

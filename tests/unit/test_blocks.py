@@ -1,0 +1,162 @@
+"""Blocks: what was packed comes back, equal records are equal bytes, and broken bytes are `Corrupt` and nothing else."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from grafctl.errors import Corrupt, Usage
+from grafctl.store import blocks
+from grafctl.store.blocks import Outgoing, Packed
+
+TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
+HEADERS = st.dictionaries(TEXTS, TEXTS, max_size=3)
+RECORDS = st.builds(
+    Outgoing,
+    st.binary(max_size=40),
+    st.none() | TEXTS.filter(bool),
+    st.none() | TEXTS,
+    st.none() | HEADERS,
+    st.integers(0, 9),
+)
+SAMPLES = [
+    blocks.pack([b"first", b"", b"third"]),
+    blocks.pack([Outgoing(b"a", "id-1", "key", {"h": "v"}), Outgoing(b"bb"), Outgoing(b"", None, "", None)]),
+    blocks.pack([Outgoing(b"x", "ä"), Outgoing(b"y", "ö")]),
+]
+
+
+@given(st.lists(RECORDS))
+def test_records_come_back(records: list[Outgoing]) -> None:
+    block = blocks.pack(records)
+    assert list(blocks.unpack(block, "block")) == [
+        Packed(record.payload, record.id, record.key, record.headers or None) for record in records
+    ]
+    assert blocks.count(block, "block") == len(records)
+    assert blocks.ids(block, "block") == [record.id for record in records]
+
+
+@given(st.lists(st.binary(max_size=40)))
+def test_plain_payloads_are_records_without_anything_else(payloads: list[bytes]) -> None:
+    block = blocks.pack(payloads)
+    assert block == blocks.pack([Outgoing(payload) for payload in payloads]) == blocks.pack_payloads(payloads)
+    assert [record.payload for record in blocks.unpack(block, "block")] == payloads
+
+
+@given(st.lists(RECORDS, min_size=1))
+def test_the_line_of_the_input_is_not_in_the_block(records: list[Outgoing]) -> None:
+    assert blocks.pack(records) == blocks.pack([record._replace(line=77) for record in records])
+
+
+def test_the_order_of_headers_does_not_matter() -> None:
+    one, other = {"a": "1", "b": "2"}, {"b": "2", "a": "1"}
+    assert blocks.pack([Outgoing(b"", headers=one)]) == blocks.pack([Outgoing(b"", headers=other)])
+
+
+def read(block: bytes) -> None:
+    """Reads everything of a block; raises only `Corrupt`."""
+    for reader in (blocks.count, blocks.ids, lambda block, what: list(blocks.unpack(block, what))):
+        try:
+            reader(block, "block")
+        except Corrupt:
+            pass
+
+
+@given(st.binary(max_size=100))
+def test_foreign_bytes_are_corrupt_and_nothing_else(raw: bytes) -> None:
+    read(raw)
+    read(b"\1" + raw)
+
+
+@given(st.integers(0, 7), st.integers(0, 6), st.binary(max_size=100))
+def test_a_good_head_before_foreign_bytes_is_corrupt_and_nothing_else(flags: int, count: int, raw: bytes) -> None:
+    read(bytes([1, flags, 0, 0]) + count.to_bytes(4, "little") + raw)
+
+
+@given(st.sampled_from(SAMPLES), st.data())
+def test_changed_bytes_are_corrupt_and_nothing_else(block: bytes, data: st.DataObject) -> None:
+    changed = bytearray(block)
+    for _ in range(data.draw(st.integers(1, 4))):
+        changed[data.draw(st.integers(0, len(block) - 1))] = data.draw(st.integers(0, 255))
+    read(bytes(changed))
+
+
+@pytest.mark.parametrize("block", SAMPLES)
+def test_a_cut_or_longer_block_is_corrupt(block: bytes) -> None:
+    for changed in [block[:size] for size in range(len(block))] + [block + b"\0"]:
+        with pytest.raises(Corrupt, match="block"):
+            list(blocks.unpack(changed, "block"))
+
+
+@pytest.mark.parametrize("count", [1 << 20, (1 << 32) - 1])
+def test_a_count_that_cannot_be_is_corrupt_and_takes_no_memory(count: int) -> None:
+    block = b"\1\0\0\0" + count.to_bytes(4, "little") + bytes(20)
+    for reader in (blocks.count, blocks.ids, lambda block, what: list(blocks.unpack(block, what))):
+        with pytest.raises(Corrupt):
+            reader(block, "block")
+
+
+@pytest.mark.parametrize("version", [0, 2, 255])
+def test_another_version_is_corrupt(version: int) -> None:
+    with pytest.raises(Corrupt, match="unknown format"):
+        blocks.count(bytes([version]) + SAMPLES[0][1:], "block")
+
+
+def test_an_unknown_flag_is_corrupt() -> None:
+    with pytest.raises(Corrupt, match="unknown format"):
+        blocks.count(SAMPLES[0][:1] + b"\x08" + SAMPLES[0][2:], "block")
+
+
+def with_headers(text: bytes) -> bytes:
+    head = b"\1\4\0\0\1\0\0\0"
+    return head + bytes(4) + len(text).to_bytes(4, "little") + text
+
+
+@pytest.mark.parametrize("text", [b"{", b"[]", b"7", b"\xff", b"[" * 100_000, b'{"a":' * 100_000, b"NaN1"])
+def test_headers_that_are_no_object_are_corrupt(text: bytes) -> None:
+    with pytest.raises(Corrupt):
+        list(blocks.unpack(with_headers(text), "block"))
+    assert [record.headers for record in blocks.unpack(with_headers(b'{"a":"b"}'), "block")] == [{"a": "b"}]
+
+
+# --- limits on the way in
+
+
+@pytest.mark.parametrize(
+    ("record", "words"),
+    [
+        (Outgoing(b"x" * (blocks.PAYLOAD_BYTES_MAX + 1)), "payload has 8,388,609 bytes"),
+        (Outgoing(b"x", "i" * (blocks.ID_BYTES_MAX + 1)), "id has 1,025 bytes"),
+        (Outgoing(b"x", "ä" * (blocks.ID_BYTES_MAX // 2 + 1)), "id has 1,026 bytes"),
+        (Outgoing(b"x", None, "k" * (blocks.KEY_BYTES_MAX + 1)), "key has 32,769 bytes"),
+        (Outgoing(b"x", None, None, {"h": "v" * blocks.HEADERS_BYTES_MAX}), "headers has 65,544 bytes"),
+        (Outgoing(b"x", ""), "id is empty"),
+        (Outgoing(b"x", "\ud800"), "id is not valid UTF-8"),
+        (Outgoing(b"x", None, "\ud800"), "key is not valid UTF-8"),
+        (Outgoing(b"x", "", line=7), "Line 7: the id is empty"),
+    ],
+)
+def test_what_is_too_long_or_no_text_is_refused(record: Outgoing, words: str) -> None:
+    with pytest.raises(Usage, match=words):
+        blocks.check_record(record)
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        Outgoing(b""),
+        Outgoing(b"\xff\0"),
+        Outgoing(b"x", "i" * blocks.ID_BYTES_MAX, "k" * 10_000, {"h": "v"}),
+        Outgoing(b"x" * blocks.PAYLOAD_BYTES_MAX),
+        Outgoing(b"x", "i", ""),
+    ],
+)
+def test_what_is_just_within_the_limits_is_taken(record: Outgoing) -> None:
+    blocks.check_record(record)
+
+
+@pytest.mark.parametrize("headers", [{"a": "\ud800"}, {"\ud800": "a"}])
+def test_headers_that_are_no_text_are_refused(headers: dict[str, str]) -> None:
+    with pytest.raises(Usage):
+        blocks.check_record(Outgoing(b"x", headers=headers))
