@@ -1,4 +1,4 @@
-"""Blocks: what was packed comes back, equal records are equal bytes, and broken bytes are `Corrupt` and nothing else."""
+"""Blocks: what was packed comes back, equal records are equal bytes, broken bytes are `Corrupt` and nothing else."""
 
 from __future__ import annotations
 
