@@ -47,7 +47,9 @@ def create_store(directory: Path, domains: Mapping[str, Path | None], driver: Dr
             for domain, path in domains.items():
                 file = file.with_domain(domain, str(path.absolute()) if path else files.default_path(domain))
             files.write(directory, file)
-        changed |= create_environments(driver, file, directory)
+        # Only while it is still being made: one that is lost later held a vote, and must not come back empty.
+        if changed or not _has_begun(driver, file, directory):
+            changed |= create_environments(driver, file, directory)
         changed |= _begin_system_logs(driver, file, directory)
     after = _shown(directory, domains) | {"identity": file.identity}
     return Change(changed, after=after, actions=actions if changed else [])
@@ -77,11 +79,11 @@ def _existing(directory: Path, domains: Mapping[str, Path | None]) -> files.Stor
     return file
 
 
-def create_environments(driver: Driver, file: files.StoreFile, directory: Path) -> bool:
-    """Creates the environments that are missing; returns whether there were any."""
+def create_environments(driver: Driver, file: files.StoreFile, directory: Path, only: str | None = None) -> bool:
+    """Creates the environments that are missing, or the one of `only`; returns whether there were any."""
     changed = False
     for domain, place in file.places(directory).items():
-        if place.path.exists():
+        if place.path.exists() or only not in (None, domain):
             continue
         try:
             place.path.parent.mkdir(parents=True, exist_ok=True)
@@ -92,6 +94,15 @@ def create_environments(driver: Driver, file: files.StoreFile, directory: Path) 
             raise Usage(f"The environment of {domain} cannot be made: {error.why}.") from error
         changed = True
     return changed
+
+
+def _has_begun(driver: Driver, file: files.StoreFile, directory: Path) -> bool:
+    """Returns whether any environment of the store holds its control log already."""
+    cluster = Cluster(driver, file.identity, file.places(directory), directory)
+    try:
+        return Log(cluster, keys.CONTROL_LOG, cluster.domains, apply_entry).exists()
+    finally:
+        cluster.close()
 
 
 def _begin_system_logs(driver: Driver, file: files.StoreFile, directory: Path) -> bool:

@@ -55,13 +55,19 @@ class Domains:
             if not known:
                 file = file.with_domain(name, place)
                 files.write(directory, file)
-            changed = create_environments(self.cluster.driver, file, directory) or not known
+            changed = not known
+            if not known or self._never_joined(name):  # one that held a vote must not come back empty
+                changed |= create_environments(self.cluster.driver, file, directory, name)
         self.cluster.add(name, file.places(directory)[name])
         joined = [self._join(log_id, name) for log_id in SYSTEM_LOGS]
         changed |= any(joined)
         if changed:
             self.session.note("changed", "domain add", domain=name)
         return Change(changed, domain=name, after=self._fields(name), actions=actions)
+
+    def _never_joined(self, name: str) -> bool:
+        lead = self.session.control.observe().lead()
+        return lead is not None and all(config.voter(name) is None for config in lead.configs)
 
     def _log(self, log_id: bytes) -> Log:
         return self.session.control if log_id == keys.CONTROL_LOG else self.session.audit

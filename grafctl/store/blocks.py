@@ -56,19 +56,20 @@ Records = Sequence[Outgoing] | Sequence[bytes]
 def check_record(record: Outgoing) -> None:
     """Raises `Usage` when a part of the record passes its limit."""
     where = f"Line {record.line}: the" if record.line else "The"
+    headers = [("headers", text) for pair in record.headers.items() for text in pair] if record.headers else []
+    for what, text in (("id", record.id), ("key", record.key), *headers):
+        if text is not None and not _is_text(text):
+            raise Usage(f"{where} {what} is not valid UTF-8.")
     for what, size, most in (
         ("payload", len(record.payload), PAYLOAD_BYTES_MAX),
-        ("id", len(record.id.encode(errors="surrogatepass")) if record.id else 0, ID_BYTES_MAX),
-        ("key", len(record.key.encode(errors="surrogatepass")) if record.key else 0, KEY_BYTES_MAX),
+        ("id", len(record.id.encode()) if record.id else 0, ID_BYTES_MAX),
+        ("key", len(record.key.encode()) if record.key else 0, KEY_BYTES_MAX),
         ("headers", len(encode_json(record.headers)) if record.headers else 0, HEADERS_BYTES_MAX),
     ):
         if size > most:
             raise Usage(f"{where} {what} has {size:,} bytes; at most {most:,} are allowed.", hint="Split the record.")
     if record.id == "":
         raise Usage(f"{where} id is empty.", hint="Leave --id out, or give the record an id.")
-    for what, text in (("id", record.id), ("key", record.key)):
-        if text is not None and not _is_text(text):
-            raise Usage(f"{where} {what} is not valid UTF-8.")
 
 
 def _is_text(text: str) -> bool:

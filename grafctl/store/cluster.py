@@ -2,6 +2,8 @@
 
 Promises
 - An environment is opened at most once in a process, and only for a domain that `store.toml` names.
+- A domain that another process added, removed or brought back is seen here by the next `refresh`, which every look at
+  a log begins with.
 - `is_failed` asks the driver each time: a drill that another process began is seen at once.
 - `election_turn` keeps electors of one host from duelling; nothing depends on it for safety.
 """
@@ -41,6 +43,27 @@ class Cluster:
         self.lock_wait_s = LOCK_WAIT_S
         self._places = dict(places)
         self._open: dict[str, Environment] = {}
+        self._read = self._stamp()
+
+    def _stamp(self) -> tuple[int, int] | None:
+        try:
+            found = os.stat(self.directory / "store.toml")
+        except OSError:  # a store in memory, or one that is being made
+            return None
+        return (found.st_ino, found.st_mtime_ns)
+
+    def refresh(self) -> None:
+        """Takes over what another process changed in `store.toml`."""
+        stamp = self._stamp()
+        if stamp is None or stamp == self._read:
+            return
+        from grafctl.store import files
+
+        places = files.read(self.directory).places(self.directory)
+        for domain in [name for name, place in self._places.items() if places.get(name) != place]:
+            self.drop(domain)
+        self._places = places
+        self._read = stamp
 
     @property
     def domains(self) -> list[str]:

@@ -69,6 +69,7 @@ class Log:
 
     def observe(self, exclude: frozenset[str] = frozenset()) -> Observation:
         """Reads every replica's head."""
+        self.cluster.refresh()
         found = observe(self.cluster, self.id, self.hint, exclude)
         if found.best() is None:  # all hinted domains are away or were left: ask everybody
             found = observe(self.cluster, self.id, self.cluster.domains, exclude)
@@ -239,6 +240,9 @@ class Log:
             self._require_quorum(lead, attempt, found)
             if lead.primary in exclude or not found.can_append(lead):
                 lead = self._elect(found, exclude)
+                if lead.config.voter(lead.primary) is None:  # it was removed: its log must reach one who can append
+                    self._level(attempt, lead)
+                    raise Moved(lead.term)
             self._lead = lead
         self._require_quorum(lead, attempt)
         return lead

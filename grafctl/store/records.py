@@ -154,7 +154,7 @@ def encode_config(config: Config) -> bytes:
 def decode_config_row(raw: bytes, what: str) -> Config:
     try:
         return _config_of(decode_row(raw, what))
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, LookupError, TypeError) as error:
         raise Corrupt(f"{what} is no configuration.", what=what) from error
 
 

@@ -129,7 +129,8 @@ class Session:
         record = {name: value for name, value in about.items() if value is not None}
         record |= {"outcome": outcome, "op": op, "ms": clock.now_ms()}
         try:
-            self._append_spool()
+            if self.cluster.directory.is_dir():
+                self._append_spool()
             number, _ = self.audit.append(Note(record), deadline_s=AUDIT_DEADLINE_S).answer
         except (NoQuorum, Timeout, StoreFull, DriverError):
             self._spool(record)
@@ -148,17 +149,21 @@ class Session:
             os.close(handle)
 
     def _append_spool(self) -> None:
-        """Appends what earlier refusals left in the spool; a crash here may note one twice."""
+        """Appends what earlier refusals left in the spool; a crash here may note one twice, and never loses one.
+
+        A spool is taken by renaming it to a name of its own, and removed only when all of it is in the log: what a
+        process left behind that died or lost its quorum on the way is taken by the next.
+        """
         from grafctl.store.resources.audit import Note
 
-        path = self.cluster.directory / SPOOL_NAME
-        if not path.exists():
-            return
-        taken = path.with_suffix(".taken")
-        path.rename(taken)
-        for line in taken.read_bytes().splitlines():
-            self.audit.append(Note(json.loads(line) | {"spooled": True}), deadline_s=AUDIT_DEADLINE_S)
-        taken.unlink()
+        directory = self.cluster.directory
+        spool = directory / SPOOL_NAME
+        if spool.exists():
+            spool.rename(directory / f"{SPOOL_NAME}.{clock.random_u64():x}")
+        for taken in sorted(directory.glob(f"{SPOOL_NAME}.*")):
+            for line in taken.read_bytes().splitlines():
+                self.audit.append(Note(json.loads(line) | {"spooled": True}), deadline_s=AUDIT_DEADLINE_S)
+            taken.unlink(missing_ok=True)
 
     def close(self) -> None:
         self.cluster.close()

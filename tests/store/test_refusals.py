@@ -248,7 +248,7 @@ CHANGES: list[tuple[str, Call, int, str | None]] = [
     ("poll, old epoch", lambda s, q: s.store.poll(q, "open", domain=BASE_A, epoch=0), 14, None),
     ("ack, old epoch", lambda s, q: s.store.ack(q, "open", [0], domain=BASE_A, epoch=0), 14, None),
     ("nack, old epoch", lambda s, q: s.store.nack(q, "open", [0], domain=BASE_A, epoch=0), 14, None),
-    ("publish, same id", lambda s, q: s.store.publish(q, b"other", domain=BASE_A, id="id-1"), 16, None),
+    ("publish, same id", lambda s, q: s.store.publish(q, b"other", domain=BASE_A, id=f"id-{s.count}"), 16, None),
     ("publish, other schema", lambda s, q: s.store.publish(q, b"x", domain=BASE_A, schema="orders.v9"), 17, None),
     ("poll, no such group", lambda s, q: s.store.poll(q, "nobody", domain=BASE_A), 10, None),
     (

@@ -130,9 +130,10 @@ class ShiftGroup:
         check_proof(state, self.resource, self.proof_id, self.claimed, self.members)
         if _already(state, row):
             return Decision((False, state.get_json(keys.group(self.name))))
-        floor = lineage_of(state, origin["lineage"]).floor
-        start = floor if self.start is None else resolve_start(queue, self.start)
-        row |= {"start": start, "cursor": start, "replay_until": floor if start < floor else 0}
+        lineage = lineage_of(state, origin["lineage"])
+        start = lineage.floor if self.start is None else resolve_start(queue, self.start)
+        final = lineage.done[-1][1] if lineage.done else lineage.floor  # nothing after this is finalised
+        row |= {"start": start, "cursor": start, "replay_until": final if self.start and start < final else 0}
         return Decision((True, row), encode_json({"do": "group", "group": row, "floor": None}), kind=CTRL)
 
 

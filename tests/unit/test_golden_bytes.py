@@ -1,0 +1,149 @@
+"""Golden bytes: every key and value shape as it rests on disk, so that no format changes by accident.
+
+`tests/golden/bytes.txt` holds `name = hex`, one a line. A change here is a change of format: stores that exist must
+still be read, or the format number must go up. Only then is the file changed, by hand, with what a failure prints.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from grafctl.store import blocks, keys, records
+from grafctl.store.authority import Placement
+from grafctl.store.blocks import Outgoing
+from grafctl.store.records import HeadRow
+from grafctl.store.resources.consumers import new_group
+from grafctl.store.resources.delivery import Lineage
+from grafctl.store.resources.queue import ID_DIGEST_BYTES, fingerprint, id_digest
+from grafctl.store.rules import EMPTY_HEAD, Config, Head, Seen, Voter
+
+FILE = Path(__file__).parent.parent / "golden" / "bytes.txt"
+LOG = bytes.fromhex("8877665544332211")
+DIGEST = bytes(range(16))
+
+KEYS = {
+    "control log": keys.CONTROL_LOG,
+    "audit log": keys.AUDIT_LOG,
+    "head": keys.head(LOG),
+    "config": keys.config(LOG, 0x0102),
+    "seen": keys.seen(LOG, "aws/us-east-1"),
+    "entry": keys.entry(LOG, 0x0102),
+    "undo": keys.undo(LOG, 0x0102),
+    "quarantine": keys.quarantine(LOG, 0x0102, (3, 0x0405)),
+    "state": keys.state(LOG, keys.queue()),
+    "row locator": keys.locator(),
+    "row locator generation": keys.locator_generation(2),
+    "row proof": keys.proof("prf_0011"),
+    "row queue": keys.queue(),
+    "row block": keys.block(0x0102),
+    "row id": keys.id_(DIGEST),
+    "row group": keys.group("workers"),
+    "row lineage": keys.lineage("workers"),
+    "row lease": keys.lease("workers", 0x0102),
+    "row dead": keys.dead("workers", 0x0102),
+    "row resource": keys.resource("orders"),
+    "row authority": keys.authority("scheduler-a"),
+    "row observation": keys.observation("aws/us-east-1"),
+    "row audit counters": keys.audit_counters(),
+    "row refusal": keys.refusal(DIGEST),
+}
+
+VOTERS = (Voter("aws/us-east-1", "inc_a"), Voter("gcp/eu", "inc_g"), Voter("azure/x", "inc_z", True))
+META = records.encode_json({"do": "publish", "first": 3, "count": 2, "domain": "gcp/eu"})
+PLAIN = blocks.pack([b"created", b"", b"paid"])
+FULL = blocks.pack([Outgoing(b"created", "order-1", "k", {"b": "2", "a": "ä"}), Outgoing(b"paid", line=9)])
+ENTRY, CHAIN = records.make_entry(
+    b"p" * 32, records.DATA, (3, 5), 1_700_000_000_000, DIGEST, META, PLAIN, records.digest(PLAIN)
+)
+CONTROL, _ = records.make_entry(CHAIN, records.CTRL, (3, 5), 1_700_000_000_001, DIGEST, META, b"", records.NO_DIGEST)
+START, _ = records.make_entry(
+    records.NO_CHAIN, records.START, (1, 5), 7, records.NO_OPERATION, b'{"do":"start"}', b"", records.NO_DIGEST
+)
+GROUP = new_group("workers", Placement(("aws", "gcp"), ("gcp/eu",)), "at-least-once", 5)
+LINEAGE = Lineage(2, [[4, 5]], [[2, 3]], [[5, 7, 1, 99]], [[3, 4]], 1_700, 3)
+
+VALUES = {
+    "row": records.encode_row(b"a body"),
+    "row empty": records.encode_row(b""),
+    "row json": records.encode_json_row({"b": [1, True, None], "a": "größe"}),
+    "row of a group": records.encode_json_row(GROUP),
+    "row of a lineage": records.encode_json_row(LINEAGE.as_row()),
+    "head": records.encode_head(HeadRow(Head((3, 7), (2, 9), 1, 12, 11, 5, False), 1_700, b"c" * 32, b"f" * 32)),
+    "head learning": records.encode_head(HeadRow(EMPTY_HEAD._replace(learning=True), 0, b"c" * 32, b"f" * 32)),
+    "head empty": records.encode_head(HeadRow(EMPTY_HEAD, 0, records.NO_CHAIN, records.NO_CHAIN)),
+    "seen": records.encode_seen(Seen("inc_a", (3, 7), (2, 9), 12, 11)),
+    "config": records.encode_config(Config(5, (2, 9), "aws/us-east-1", VOTERS, 2, 1)),
+    "entry start": START,
+    "entry data": ENTRY,
+    "entry control": CONTROL,
+    "entry stripped": records.strip_block(ENTRY),
+    "undo": records.encode_undo([(keys.queue(), b"old"), (keys.group("g"), None), (keys.block(1), b"")]),
+    "undo empty": records.encode_undo([]),
+    "block plain": PLAIN,
+    "block empty": blocks.pack([]),
+    "block of one empty": blocks.pack([b""]),
+    "block ids": blocks.pack([Outgoing(b"a", "id-1"), Outgoing(b"b")]),
+    "block keys": blocks.pack([Outgoing(b"a", None, "key"), Outgoing(b"b", None, "")]),
+    "block headers": blocks.pack([Outgoing(b"a", None, None, {"h": "v"}), Outgoing(b"b")]),
+    "block full": FULL,
+    "id digest": id_digest("order-1"),
+    "fingerprint": fingerprint("order-1", b"created"),
+}
+SHAPES = {f"key {name}": value for name, value in KEYS.items()} | {f"value {name}": v for name, v in VALUES.items()}
+
+
+def golden() -> dict[str, bytes]:
+    lines = [line for line in FILE.read_text().splitlines() if line and not line.startswith("#")]
+    pairs = [line.split(" = ", 1) for line in lines]
+    assert len({name for name, _ in pairs}) == len(pairs), "a name stands there twice"
+    return {name: bytes.fromhex(text) for name, text in pairs}
+
+
+@pytest.mark.parametrize("name", SHAPES)
+def test_the_bytes_are_those_of_this_format(name: str) -> None:
+    assert SHAPES[name].hex() == golden().get(name, b"").hex(), f"\n{name} = {SHAPES[name].hex()}"
+
+
+def test_the_file_holds_nothing_else() -> None:
+    assert golden().keys() == SHAPES.keys()
+
+
+def test_every_key_shape_has_golden_bytes() -> None:
+    """A function of `keys.py` that joins a key, and is not a range or a parser, is in the table."""
+    ranges = {"heads", "configs", "entries", "undos", "quarantines", "states", "blocks", "locator_history", "proofs"}
+    ranges |= {"ids", "groups", "lineages", "leases", "all_leases", "dead_letters", "all_dead_letters", "resources"}
+    ranges |= {"authorities", "observations"}
+    parsers = {"parse_head", "parse_index", "parse_block", "last_u64"}
+    made = {
+        name
+        for name, value in vars(keys).items()
+        if callable(value) and getattr(value, "__module__", "") == keys.__name__
+    }
+    shapes = {name for name in made - ranges - parsers if not name.startswith("_")}
+    named = {name.removeprefix("row ").replace(" ", "_") for name in KEYS} | {"id_"}
+    assert shapes <= named, f"no golden bytes for {', '.join(sorted(shapes - named))}"
+
+
+# What old stores hold must be read: decoded from the file, not from what this version encodes.
+
+
+def test_golden_values_are_read() -> None:
+    held = golden()
+    assert records.decode_row(held["value row"], "row") == b"a body"
+    assert records.decode_json(held["value row json"], "row") == {"a": "größe", "b": [1, True, None]}
+    assert Lineage.of(records.decode_json(held["value row of a lineage"], "row")) == LINEAGE
+    assert records.decode_head(held["value head"], "head").head == Head((3, 7), (2, 9), 1, 12, 11, 5, False)
+    assert records.decode_head(held["value head learning"], "head").head.learning
+    assert records.decode_seen(held["value seen"], "seen") == Seen("inc_a", (3, 7), (2, 9), 12, 11)
+    assert records.decode_config_row(held["value config"], "config").voters == VOTERS
+    assert records.decode_undo(held["value undo"], "undo")[1] == (keys.group("g"), None)
+    entry = records.decode_entry(held["value entry data"], "entry")
+    assert (entry.term, entry.operation, entry.block, entry.stripped) == ((3, 5), DIGEST, PLAIN, False)
+    assert records.follows(entry.chain, held["value entry control"])
+    stripped = records.decode_entry(held["value entry stripped"], "entry")
+    assert (stripped.stripped, stripped.block, stripped.chain) == (True, b"", entry.chain)
+    first, second = blocks.unpack(held["value block full"], "block")
+    assert first == (b"created", "order-1", "k", {"a": "ä", "b": "2"}) and second == (b"paid", None, None, None)
+    assert len(held["value id digest"]) == len(held["value fingerprint"]) == ID_DIGEST_BYTES
