@@ -121,7 +121,7 @@ def check(demo: Demo, publishers: list[Publisher], ledgers: list[Path]) -> list[
         proof = demo.run("catch-up", QUEUE, "-d", AZURE, "--json")
         require(proof["count"] == count and proof["match"], "the last proof is not over every order")
         shown = demo.run("placement", "show", QUEUE, "--json")
-        allow = ("--allow", "aws", "--allow", "gcp", "--allow", "azure", "--expect", shown["placement_digest"])
+        allow = ("--allow", "aws", "--allow", "gcp", "--allow", "azure", "--expect", shown["digest"])
         demo.run("placement", "set", QUEUE, *allow, "--json")
         at: dict[int, bytes] = {}
         for publisher, orders in zip(publishers, demo.orders, strict=True):

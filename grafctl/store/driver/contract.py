@@ -33,16 +33,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 KEY_BYTES_MAX = 511
 VALUE_BYTES_MAX = 64 << 20
 
 
-@dataclass(frozen=True, slots=True)
-class Identity:
+class Identity(NamedTuple):
     """Who an environment is; written at creation, compared at every opening."""
 
     store: str  # st_…, the same in every domain of a store

@@ -2,6 +2,7 @@
 
     path/env/data.mdb   LMDB's pages
     path/env/lock.mdb   LMDB's readers; never opened by us while LMDB has it open
+    path                the turnstile in front of the outer lock
     path/writer.lock    the outer lock, and the mark in its first 16 bytes
     path/FAILED         there while the domain is failed
 
@@ -120,6 +121,11 @@ class Watch:
 def open_writer_lock(files: Files) -> int:
     """Returns a descriptor of writer.lock, made where it is absent."""
     return os.open(files.writer, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+
+
+def open_turnstile(files: Files) -> int:
+    """Returns a descriptor of the domain's directory, where those who wait for the outer lock queue."""
+    return os.open(files.directory, os.O_RDONLY | os.O_CLOEXEC)
 
 
 def read_meta(domain: str, files: Files) -> Meta:

@@ -51,7 +51,6 @@ class Handle:
         self.domain, self.files, self.key, self.fd, self.env = domain, files, key, fd, env
         self.watch = lmdb_files.Watch(files, key[1])
         self.gate = Gate(self._close)
-        self.outer = OuterLock(domain, fd)
         self.pid = os.getpid()
         self.references = 0
         self.page_size = env.stat()["psize"]
@@ -59,6 +58,7 @@ class Handle:
         self.map_wanted = self.map_bytes_max = 0
         self.driver, self.identity = self._check_content()
         self.data_fd = lmdb_files.open_data(files)
+        self.outer = OuterLock(domain, fd, lmdb_files.open_turnstile(files))
 
     def _check_content(self) -> tuple[str, Identity]:
         mark = lmdb_files.read_mark(self.fd)  # before the look at LMDB: another process may be committing

@@ -5,9 +5,12 @@ Promises
 - `take` returns within `wait_s`, holding the lock, or raises `Unreachable`. It can be interrupted while it waits.
 - The file also carries the mark of `lmdb_files`; it is never removed or renamed while the domain exists.
 
+- A process that gives the lock back and wants it again at once does not overtake those who wait: whoever waits first
+  holds the turnstile (a `flock` on a second file), and everybody passes it on the way to the lock.
+
 When it fails
     A stopped holder keeps the lock: everyone else meets the deadline, and the domain counts as unreachable until then.
-    Between processes nobody queues: who looks first after the release has it.
+    A stopped waiter keeps the turnstile: the others give up on it after `_TURN_WAIT_S` and go without.
 """
 
 from __future__ import annotations
@@ -20,17 +23,20 @@ from grafctl import clock
 from grafctl.errors import Unreachable
 
 _FIRST_PAUSE_S = 0.0002
-_LONGEST_PAUSE_S = 0.005
+_LONGEST_PAUSE_S = 0.002  # of those who wait for their turn
+_NEXT_PAUSE_S = 0.001  # of the one whose turn it is
+_TURN_WAIT_S = 1.0
 
 
 class OuterLock:
     """A lock between threads and, where there is a file, a `flock` on it: to the kernel one open file is one holder."""
 
-    __slots__ = ("_domain", "_fd", "_is_closing", "_threads")
+    __slots__ = ("_domain", "_fd", "_is_closing", "_threads", "_turn_fd")
 
-    def __init__(self, domain: str, fd: int | None) -> None:
+    def __init__(self, domain: str, fd: int | None, turn_fd: int | None = None) -> None:
         self._domain = domain
         self._fd = fd
+        self._turn_fd = turn_fd
         self._is_closing = False
         self._threads = threading.Lock()
 
@@ -74,23 +80,39 @@ class OuterLock:
                 if self._fd is not None and self._fd >= 0:
                     os.close(self._fd)
                     self._fd = -1
+                    if self._turn_fd is not None:
+                        os.close(self._turn_fd)
             finally:
                 self._threads.release()
 
     def _take_file(self, fd: int, wait_s: float, deadline: float) -> None:
+        deadline = deadline or clock.monotonic_s() + wait_s
+        turn = self._turn_fd
+        until = min(deadline, clock.monotonic_s() + _TURN_WAIT_S)
+        if turn is not None and not self._poll(turn, until, _LONGEST_PAUSE_S):
+            turn = None
+        try:
+            if not self._poll(fd, deadline, _LONGEST_PAUSE_S if turn is None else _NEXT_PAUSE_S):
+                raise self._locked(wait_s)
+        finally:
+            if turn is not None:
+                flock(turn, LOCK_UN)
+
+    def _poll(self, fd: int, deadline: float, longest_s: float) -> bool:
+        """Returns whether the file could be locked before the deadline."""
         pause_s = _FIRST_PAUSE_S
         while True:
             try:
-                return flock(fd, LOCK_EX | LOCK_NB)
+                flock(fd, LOCK_EX | LOCK_NB)
+                return True
             except BlockingIOError:
                 now = clock.monotonic_s()
             except OSError as error:
                 raise Unreachable(self._domain, f"its lock cannot be taken: {error.strerror}") from error
-            deadline = deadline or now + wait_s
             if now >= deadline:
-                raise self._locked(wait_s)
+                return False
             clock.sleep(min(pause_s + clock.jitter_s(pause_s), deadline - now))
-            pause_s = min(pause_s * 2, _LONGEST_PAUSE_S)
+            pause_s = min(pause_s * 2, longest_s)
 
     def _locked(self, wait_s: float) -> Unreachable:
         return Unreachable(self._domain, f"locked: another writer kept its lock for {max(wait_s, 0):g} s")
