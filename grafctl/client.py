@@ -70,6 +70,13 @@ def create(path: str | os.PathLike[str], domains: Mapping[str, Path | None], *, 
     return create_store(Path(path).absolute(), domains, _driver("lmdb"), dry_run=dry_run)
 
 
+def apply(path: str | os.PathLike[str], file: str | os.PathLike[str], *, dry_run: bool = False) -> Change:
+    """Makes a store what a TOML file declares, the store itself too where there is none; see `Store.apply`."""
+    from grafctl.nouns.declared import apply_file
+
+    return apply_file(Path(path), Path(file), dry_run=dry_run)
+
+
 def keygen(name: str, directory: str | os.PathLike[str]) -> Shown:
     """Writes NAME.key (mode 600) and NAME.pub for a health authority; never overwrites either."""
     from grafctl.store.signing import generate
@@ -158,14 +165,17 @@ class Store:
         schema: str | None = None,
         atomic: bool = False,
         timeout_s: float = DEADLINE_S,
+        in_flight: int = 1,
     ) -> Iterator[Ack]:
         """Publishes batches as they come and yields one `Ack` for each, in order.
 
-        With `atomic` everything is read first and published as one entry, or nothing is.
+        With `in_flight` above 1 so many batches are on their way at once, which is faster, and an `Ack` may wait for
+        the batches after it; an empty batch asks for all that are due. With `atomic` everything is read first and
+        published as one entry, or nothing is.
         """
         known = self.session.cluster.knows(domain)
         first = Publish(resource, [], domain, epoch, schema, atomic, known)
-        return stream(self.session, first, batches, timeout_s)
+        return stream(self.session, first, batches, timeout_s, in_flight)
 
     def poll(
         self,
@@ -367,4 +377,4 @@ class Store:
         return names(self.session, kind, resource)
 
 
-__all__ = ["Outgoing", "Store", "create", "keygen", "open"]
+__all__ = ["Outgoing", "Store", "apply", "create", "keygen", "open"]

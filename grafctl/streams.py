@@ -35,6 +35,7 @@ POLL_RECORDS = 1_000
 LINE_BYTES_MAX = 64 << 20
 FOLLOW_WAIT_S = 1.0
 CONFLICTS_SHOWN = 100
+IN_FLIGHT = 3  # batches: one at the backups, one at the primary, one being packed
 
 
 # --- in
@@ -79,7 +80,10 @@ def proof_of(text: str) -> str:
 
 
 def batches(form: str) -> Batches:
-    """Yields the records on standard input in batches; `form` is `lines` or `jsonl`. Raises `Usage` naming the line."""
+    """Yields the records on standard input in batches, and an empty one before it waits for more.
+
+    `form` is `lines` or `jsonl`. Raises `Usage` naming the line.
+    """
     if sys.stdin is None:
         raise Usage(
             "Standard input is closed.", hint="Give it a file or a pipe, or name the payload: grafctl publish Q PAYLOAD"
@@ -96,7 +100,12 @@ def _lines(stream: BinaryIO, bytes_max: int) -> Iterator[list[bytes]]:
     _widen(stream)
     held: list[bytes] = []  # the pieces of a line that has not ended yet
     held_bytes, line = 0, 1
-    while chunk := _read(stream):
+    while True:
+        if not _is_ready(stream):
+            yield []
+        chunk = _read(stream)
+        if not chunk:
+            break
         head, newline, tail = chunk.rpartition(b"\n")
         if newline:
             batch = (b"".join(held) + head if held else head).split(b"\n")
@@ -121,6 +130,16 @@ def _read(stream: BinaryIO) -> bytes:
         return getattr(stream, "read1", stream.read)(READ_BYTES)
     except OSError as error:
         raise Usage(f"Standard input cannot be read: {error.strerror}.", hint="Give it a file or a pipe.") from None
+
+
+def _is_ready(stream: BinaryIO) -> bool:
+    """Returns whether a read would return at once."""
+    import select
+
+    try:
+        return bool(select.select([stream], [], [], 0)[0])
+    except (OSError, ValueError):  # nothing that a process could wait for
+        return True
 
 
 def _too_long(line: int, bytes_max: int) -> str:
@@ -163,7 +182,7 @@ def _parsed(batches: Iterator[list[bytes]]) -> Iterator[list[Outgoing]]:
                     hint='Write {"payload":"…"} a line, with id, key, headers or payload_base64 where wanted.',
                     line=line,
                 ) from None
-        if records:
+        if records or not lines:
             yield records
 
 
@@ -217,8 +236,9 @@ def published(
 ) -> Iterator[Ack]:
     """Yields what becomes of each batch, or with `dry_run` what would; raises what `publish_stream` raises."""
     if dry_run:
-        return (store.publish_batch(resource, batch, atomic=atomic, dry_run=True, **caller) for batch in batches)
-    return store.publish_stream(resource, batches, atomic=atomic, **caller)
+        full = (batch for batch in batches if batch)
+        return (store.publish_batch(resource, batch, atomic=atomic, dry_run=True, **caller) for batch in full)
+    return store.publish_stream(resource, batches, atomic=atomic, in_flight=IN_FLIGHT, **caller)
 
 
 def deliveries(

@@ -53,6 +53,16 @@ class Packed(NamedTuple):
 Records = Sequence[Outgoing] | Sequence[bytes]
 
 
+def check_records(records: Records) -> None:
+    """Raises `Usage` when a part of any record passes its limit."""
+    if not isinstance(records[0], Outgoing):
+        plain: Sequence[bytes] = records  # type: ignore[assignment]
+        if max(map(len, plain)) <= PAYLOAD_BYTES_MAX:  # the usual case: thousands of short lines
+            return
+    for record in records:
+        check_record(record if isinstance(record, Outgoing) else Outgoing(record))
+
+
 def check_record(record: Outgoing) -> None:
     """Raises `Usage` when a part of the record passes its limit."""
     where = f"Line {record.line}: the" if record.line else "The"

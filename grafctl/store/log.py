@@ -40,7 +40,7 @@ from grafctl.store.observe import Lead, Observation, observe
 from grafctl.store.records import NO_OPERATION, encode_seen
 from grafctl.store.replica.replica import Appended, Apply, Draft, Replica, SafetyAlarm, Writer
 from grafctl.store.replicate import Failures, Moved, NeedsLearning, copy_all
-from grafctl.store.requests import Attempt, Context, Nothing, Outcome, Request, new_operation
+from grafctl.store.requests import Attempt, Context, Nothing, Outcome, Request, Turn, new_operation
 from grafctl.store.rules import RULES, Config, Member, Seen
 
 DEADLINE_S = 10.0
@@ -99,15 +99,18 @@ class Log:
         operation: bytes | None = None,
         hint: int | None = None,
         deadline_s: float = DEADLINE_S,
+        turn: Turn | None = None,
     ) -> Outcome:
         """Appends what the request decides, and returns once it is committed.
 
-        `operation` names an earlier try of the same request, which began when the log had `hint` entries. Raises the
-        request's own refusal, `NoQuorum`, `StoreFull`, `Timeout` or `Corrupt`.
+        `operation` names an earlier try of the same request, which began when the log had `hint` entries. With `turn`
+        it goes after another request that is on its way. Raises the request's own refusal, `NoQuorum`, `StoreFull`,
+        `Timeout` or `Corrupt`.
         """
         until = clock.monotonic_s() + deadline_s
         attempt = Attempt(request, operation or new_operation(), 0 if hint is None else hint, until)
         attempt.may_be_written = operation is not None
+        attempt.turn = turn
         pause_s = 0.001
         while True:
             try:
@@ -146,6 +149,8 @@ class Log:
 
     def _try(self, attempt: Attempt) -> Outcome:
         lead = self._require_lead(attempt)
+        if attempt.turn is not None:
+            attempt.turn.enter(lead.term)
         refusal: GrafctlError | None = None
         done: _Done | None = None
         with self.cluster.environment(lead.primary).write(wait_s=self.cluster.lock_wait_s) as batch:
@@ -162,8 +167,10 @@ class Log:
         if done is not None and done.fresh is not None:
             attempt.may_be_written = True
             point("append.after")
+        if done is not None and attempt.turn is not None:
+            attempt.turn.appended(lead.term)
         tail = writer.row.head.tail
-        lead.tails[self.cluster.member(lead.primary)] = tail
+        lead.reached(self.cluster.member(lead.primary), tail)
         self._commit(attempt, lead, tail, done.fresh if done else None)
         point("append.committed")
         if done is None:
@@ -352,7 +359,7 @@ class Log:
         """Commits everything that the primary holds, so that every voter may become the candidate."""
         with self.cluster.environment(lead.primary).read() as view:
             tail = Replica(view, self.id, lead.primary).row.head.tail
-        lead.tails[self.cluster.member(lead.primary)] = tail
+        lead.reached(self.cluster.member(lead.primary), tail)
         self._commit(attempt, lead, tail)
 
     def settle(self, *, deadline_s: float = DEADLINE_S) -> Lead:

@@ -8,7 +8,6 @@ Promises
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from grafctl.errors import Corrupt, Damaged, DriverError
@@ -38,14 +37,14 @@ class Sight(NamedTuple):
         return (self.domain, self.incarnation)
 
 
-@dataclass(slots=True)
+# NB the two classes below are no dataclasses, because every command would wait for the code that `dataclass` makes.
 class Lead:
     """The term in force as far as this process knows: whose log leads, and how far each member is durable in it."""
 
-    term: Term
-    configs: list[Config]
-    known: int
-    tails: dict[Member, int]
+    __slots__ = ("configs", "known", "tails", "term")
+
+    def __init__(self, term: Term, configs: list[Config], known: int, tails: dict[Member, int]) -> None:
+        self.term, self.configs, self.known, self.tails = term, configs, known, tails
 
     @property
     def config(self) -> Config:
@@ -66,18 +65,24 @@ class Lead:
     def is_witness(self, domain: str) -> bool:
         return any((voter := config.voter(domain)) is not None and voter.witness for config in self.configs)
 
+    def reached(self, member: Member, tail: int) -> None:
+        """Notes how far a member is durable; within one term that never goes back, whichever thread says it last."""
+        self.tails[member] = max(tail, self.tails.get(member, 0))
+
     def settle(self) -> int:
         """Counts what is durable and returns how far the log is committed."""
         self.known = RULES.committed_up_to(self.configs, self.tails, self.known)
         return self.known
 
 
-@dataclass(slots=True)
 class Observation:
     """The replicas of a log that answered, and why others did not."""
 
-    sights: dict[str, Sight] = field(default_factory=dict)
-    errors: dict[str, DriverError] = field(default_factory=dict)
+    __slots__ = ("errors", "sights")
+
+    def __init__(self) -> None:
+        self.sights: dict[str, Sight] = {}
+        self.errors: dict[str, DriverError] = {}
 
     def best(self) -> Sight | None:
         """Returns the sight with the newest (term, length), or None where no replica has an entry."""

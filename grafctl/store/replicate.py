@@ -57,7 +57,7 @@ def copy(
         except Full as error:
             if not error.grown:
                 raise
-    lead.tails[cluster.member(domain)] = held
+    lead.reached(cluster.member(domain), held)
     return held
 
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
 
 from grafctl import clock
 from grafctl.store.records import DATA, NO_DIGEST
 from grafctl.store.replica.state import State
-from grafctl.store.rules import Config
+from grafctl.store.rules import Config, Term
 
 
 class Context(NamedTuple):
@@ -48,18 +47,31 @@ class Outcome(NamedTuple):
     operation: bytes
 
 
-@dataclass(slots=True)
+class Turn(Protocol):
+    """The place of a request in a stream of them, passed by each try."""
+
+    def enter(self, term: Term) -> None:
+        """Waits until the request before is in the log of this term, or committed."""
+        ...
+
+    def appended(self, term: Term) -> None:
+        """Says that the request is in the log of this term."""
+        ...
+
+
 class Attempt:
     """What one append remembers between its tries."""
 
-    request: Request
-    operation: bytes
-    hint: int  # the operation cannot stand before this index
-    deadline_s: float
-    may_be_written: bool = False
-    last: Decision | None = None
-    exclude: set[str] = field(default_factory=set)
-    full: set[str] = field(default_factory=set)
+    __slots__ = ("deadline_s", "exclude", "full", "hint", "last", "may_be_written", "operation", "request", "turn")
+
+    def __init__(self, request: Request, operation: bytes, hint: int, deadline_s: float) -> None:
+        self.request, self.operation, self.deadline_s = request, operation, deadline_s
+        self.hint = hint  # the operation cannot stand before this index
+        self.may_be_written = False
+        self.last: Decision | None = None
+        self.exclude = set[str]()
+        self.full = set[str]()
+        self.turn: Turn | None = None
 
     @property
     def outcome(self) -> str:

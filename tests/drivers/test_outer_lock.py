@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Callable
+from fcntl import LOCK_EX, LOCK_NB, LOCK_UN, flock
 from pathlib import Path
 
 import pytest
@@ -71,10 +72,10 @@ def test_a_stopped_waiter_does_not_keep_the_others_out(tmp_path: Path, monkeypat
     try:
         while True:  # until the child holds the turnstile
             try:
-                outer_lock.flock(probe, outer_lock.LOCK_EX | outer_lock.LOCK_NB)
+                flock(probe, LOCK_EX | LOCK_NB)
             except BlockingIOError:
                 break
-            outer_lock.flock(probe, outer_lock.LOCK_UN)
+            flock(probe, LOCK_UN)
             clock.sleep(0.01)
         os.kill(child, signal.SIGSTOP)
         os.waitpid(child, os.WUNTRACED)

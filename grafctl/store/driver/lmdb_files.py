@@ -245,6 +245,7 @@ def open_data(files: Files) -> int:
 FILL_BYTES_MIN = 1 << 20
 FILL_BYTES_MAX = 32 << 20
 FILL_BYTES_LEFT = 256 << 10
+BULK_BYTES = 512 << 10
 
 
 def is_disk_full(files: Files) -> bool:
@@ -256,18 +257,24 @@ def is_disk_full(files: Files) -> bool:
     return state.f_bavail * state.f_frsize < _DISK_FULL_BYTES
 
 
-def extend(files: Files, length: int, needed: int) -> None:
+def extend(files: Files, length: int, needed: int, *, is_bulk: bool = False) -> None:
     """Makes data.mdb at least `needed` bytes long, and some more, filled with zeros; the caller holds the outer lock.
 
     A commit into bytes that are on the disk already needs no change of the file's own metadata, which takes a third off
     its flush here (`python -m bench preallocation`). It may fail on a full disk, and then leaves the length as it was:
-    an opening walks a short file before it calls it torn, so only speed depends on this.
+    an opening walks a short file before it calls it torn, so only speed depends on this. Where commits are so large
+    that the metadata cost next to nothing, zeros would double what is written: the file is only made as long as needed.
     """
+    if is_bulk and length >= needed:
+        return
     aim = needed + min(max(needed // 8, FILL_BYTES_MIN), FILL_BYTES_MAX)
     try:
         fd = os.open(files.data, os.O_RDWR | os.O_CLOEXEC)
         try:
-            _fill(fd, length, aim)
+            if is_bulk:
+                os.ftruncate(fd, needed)
+            else:
+                _fill(fd, length, aim)
         finally:
             os.close(fd)
     except OSError:

@@ -43,8 +43,8 @@ class Handle:
     """One open LMDB environment of this process: engine, outer lock, and a gate that every transaction passes."""
 
     __slots__ = (
-        "data_fd", "domain", "driver", "env", "fd", "files", "gate", "identity", "key", "map_bytes_max", "map_size",
-        "map_wanted", "outer", "page_size", "pid", "references", "watch",
+        "bytes_used", "data_fd", "domain", "driver", "env", "fd", "files", "gate", "identity", "key", "map_bytes_max",
+        "map_size", "map_wanted", "outer", "page_size", "pid", "references", "watch",
     )  # fmt: skip
 
     def __init__(self, domain: str, files: Files, key: tuple[int, int], fd: int, env: lmdb.Environment) -> None:
@@ -55,6 +55,7 @@ class Handle:
         self.references = 0
         self.page_size = env.stat()["psize"]
         self.map_size = env.info()["map_size"]
+        self.bytes_used = (env.info()["last_pgno"] + 1) * self.page_size
         self.map_wanted = self.map_bytes_max = 0
         self.driver, self.identity = self._check_content()
         self.data_fd = lmdb_files.open_data(files)
@@ -153,8 +154,9 @@ class Handle:
             raise OutcomeUnknown(self.domain, "data.mdb was moved or replaced during the commit")
         needed = (self.env.info()["last_pgno"] + 1) * self.page_size
         length = os.lseek(self.data_fd, 0, os.SEEK_END)
+        grown, self.bytes_used = needed - self.bytes_used, needed
         if length < needed + lmdb_files.FILL_BYTES_LEFT:
-            lmdb_files.extend(self.files, length, needed)
+            lmdb_files.extend(self.files, length, needed, is_bulk=grown > lmdb_files.BULK_BYTES)
 
     def failure(self, error: lmdb.Error, *, room: int = 0) -> Exception:
         """Returns what an error before the commit means: in every case nothing was written."""

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from grafctl.errors import NoQuorum, StoreFull, Timeout, Usage
 from grafctl.names import check_domain, check_name
 from grafctl.store.authority import PUBLISH, Asked, Placement, pass_epoch, pass_placement
-from grafctl.store.blocks import Outgoing, check_record
+from grafctl.store.blocks import Outgoing, check_records
 from grafctl.store.log import Log
 from grafctl.store.records import NO_OPERATION
 from grafctl.store.requests import Context
@@ -24,13 +24,22 @@ from grafctl.store.session import Session
 
 if TYPE_CHECKING:
     from grafctl.results import Ack
+    from grafctl.store.operations.streaming import Turn
 
 Records = Sequence[Outgoing] | Sequence[bytes]
 Batches = Iterable[Records]
 ATOMIC_BYTES_MAX = 48 << 20
 
 
-def publish(session: Session, request: Publish, operation: str | None, timeout_s: float, *, dry_run: bool) -> Ack:
+def publish(
+    session: Session,
+    request: Publish,
+    operation: str | None,
+    timeout_s: float,
+    *,
+    dry_run: bool = False,
+    turn: Turn | None = None,
+) -> Ack:
     """Publishes the records of one request as one entry and returns when it is committed."""
     _check(request)
     log = session.resource(request.resource)
@@ -42,7 +51,7 @@ def publish(session: Session, request: Publish, operation: str | None, timeout_s
             _pass(log, request)
         request.prepare()
         try:
-            outcome = log.append(request, operation=key, hint=hint, deadline_s=timeout_s)
+            outcome = log.append(request, operation=key, hint=hint, deadline_s=timeout_s, turn=turn)
         except (NoQuorum, Timeout, StoreFull):
             _pass(log, request)  # a refusal that holds for ever is said before one that may pass
             raise
@@ -59,8 +68,7 @@ def _check(request: Publish) -> None:
     check_name("resource", request.resource)
     if not request.records:
         raise Usage("There is no record to publish.")
-    for record in request.records:
-        check_record(record if isinstance(record, Outgoing) else Outgoing(record))
+    check_records(request.records)
 
 
 def _pass(log: Log, request: Publish) -> None:
@@ -96,13 +104,21 @@ def _ack(resource: str, published: Published, acked_by: list[str], copies: int) 
     )
 
 
-def stream(session: Session, first: Publish, batches: Batches, timeout_s: float) -> Iterator[Ack]:
+def stream(session: Session, first: Publish, batches: Batches, timeout_s: float, in_flight: int) -> Iterator[Ack]:
     """Yields one acknowledgement a batch; `first` says what all batches have in common."""
     if first.atomic:
         batches = [_gather(batches)]
+    if in_flight > 1:
+        from grafctl.store.operations.streaming import pipelined
+
+        def one(batch: Records, turn: Turn) -> Ack:
+            return publish(session, replace(first, records=batch), None, timeout_s, turn=turn)
+
+        yield from pipelined(one, batches, in_flight)
+        return
     for batch in batches:
         if batch:
-            yield publish(session, replace(first, records=batch), None, timeout_s, dry_run=False)
+            yield publish(session, replace(first, records=batch), None, timeout_s)
 
 
 def _gather(batches: Batches) -> list[Outgoing]:

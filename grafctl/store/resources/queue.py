@@ -211,8 +211,7 @@ def apply_publish(state: State, entry: Entry, index: int) -> Writes:
 # --- retention
 
 
-@dataclass(slots=True)
-class Trim:
+class Trim(NamedTuple):
     """The request to let go of blocks that retention no longer asks for and every lineage has finalised."""
 
     resource: str
