@@ -27,6 +27,7 @@ from grafctl.store.authority import Placement
 from grafctl.store.resources.group import SEMANTICS
 from grafctl.store.resources.membership import VOTER, WITNESS
 from grafctl.store.rules import ack_sizes
+from grafctl.units import duration_ms, size_bytes
 
 FILE_BYTES_MAX = 1 << 20
 GUESSES_MAX = 100  # because each guess at a mistyped key costs a fraction of a millisecond
@@ -221,8 +222,10 @@ def _queue(table: _Table, domains: Iterable[str]) -> DeclaredQueue:
     placement = table.placement()
     if placement.allow and not any(placement.decide(domain)[0] for domain in domains if domain):
         table.note(f"No declared domain may publish to {table.title}: allow covers none, or deny covers all.", "allow")
-    retain_age_ms = table.take("retain_age", "text, such as 7d", _AGE_MS)
-    retain_bytes = table.take("retain_bytes", "a size, such as 10GB", _SIZE, None, str, int)
+    retain_age_ms = table.take("retain_age", "text, such as 7d", duration_ms)
+    retain_bytes = table.take(
+        "retain_bytes", "a size, such as 10GB", lambda size: size_bytes(str(size)), None, str, int
+    )
     holders = [replica["domain"] for replica in replicas if replica["role"] == VOTER]
     groups = tuple(_group(group, holders) for group in table.tables("group", "queue.group"))
     table.close()
@@ -289,25 +292,11 @@ def _like(pattern: str, what: str, mean: Callable[[re.Match[str]], Any] = lambda
     return check
 
 
-def _quantity(units: Mapping[str, int], what: str) -> Check:
-    form = r"([0-9]{1,12}(?:\.[0-9]{1,6})?)(" + "|".join(units) + ")"
-    return _like(form, what, lambda found: round(float(found[1]) * units[found[2]]))
-
-
 _NUMBER = _like("[1-9][0-9]{0,17}", "a whole number from 1 on", lambda found: int(found[0]))
 _START = _like("earliest|latest|[0-9]{1,18}", "earliest, latest or an offset")
 _SEMANTICS = _like("|".join(SEMANTICS), " or ".join(SEMANTICS))
 _ROLE = _like("voter|witness", "voter or witness, with which a queue begins")
 _FILE_NAME = _like("[^\0]+", "a path")
-_AGE_MS = _quantity(
-    {"ms": 1, "s": 1000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}, "a time, such as 500ms, 5s, 2m, 1h or 7d"
-)
-_SIZE = _quantity(
-    {"": 1, "kB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
-    | {"KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30, "TiB": 1 << 40},
-    "a size, such as 64MiB, 10GB or a number of bytes",
-)
-
 _STRING = re.compile(r'"""(?:\\.|[^\\])*?"{3,5}|' r"'''.*?'{3,5}|" r'"(?:\\.|[^"\\\n])*"|' r"'[^'\n]*'", re.DOTALL)
 _BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
 _SCALAR = re.compile(r"[^,\]}\n#]+")

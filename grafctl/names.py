@@ -26,13 +26,14 @@ def shown(text: str) -> str:
 
 def check_name(noun: str, text: str) -> str:
     """Returns the name of a resource, group, replica, authority or schema; raises `Usage` when it cannot be one."""
+    a_noun = f"{'an' if noun[0] in 'aeiou' else 'a'} {noun}"
     if not text:
-        raise Usage(f"The name of a {noun} is empty.")
+        raise Usage(f"The name of {a_noun} is empty.")
     if len(text) > NAME_CHARACTERS_MAX:
-        raise Usage(f"The name of a {noun} has {len(text)} characters; at most {NAME_CHARACTERS_MAX} are allowed.")
+        raise Usage(f"The name of {a_noun} has {len(text)} characters; at most {NAME_CHARACTERS_MAX} are allowed.")
     if not _NAME.match(text):
         raise Usage(
-            f"{shown(text)} is no name for a {noun}.",
+            f"{shown(text)} is no name for {a_noun}.",
             hint="Use letters, digits, '.', '_' and '-', and begin with a letter or digit.",
         )
     return text

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import sys
 from functools import cache
+from types import GeneratorType
 from typing import TYPE_CHECKING, Any, Literal
 
 from grafctl import render_output
@@ -78,18 +79,34 @@ def acks(answers: Iterable[Ack], output: Form, json: bool = False, quiet: bool =
     try:
         with Progress("publish", quiet=quiet) as progress:
             for ack in answers:
-                total.add(ack)
-                if output == "jsonl" and not json:
-                    render_output.write(document(ack.as_json()))
-                for conflict in ack.conflicts or ():
-                    render_output.note(_conflict_line(conflict))
+                _take(ack, total, output, json)
                 progress("records", total.count, 0)
-    except BaseException:
+    except BaseException as error:
+        if isinstance(error, (KeyboardInterrupt, SystemExit)) and isinstance(answers, GeneratorType):
+            for ack in _rest(answers, error):
+                _take(ack, total, output, json)
         if total.batches:
             total.print(output, json)
         raise
     total.print(output, json)
     return total.conflicts
+
+
+def _take(ack: Ack, total: _Total, output: Form, json: bool) -> None:
+    total.add(ack)
+    if output == "jsonl" and not json:
+        render_output.write(document(ack.as_json()))
+    for conflict in ack.conflicts or ():
+        render_output.note(_conflict_line(conflict))
+
+
+def _rest(answers: GeneratorType[Ack, None, None], error: BaseException) -> Iterator[Ack]:
+    """Yields what a stream gives that is interrupted here: the acknowledgements of what is on its way."""
+    try:
+        yield answers.throw(error)
+        yield from answers
+    except BaseException:  # it ends with what was thrown, or with another Ctrl-C
+        pass
 
 
 def _conflict_line(conflict: dict[str, Any]) -> str:

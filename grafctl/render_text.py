@@ -82,10 +82,9 @@ def blocks_of(answer: Result) -> list[Block]:
     if isinstance(answer, Change):
         return _change_blocks(answer)
     if isinstance(answer, Listed):
-        items = (
-            [_audit_row(item) for item in answer.items] if answer.items and "audit" in answer.items[0] else answer.items
-        )
-        return [table_of(items)] if items else [f"No {answer.noun}."]
+        if answer.items and "audit" in answer.items[0]:
+            return [line for item in answer.items for line in _audit_lines(item)]
+        return [table_of(answer.items)] if answer.items else [f"No {answer.noun}."]
     if isinstance(answer, Verdict):
         return [_verdict_sentence(answer)]
     if isinstance(answer, Proof):
@@ -151,12 +150,18 @@ def _shift_sentence(shift: Shift) -> str:
     return render.clean(f"Group {shift.group} {verb}, of the lineage of {shift.from_}, which is untouched")
 
 
-def _audit_row(record: dict[str, Any]) -> dict[str, Any]:
-    """Returns what of an audit record fits a line; `audit explain` shows the rest."""
+def _audit_lines(record: dict[str, Any]) -> list[Block]:
+    """Returns what happened and, below it, why not; lines, because a table of them is wider than a terminal.
+
+    `audit explain` shows the rest of a record.
+    """
     subject = "/".join(str(record[name]) for name in ("resource", "group") if record.get(name))
-    why = record.get("reason") or record.get("code")
-    kept = {name: record.get(name) for name in ("audit", "ms", "outcome", "op")}
-    return kept | {"subject": subject or None, "domain": record.get("domain"), "why": why}
+    domain, why = record.get("domain"), record.get("reason") or record.get("code")
+    head = f"{record['audit']:>4}  {_value_of('ms', record.get('ms'))}  {record.get('op')}"
+    if record.get("outcome") == "changed":
+        return [render.clean(" ".join(filter(None, (head, subject, domain))))]
+    told = f"      {record.get('outcome')}{f' in {domain}' if domain else ''}{f': {why}' if why else ''}"
+    return [render.clean(f"{head} {subject}".rstrip()), render.clean(told)]
 
 
 # --- any JSON value

@@ -33,7 +33,7 @@ ROOT = Path(__file__).resolve().parent.parent
 FLOORS = [
     Floor(("errors", "clock", "results"), "words that every floor speaks; they know nothing of a store"),
     Floor(
-        ("names", "store.keys", "store.records", "store.blocks", "store.intervals", "store.rules"),
+        ("names", "units", "store.keys", "store.records", "store.blocks", "store.intervals", "store.rules"),
         "pure functions from values to values",
     ),
     Floor(("store.authority",), "the gate: pure decisions on placement, epoch, locator and health"),
@@ -51,7 +51,7 @@ FLOORS = [
     Floor(("store.operations",), "work and long jobs as lists of steps over everything below"),
     Floor(("nouns", "declare*"), "what an operator manages, one file a noun"),
     Floor(("client", "worker"), "the public Python API"),
-    Floor(("streams", "render*"), "the terminal, pipes and JSON"),
+    Floor(("streams", "render*", "interruption"), "the terminal, pipes and JSON"),
     Floor(("commands",), "one file a noun: check, call the API once, render"),
     Floor(("cli", "__main__"), "the front door: wires the floors and maps errors to exit codes"),
 ]

@@ -24,14 +24,13 @@ def apply(
 ) -> None:
     """Make the store what a file declares
 
-    Creates the domains, authorities, queues and groups that the file names and the store lacks. A wrong file is
-    refused with all its problems at once (78), and applying it twice changes nothing.
+    Creates the store where there is none, and the domains, authorities, queues and groups that the file names and the
+    store lacks. A wrong file is refused with all its problems at once (78), and applying it twice changes nothing.
 
     Example: grafctl apply examples/provider-migration.toml --dry-run
     """
     from grafctl import client, render
 
-    with client.open(store) as opened:
-        change = opened.apply(file, dry_run=dry_run)
+    change = client.apply(store, file, dry_run=dry_run)
 
     render.show(change, output, json)

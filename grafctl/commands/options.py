@@ -13,23 +13,8 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from grafctl import names
+from grafctl import names, units
 from grafctl.errors import Usage
-
-INTEGER_MAX = 2**63 - 1
-_DURATIONS_MS = {"ms": 1, "s": 1000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
-_SIZES = {
-    "": 1,
-    "kB": 10**3,
-    "MB": 10**6,
-    "GB": 10**9,
-    "TB": 10**12,
-    "KiB": 1 << 10,
-    "MiB": 1 << 20,
-    "GiB": 1 << 30,
-    "TiB": 1 << 40,
-}
-
 
 # --- how text is read
 
@@ -74,7 +59,11 @@ def whole(least: int = 0) -> Callable[[str | int], int]:
 
     def read(text: str | int) -> int:
         digits = str(text)
-        if not (digits.isascii() and digits.isdigit()) or len(digits) > 19 or not least <= int(digits) <= INTEGER_MAX:
+        if (
+            not (digits.isascii() and digits.isdigit())
+            or len(digits) > 19
+            or not least <= int(digits) <= units.INTEGER_MAX
+        ):
             raise typer.BadParameter(f"{names.shown(digits)} is no whole number from {least} on.")
         return int(digits)
 
@@ -83,29 +72,19 @@ def whole(least: int = 0) -> Callable[[str | int], int]:
 
 def duration_ms(text: str | int) -> int:
     """Reads a time with its unit, such as 500ms, 5s, 2m, 1h or 7d; a default is in milliseconds already."""
-    if isinstance(text, int):
-        return text
-    number, unit = _split(text)
-    if unit not in _DURATIONS_MS and not (unit == "" and number == 0):
-        raise typer.BadParameter(f"{names.shown(text)} is no time; write 500ms, 5s, 2m, 1h or 7d.")
-    return round(number * _DURATIONS_MS.get(unit, 0))
+    return text if isinstance(text, int) else _quantity(units.duration_ms, text)
 
 
 def size_bytes(text: str) -> int:
     """Reads a size, such as 64MiB, 10GB or plain bytes."""
-    number, unit = _split(text)
-    if unit not in _SIZES:
-        raise typer.BadParameter(f"{names.shown(text)} is no size; write 64MiB, 10GB or a number of bytes.")
-    return round(number * _SIZES[unit])
+    return _quantity(units.size_bytes, text)
 
 
-def _split(text: str) -> tuple[float, str]:
-    digits = text.rstrip("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ")
-    whole_part, _, fraction = digits.partition(".")
-    plain = (whole_part + fraction).isdigit() and text.isascii() and bool(whole_part)
-    if not plain or digits.endswith(".") or len(digits) > 18:
-        return -1.0, "no unit"
-    return float(digits), text[len(digits) :]
+def _quantity(read: Callable[[str], int], text: str) -> int:
+    try:
+        return read(text)
+    except Usage as error:
+        raise typer.BadParameter(error.message) from None
 
 
 def offsets_of(texts: list[str]) -> list[int]:

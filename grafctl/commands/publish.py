@@ -85,13 +85,14 @@ def publish(
         "operation": operation,
     }
 
-    from grafctl import client, render, streams
+    from grafctl import client, interruption, render, streams
 
     source = streams.payload_of(payload) if one else streams.batches(input)
     caller: dict[str, Any] = {"domain": domain, "epoch": epoch, "schema": schema, "timeout_s": timeout / 1000}
     with client.open(store) as opened:
         if isinstance(source, bytes):
-            render.show(opened.publish(resource, source, **record, **caller, dry_run=dry_run), output, json)
+            with interruption.Undecided():
+                render.show(opened.publish(resource, source, **record, **caller, dry_run=dry_run), output, json)
             return
         acks = streams.published(opened, resource, source, atomic=atomic, dry_run=dry_run, **caller)
         conflicts = render.acks(acks, output, json, quiet)

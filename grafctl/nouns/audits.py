@@ -35,7 +35,7 @@ class Audits:
     def tail(self, count: int = 20) -> Listed:
         """Returns the newest `count` records, the oldest of them first."""
         if not 1 <= count <= TAIL_MAX:
-            raise Usage(f"--max takes 1 to {TAIL_MAX:,}, not {count}.")
+            raise Usage(f"--count takes 1 to {TAIL_MAX:,}, not {count}.")
         return Listed("records", list(self._records())[-count:])
 
     def explain(self, number: int) -> Shown:

@@ -15,6 +15,7 @@ from typing import Any
 from grafctl import clock
 from grafctl.errors import GenerationConflict, NotFound, Unreachable, Usage
 from grafctl.names import check_domain
+from grafctl.nouns.file_systems import require_local
 from grafctl.results import Change
 from grafctl.store import files, keys
 from grafctl.store.cluster import Cluster
@@ -38,11 +39,14 @@ def create_store(directory: Path, domains: Mapping[str, Path | None], driver: Dr
     actions += [f"create the environment of {domain}" for domain in domains]
     if dry_run:
         there = _existing(directory, domains)
+        if there is None:
+            require_local(_wanted(directory, domains))
         return Change(there is None, after=_shown(directory, domains), dry_run=True, actions=[] if there else actions)
     with files.locked(directory):
         file = _existing(directory, domains)
         changed = file is None
         if file is None:
+            require_local(_wanted(directory, domains))
             file = files.StoreFile(clock.random_token("st"), driver.name, {})
             for domain, path in domains.items():
                 file = file.with_domain(domain, str(path.absolute()) if path else files.default_path(domain))
@@ -53,6 +57,11 @@ def create_store(directory: Path, domains: Mapping[str, Path | None], driver: Dr
         changed |= _begin_system_logs(driver, file, directory)
     after = _shown(directory, domains) | {"identity": file.identity}
     return Change(changed, after=after, actions=actions if changed else [])
+
+
+def _wanted(directory: Path, domains: Mapping[str, Path | None]) -> list[tuple[str, Path]]:
+    """Returns where each domain of a new store is to be."""
+    return [(domain, path or directory / files.default_path(domain)) for domain, path in domains.items()]
 
 
 def _shown(directory: Path, domains: Mapping[str, Path | None]) -> dict[str, Any]:

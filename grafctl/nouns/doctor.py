@@ -12,12 +12,12 @@ import json
 import os
 import stat
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import NamedTuple
 
 from grafctl import clock
 from grafctl.errors import DriverError, GrafctlError
+from grafctl.nouns.file_systems import file_system_of, is_shared, mounts, nearest
 from grafctl.results import Finding
 from grafctl.store import files, keys
 from grafctl.store.authority import Placement, stranded_groups
@@ -34,16 +34,9 @@ LEFTOVER_AGE_MS = 10_000  # younger ones belong to a command that is at work
 CLOCK_SLACK_MS = 2_000
 EPOCH_OF_GRAFCTL_MS = 1_735_689_600_000  # 2025-01-01: no store is older
 WALK_BYTES_MAX = 64 << 20  # a walk holds the writer's lock, for about 0.2 seconds
+READER_COMMITS_MAX = 10_000
 LMDB_MIN = (3, 0)
 
-# LMDB's memory map and locks hold within one kernel: on these another machine, or its host, may be at the same file.
-NETWORK = frozenset(
-    (
-        *("nfs", "nfs4", "cifs", "smb2", "smb3", "smbfs", "afs", "afpfs", "coda", "ncpfs", "webdav", "davfs"),
-        *("9p", "virtiofs", "vboxsf", "prl_fs", "ceph", "lustre", "gpfs", "beegfs", "glusterfs", "orangefs", "ocfs2"),
-        *("gfs2", "sshfs", "s3fs", "gcsfuse", "rclone", "ceph-fuse"),
-    )
-)
 MEMORY = frozenset(("tmpfs", "ramfs"))
 
 
@@ -128,83 +121,20 @@ def limit_findings(limits: Mapping[str, int], domains: int) -> Iterator[Finding]
 # --- files and disks
 
 
-class Mount(NamedTuple):
-    """A file system and where it is."""
-
-    point: str
-    kind: str
-
-
-def parse_mountinfo(text: str) -> list[Mount]:
-    """Returns the mounts of Linux' /proc/self/mountinfo, in its order."""
-    mounts = []
-    for line in text.splitlines():
-        left, _, right = line.partition(" - ")
-        fields, kind = left.split(" "), right.partition(" ")[0]
-        if len(fields) > 4 and kind:
-            point = fields[4].encode(errors="surrogateescape").decode("unicode_escape")  # a space is \040
-            mounts.append(Mount(point.encode("latin-1").decode(errors="surrogateescape"), kind))
-    return mounts
-
-
-def parse_mount(text: str) -> list[Mount]:
-    """Returns the mounts that the command `mount` prints on BSD and macOS: `/dev/disk1 on /path (apfs, local)`."""
-    mounts = []
-    for line in text.splitlines():
-        place, _, rest = line.partition(" on ")[2].rpartition(" (")
-        if place:
-            mounts.append(Mount(place, rest.rstrip(")").partition(",")[0]))
-    return mounts
-
-
-def _mounts() -> list[Mount]:
-    try:
-        return parse_mountinfo(Path("/proc/self/mountinfo").read_text(errors="surrogateescape"))
-    except OSError:
-        pass
-    import subprocess
-
-    try:
-        listed = subprocess.run(["mount"], capture_output=True, text=True, errors="surrogateescape", timeout=5)
-    except (OSError, subprocess.TimeoutExpired):
-        return []
-    return parse_mount(listed.stdout)
-
-
-def file_system_of(path: Path, mounts: Iterable[Mount]) -> str | None:
-    """Returns the type of the file system that a path is on, or None where that cannot be told."""
-    real, best = os.path.realpath(path), Mount("", "")
-    for mount in mounts:
-        inside = real == mount.point or real.startswith(mount.point.rstrip("/") + "/")
-        if inside and len(mount.point) >= len(best.point):  # of two on one place, the later one hides the other
-            best = mount
-    return best.kind or None
-
-
-def is_network(kind: str) -> bool:
-    """Returns whether other machines may use a file system of this type at the same time."""
-    return kind.removeprefix("fuse.") in NETWORK
-
-
 def _disk_findings(directory: Path, places: Mapping[str, Place]) -> Iterator[Finding]:
-    mounts = _mounts()
+    known = mounts()
     disks: dict[int, list[str]] = {}
     for domain, place in places.items():
-        path = _nearest(place.path)
-        yield from file_system_findings(domain, path, file_system_of(path, mounts))
+        path = nearest(place.path)
+        yield from file_system_findings(domain, path, file_system_of(path, known))
         disks.setdefault(path.stat().st_dev, []).append(domain)
     for domains in disks.values():
-        path = _nearest(places[domains[0]].path)
+        path = nearest(places[domains[0]].path)
         yield from space_findings(path, _free_bytes(path))
         if len(domains) > 1:
             problem = f"{', '.join(domains)} are on one disk, and are lost with it"
             remedy = "Put domains on disks of their own: `grafctl domain add DOMAIN --path DIR`."
             yield Finding(str(directory), problem, remedy)
-
-
-def _nearest(path: Path) -> Path:
-    """Returns the path, or the nearest directory above it that is there."""
-    return next(place for place in (path, *path.parents) if place.exists())
 
 
 def _free_bytes(path: Path) -> int:
@@ -217,7 +147,7 @@ def file_system_findings(domain: str, path: Path, kind: str | None) -> Iterator[
     remedy = (
         f"Move it to a local disk: `grafctl domain remove {domain}`, then `grafctl domain add {domain} --path DIR`."
     )
-    if kind is not None and is_network(kind):
+    if kind is not None and is_shared(kind):
         problem = f"{path} is on a network file system ({kind}), where two machines can damage it"
         yield Finding(domain, problem, remedy, domain)
     elif kind in MEMORY:
@@ -296,12 +226,27 @@ def _domain_findings(session: Session, domain: str) -> Iterator[Finding]:
         return
     try:
         with cluster.environment(domain).read():
-            pass
+            found = list(_reader_findings(session, domain))
     except DriverError as error:
         problem = f"its environment is not what {files.FILE_NAME} says: {error.why}"
         yield Finding(domain, problem, "Run `grafctl verify`, and see that its disk is mounted.", domain)
     else:
+        yield from found
         yield from _walk_findings(session, domain)
+
+
+def _reader_findings(session: Session, domain: str) -> Iterator[Finding]:
+    """Yields processes whose old snapshot keeps the pages of all later commits from being used again."""
+    if session.cluster.driver.name != "lmdb":
+        return
+    from grafctl.store.driver.lmdb import LmdbEnvironment
+
+    environment = session.cluster.environment(domain)
+    assert isinstance(environment, LmdbEnvironment)
+    for process, behind in sorted(environment.readers()):
+        if behind > READER_COMMITS_MAX:
+            problem = f"process {process} still reads what was there {behind} commits ago, so its file only grows"
+            yield Finding(domain, problem, f"Run `ps -p {process}`, and end it when it hangs.", domain)
 
 
 def _walk_findings(session: Session, domain: str) -> Iterator[Finding]:

@@ -3,7 +3,8 @@
 Promises
 - A domain is added in steps that can each be done again: environment, `store.toml`, then a voter of the store's own
   logs.
-- A domain that a locator still names is never removed.
+- A domain that a locator still names is never removed. A removed one leaves no observation of its health behind, so one
+  that comes later under its name has to be observed first.
 """
 
 from __future__ import annotations
@@ -14,12 +15,14 @@ from typing import Any
 from grafctl.errors import DriverError, GenerationConflict, NotFound
 from grafctl.names import check_domain
 from grafctl.nouns.creating import SYSTEM_LOGS, create_environments
+from grafctl.nouns.file_systems import require_local
 from grafctl.results import Change, Listed, Shown
 from grafctl.store import files, keys
 from grafctl.store.cluster import Cluster
 from grafctl.store.elect import NewVoters
 from grafctl.store.learn import learn, needs_learning
 from grafctl.store.log import Log
+from grafctl.store.resources.control import Forget
 from grafctl.store.rules import Voter
 from grafctl.store.session import Session
 
@@ -45,6 +48,8 @@ class Domains:
                 raise GenerationConflict(
                     f"{name} is there already, in {file.places(directory)[name].path}.", domain=name
                 )
+            if not known:
+                require_local([(name, directory / place)])
             actions = (
                 []
                 if known
@@ -102,6 +107,7 @@ class Domains:
             return Change(True, domain=name, dry_run=True, actions=actions)
         for log_id in SYSTEM_LOGS:
             self._leave(log_id, name)
+        self.session.control.append(Forget(name))
         directory = self.cluster.directory
         place = self.cluster.place(name)
         with files.locked(directory):

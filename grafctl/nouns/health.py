@@ -116,10 +116,10 @@ class Health:
         return signing.verify(public_key, observation["signature"], message)
 
     def list(self) -> Listed:
-        """Returns the last observation of every domain of the store, and of those that were removed since."""
+        """Returns the last observation of every domain of the store."""
         kept, now_ms = self.session.observations(), clock.now_ms()
-        domains = dict.fromkeys([*self.session.cluster.domains, *sorted(kept)])
-        return Listed("observations", [_fields(domain, kept.get(domain), now_ms) for domain in domains])
+        rows = [_fields(domain, kept.get(domain), now_ms) for domain in self.session.cluster.domains]
+        return Listed("observations", rows)
 
 
 def _next_ms(domain: str, last: dict[str, Any] | None) -> int:

@@ -12,9 +12,8 @@ import os
 import tomllib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from grafctl import clock
 from grafctl.errors import Busy, GrafctlError, InvalidConfig, NotFound, StoreFull, Usage
@@ -27,8 +26,7 @@ DOMAINS_FOLDER = "domains"
 LOCK_WAIT_S = 10.0
 
 
-@dataclass(frozen=True, slots=True)
-class StoreFile:
+class StoreFile(NamedTuple):
     """The content of `store.toml`; paths are relative to the store's directory unless they are absolute."""
 
     identity: str
@@ -44,10 +42,10 @@ class StoreFile:
 
     def with_domain(self, name: str, path: str) -> StoreFile:
         row = {"path": path, "incarnation": clock.random_token("inc")}
-        return replace(self, domains={**self.domains, name: row})
+        return self._replace(domains={**self.domains, name: row})
 
     def without_domain(self, name: str) -> StoreFile:
-        return replace(self, domains={key: row for key, row in self.domains.items() if key != name})
+        return self._replace(domains={key: row for key, row in self.domains.items() if key != name})
 
 
 def default_path(domain: str) -> str:

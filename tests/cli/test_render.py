@@ -32,6 +32,11 @@ from grafctl.results import (
     Verdict,
 )
 
+CHANGED = {"audit": 7, "ms": 1767323045000, "op": "domain add", "outcome": "changed", "domain": "azure/eastus"}
+REFUSED = {
+    "audit": 1234, "ms": 1767323045000, "op": "poll", "outcome": "refused", "resource": "migration-orders",
+    "group": "active-workers", "domain": "aws/us-east-1/us-east-1a", "reason": "not_in_placement",
+}  # fmt: skip
 HOSTILE = "\x1b]0;owned\x07\x9b31m\r\n\u202e\u2028\x7f"
 ACK = Ack("q", 1, 1, 1, ["aws", "gcp"], False)
 CHANGE = Change(
@@ -70,7 +75,7 @@ def printed(capfdbinary: pytest.CaptureFixture[bytes]) -> Iterator[Callable[[], 
             '"source":"aws"}',
         ),
         (
-            Shift("q", "g", "n", "g", {"allow": ["az"]}, 0, "prf_1"),
+            Shift("q", "g", "n", "g", {"allow": ["az"]}, 0, "prf_1", {"unchanged": True}),
             '{"v":1,"ok":true,"resource":"q","from":"g","group":"n","lineage":"g","placement":{"allow":["az"]},'
             '"start":0,"proof":"prf_1","original":{"unchanged":true},"changed":true}',
         ),
@@ -112,6 +117,12 @@ def test_json_is_one_line_in_the_order_that_was_promised(
             Listed("queues", [{"records": 10, "name": "q"}, {"name": "other", "allow": ["aws", "gcp"]}]),
             "NAME   RECORDS  ALLOW\nq      10       -\nother  -        aws, gcp\n",
         ),
+        (
+            Listed("records", [CHANGED, REFUSED]),
+            "   7  2026-01-02T03:04:05Z  domain add azure/eastus\n"
+            "1234  2026-01-02T03:04:05Z  poll migration-orders/active-workers\n"
+            "      refused in aws/us-east-1/us-east-1a: not_in_placement\n",
+        ),
         (Shown({"name": "q", "paused": False, "nothing": None}), "name:   q\npaused: no\n"),
         (Verdict(True, "poll", "q", "aws", "allow aws", "g"), "allowed: poll q/g from aws, by allow aws\n"),
         (
@@ -135,13 +146,18 @@ def test_people_read_sentences_and_tables(answer: Result, golden: str, printed: 
         Listed(HOSTILE, [{HOSTILE: HOSTILE, "nested": {HOSTILE: [HOSTILE]}}]),
         Shown({HOSTILE: HOSTILE, "many": [HOSTILE]}),
         Verdict(False, HOSTILE, HOSTILE, HOSTILE, HOSTILE, HOSTILE, "c", 11, HOSTILE),
-        Shift(HOSTILE, HOSTILE, HOSTILE, HOSTILE, {HOSTILE: [HOSTILE]}, 0, HOSTILE),
+        Shift(HOSTILE, HOSTILE, HOSTILE, HOSTILE, {HOSTILE: [HOSTILE]}, 0, HOSTILE, {HOSTILE: HOSTILE}),
     ],
 )
 @pytest.mark.parametrize("output", ["table", "json"])
 def test_nothing_in_a_store_reaches_a_terminal_raw(answer: Result, output: Any, printed: Callable[[], str]) -> None:
     render.show(answer, output)
     assert all(letter.isprintable() or letter == "\n" for letter in printed())
+
+
+def test_audit_records_of_the_runbook_fit_a_terminal(printed: Callable[[], str]) -> None:
+    render.show(Listed("records", [CHANGED, REFUSED]), "table")
+    assert max(map(len, printed().splitlines())) <= 80
 
 
 def test_records_findings_and_conflicts_are_escaped_too(

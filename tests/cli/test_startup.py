@@ -61,6 +61,17 @@ def test_a_command_loads_only_its_own_module(run: Runner) -> None:
         assert loaded & nouns == {own}
 
 
+def test_a_publish_loads_neither_what_draws_or_signs_nor_what_applies_other_entries(run: Runner) -> None:
+    run("init", "store", "--domain", "aws", "--domain", "gcp")
+    replicas = ("--replica", "a=aws", "--replica", "g=gcp")
+    run("queue", "create", "q", "--schema", "s", *replicas, "--allow", "aws", store="store")
+    loaded = modules_of(run, "publish", "q", "x", store="store")
+    assert not top_level(loaded) & set(HEAVY)
+    parts = {name.rpartition(".")[2] for name in loaded if name.startswith("grafctl.store.resources.")}
+    assert parts == {"applying", "queue"}
+    assert run("publish", "q", "y", "-d", "aws", "--json", store="store").json["offset"] == 1
+
+
 def test_the_version_needs_no_store(run: Runner) -> None:
     loaded = modules_of(run, "--version")
     assert not {name for name in loaded if name.startswith(("grafctl.store", "grafctl.client", "grafctl.commands"))}

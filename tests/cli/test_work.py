@@ -325,6 +325,7 @@ def test_audit_is_a_line_a_record_and_all_of_one(store: Store) -> None:
     number = store.json("audit", "tail", "--count", "1")["records"][0]["audit"]
     assert store.json("audit", "explain", str(number))["op"] == "publish"
     assert store.json("audit", "verify", "--exit-code")["holds"] is True
+    assert "--count takes 1 to 1,000,000" in store.json("audit", "tail", "--count", "1000001", code=2)["message"]
 
 
 def test_a_declared_store_is_made_once_and_a_wrong_file_is_refused_whole(store: Store) -> None:

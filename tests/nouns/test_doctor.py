@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from grafctl import client, clock
-from grafctl.nouns import doctor
-from grafctl.nouns.doctor import Mount
+from grafctl.nouns import doctor, file_systems
+from grafctl.nouns.file_systems import Mount
 from grafctl.results import Finding
 from grafctl.store import files
 
@@ -23,7 +23,7 @@ OLD_S = 1_700_000_000
 def machine(monkeypatch: pytest.MonkeyPatch) -> None:
     """A machine with nothing to find, so that each test breaks one thing; the real one is looked at in one test."""
     monkeypatch.setattr(doctor, "_limits", dict)
-    monkeypatch.setattr(doctor, "_mounts", lambda: [Mount("/", "ext4")])
+    monkeypatch.setattr(doctor, "mounts", lambda: [Mount("/", "ext4")])
     monkeypatch.setattr(doctor, "_free_bytes", lambda path: 1 << 40)
 
 
@@ -197,6 +197,17 @@ def test_a_directory_that_nobody_may_enter(store: client.Store, monkeypatch: pyt
     assert len(findings) == 4 and all("you may not write here" in finding.problem for finding in findings)
 
 
+def test_a_process_that_never_ends_its_snapshot_is_found(store: client.Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor, "READER_COMMITS_MAX", 4)
+    with store.session.cluster.environment("gcp").read():
+        assert not found(store)
+        for payload in "abcdefgh":
+            store.publish("orders", payload, domain="aws")
+        finding = only(store)
+    assert finding.where == "gcp" and f"process {os.getpid()} still reads" in finding.problem
+    assert not found(store)
+
+
 # --- disks
 
 
@@ -205,14 +216,14 @@ def test_network_file_systems_are_found(
     store: client.Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:
     place = tmp_path / "store" / "domains" / "gcp"
-    monkeypatch.setattr(doctor, "_mounts", lambda: [Mount("/", "ext4"), Mount(str(place), kind)])
+    monkeypatch.setattr(doctor, "mounts", lambda: [Mount("/", "ext4"), Mount(str(place), kind)])
     finding = only(store)
     assert finding.domain == "gcp" and f"network file system ({kind})" in finding.problem
     assert "grafctl domain add gcp --path" in finding.remedy
 
 
 def test_a_file_system_in_memory_is_found(store: client.Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(doctor, "_mounts", lambda: [Mount("/", "tmpfs")])
+    monkeypatch.setattr(doctor, "mounts", lambda: [Mount("/", "tmpfs")])
     assert ["in memory (tmpfs)" in finding.problem for finding in found(store)] == [True] * 3
 
 
@@ -222,7 +233,7 @@ def test_a_disk_that_is_nearly_full_is_found_once(store: client.Store, monkeypat
 
 
 def test_without_a_list_of_mounts_nothing_is_said(store: client.Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(doctor, "_mounts", list)
+    monkeypatch.setattr(doctor, "mounts", list)
     assert not found(store)
 
 
@@ -256,22 +267,22 @@ nonsense
     ],
 )
 def test_the_mount_of_a_path(path: str, kind: str) -> None:
-    mounts = doctor.parse_mountinfo(MOUNTINFO.replace("€", "\u20ac"))
-    assert doctor.file_system_of(Path(path), mounts) == kind
+    mounts = file_systems.parse_mountinfo(MOUNTINFO.replace("€", "\u20ac"))
+    assert file_systems.file_system_of(Path(path), mounts) == kind
 
 
 def test_the_mounts_of_a_mac() -> None:
-    mounts = doctor.parse_mount(MOUNT)
-    assert doctor.file_system_of(Path("/Volumes/my (old) share/x"), mounts) == "smbfs"
-    assert doctor.file_system_of(Path("/Users/x"), mounts) == "apfs"
-    assert doctor.file_system_of(Path("/x"), []) is None
+    mounts = file_systems.parse_mount(MOUNT)
+    assert file_systems.file_system_of(Path("/Volumes/my (old) share/x"), mounts) == "smbfs"
+    assert file_systems.file_system_of(Path("/Users/x"), mounts) == "apfs"
+    assert file_systems.file_system_of(Path("/x"), []) is None
 
 
 def test_a_link_is_followed_to_its_file_system(tmp_path: Path) -> None:
     (tmp_path / "there").mkdir()
     (tmp_path / "link").symlink_to(tmp_path / "there")
     mounts = [Mount("/", "ext4"), Mount(os.path.realpath(tmp_path / "there"), "nfs")]
-    assert doctor.file_system_of(tmp_path / "link" / "x", mounts) == "nfs"
+    assert file_systems.file_system_of(tmp_path / "link" / "x", mounts) == "nfs"
 
 
 # --- limits, versions, clock

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from grafctl import client, clock
-from grafctl.errors import GenerationConflict, HealthRejected, NotFound, Usage
+from grafctl.errors import DomainUnavailable, GenerationConflict, HealthRejected, NotFound, Usage
 from grafctl.nouns import health
 from grafctl.store import keys, signing
 from grafctl.store.records import decode_entry
@@ -248,3 +248,19 @@ def test_wrong_arguments(
 def test_a_missing_key_is_not_found(store: client.Store, tmp_path: Path) -> None:
     with pytest.raises(NotFound):
         store.health.observe(AZURE, "healthy", authority="scheduler-a", key_file=tmp_path / "none.key")
+
+
+def test_a_removed_domain_takes_its_observation_with_it(store: client.Store, key: Path) -> None:
+    store.queues.create("q", replicas=[f"a={AWS}", f"g={GCP}"], allow=["aws"], schema="s")
+    store.health.observe(AZURE, "healthy", authority="scheduler-a", key_file=key)
+    store.domains.remove(AZURE, dry_run=True)
+    assert observed(store)[AZURE]["status"] == "healthy"
+    store.domains.remove(AZURE)
+    assert list(observed(store)) == [AWS, GCP] and AZURE not in store.session.observations()
+    store.domains.add(AZURE)
+    assert observed(store)[AZURE]["status"] == "never observed"
+    with pytest.raises(DomainUnavailable) as refused:
+        store.locator.set("q", generation=2, add=[f"z={AZURE}"])
+    assert refused.value.exit_code == 12
+    store.health.observe(AZURE, "healthy", authority="scheduler-a", key_file=key)
+    assert store.locator.set("q", generation=2, add=[f"z={AZURE}"]).changed

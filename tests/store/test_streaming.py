@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -111,6 +111,16 @@ def test_what_is_on_its_way_when_the_source_ends_badly_is_acknowledged_first(int
         for item in pipelined(lambda batch, turn: ack(batch), batches(), 5):
             seen.append(item.offset)
     assert seen == [0, 1]
+
+
+def test_interrupted_between_two_acknowledgements_it_gives_the_others_and_raises() -> None:
+    stream = pipelined(lambda batch, turn: ack(batch), ([at] for at in range(9)), 4)
+    assert isinstance(stream, Generator)
+    assert next(stream).offset == 0
+    seen = [stream.throw(KeyboardInterrupt()).offset]
+    with pytest.raises(KeyboardInterrupt):
+        seen.extend(item.offset for item in stream)
+    assert seen == [1, 2, 3], "each batch that was on its way once, and none after them"
 
 
 def test_the_error_of_the_first_batch_that_failed_says_what_came_after_it() -> None:

@@ -250,6 +250,17 @@ class LmdbEnvironment:
             self.identity_known = self._handle.identity  # from here on no other incarnation will do
             return self._handle
 
+    def readers(self) -> list[tuple[int, int]]:
+        """Returns (process, how many commits ago) of every snapshot that is open; what dead processes left is let go.
+
+        Call it inside a read block, so that the environment stays open.
+        """
+        env = self.handle().env
+        env.reader_check()
+        last = env.info()["last_txnid"]
+        rows = (line.split() for line in env.readers().splitlines()[1:])
+        return [(int(row[0]), last - int(row[2])) for row in rows if len(row) == 3 and row[2].isdigit()]
+
     def unsteady(self) -> Unreachable:
         """Returns what to say of files that are replaced faster than they can be opened."""
         return Unreachable(self.identity_known.domain, "its files are being replaced")

@@ -9,12 +9,13 @@ Promises
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
-from grafctl.errors import Corrupt, DomainUnavailable, DriverError, GrafctlError, Usage
+from grafctl.errors import Corrupt, DomainUnavailable, DriverError, GrafctlError, NoQuorum, StoreFull, Timeout, Usage
 from grafctl.names import check_domain, check_name
 from grafctl.results import Change, Delivery, Finished, Record, Shown
 from grafctl.store import keys
-from grafctl.store.authority import PEEK, POLL, Asked, Placement, pass_epoch, pass_locator, pass_placement
+from grafctl.store.authority import ACK, PEEK, POLL, Asked, Placement, pass_epoch, pass_locator, pass_placement
 from grafctl.store.committed import Committed
 from grafctl.store.intervals import from_offsets
 from grafctl.store.log import Log
@@ -222,8 +223,18 @@ def _settle(session: Session, op: str, request: Finalise | GiveBack, dry_run: bo
                 caller.pass_gate(op, committed.state)
                 if dry_run:
                     return _would_settle(request, committed)
-        settled: Settled = log.append(request).answer
+        settled: Settled = _append(log, op, request)
     return _finished(caller, settled)
+
+
+def _append(log: Log, op: str, request: Finalise | GiveBack | Renew) -> Any:
+    """Returns the answer of a request; a refusal that holds for ever is said before one that may pass."""
+    try:
+        return log.append(request).answer
+    except (NoQuorum, Timeout, StoreFull):
+        with log.view() as committed:
+            request.caller.pass_gate(op, committed.state)
+        raise
 
 
 def _would_settle(request: Finalise | GiveBack, committed: Committed) -> Finished:
@@ -251,7 +262,7 @@ def renew(session: Session, resource: str, group: str, token: int, domain: str, 
         raise Usage("The visibility must be at least a millisecond.")
     caller = _caller(session, resource, group, domain, None)
     with session.audited("renew", group=group):
-        until = session.resource(resource).append(Renew(caller, token, visibility_ms)).answer
+        until = _append(session.resource(resource), ACK, Renew(caller, token, visibility_ms))
     return Change(True, resource=resource, group=group, after={"lease": token, "until_ms": until})
 
 

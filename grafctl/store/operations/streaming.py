@@ -79,8 +79,8 @@ class _Flight:
         self.ack: Ack | None = None
         self.error: BaseException | None = None
         self._publish = publish
-        self._thread = threading.Thread(target=self._run, daemon=True)
-        self._thread.start()
+        self._is_down = threading.Event()  # not `Thread.join`, which an interruption makes forget its thread (3.11)
+        threading.Thread(target=self._run, daemon=True).start()
 
     def _run(self) -> None:
         try:
@@ -89,10 +89,15 @@ class _Flight:
             self.error = error
         finally:
             self.turn.end(is_failed=self.ack is None)
+            self._is_down.set()
+
+    def wait(self) -> None:
+        """Waits for the end."""
+        self._is_down.wait()
 
     def land(self) -> Ack:
         """Waits for the end and returns the acknowledgement, or raises what it failed with."""
-        self._thread.join()
+        self.wait()
         if self.error is not None:
             raise self.error
         assert self.ack is not None
@@ -106,14 +111,16 @@ def pipelined(publish: Publish[Batch], batches: Iterable[Batch], in_flight: int)
     try:
         for batch in batches:
             while flights and (not batch or len(flights) >= in_flight):
-                yield flights[0].land()
+                ack = flights[0].land()
                 flights.popleft()
+                yield ack
             if batch:
                 flights.append(_Flight(_bound(publish, batch), turn))
                 turn = flights[-1].turn
         while flights:
-            yield flights[0].land()
+            ack = flights[0].land()
             flights.popleft()
+            yield ack
     except GeneratorExit:
         raise
     except BaseException as error:
@@ -125,7 +132,7 @@ def pipelined(publish: Publish[Batch], batches: Iterable[Batch], in_flight: int)
         raise
     finally:
         for flight in flights:
-            flight._thread.join()
+            flight.wait()
 
 
 def _bound(publish: Publish[Batch], batch: Batch) -> Callable[[Turn], Ack]:
@@ -139,5 +146,5 @@ def _landed(flights: deque[_Flight]) -> Iterator[Ack]:
             ack = flights[0].land()
         except (GrafctlError, Abandoned):
             return
-        yield ack
         flights.popleft()
+        yield ack

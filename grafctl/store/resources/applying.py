@@ -3,43 +3,57 @@
 Promises
 - `apply_entry` is a function of the state and the entry alone; every replica that runs it ends with the same rows.
 - An entry that this version does not know stops the replica with `Corrupt`; it is never skipped.
+- A module is imported with the first entry that needs it: a publish does not pay for groups, proofs and audit.
 """
 
 from __future__ import annotations
+
+from importlib import import_module
 
 from grafctl.errors import Corrupt
 from grafctl.store.records import Entry
 from grafctl.store.replica.replica import Apply
 from grafctl.store.replica.state import State, Writes
-from grafctl.store.resources import audit, consumers, control, group, membership, queue
 
-APPLY: dict[str, Apply] = {
-    "start": membership.apply_start,
-    "locator": membership.apply_locator,
-    "placement": membership.apply_placement,
-    "fence": membership.apply_fence,
-    "proof": membership.apply_proof,
-    "publish": queue.apply_publish,
-    "trim": queue.apply_trim,
-    "group": consumers.apply_group,
-    "pause": consumers.apply_pause,
-    "seek": consumers.apply_seek,
-    "redrive": consumers.apply_redrive,
-    "lease": group.apply_lease,
-    "finalise": group.apply_finalise,
-    "give_back": group.apply_give_back,
-    "renew": group.apply_renew,
-    "register": control.apply_register,
-    "authority": control.apply_authority,
-    "observe": control.apply_observe,
-    "note": audit.apply_note,
-}
+MODULES = {
+    "start": "membership",
+    "locator": "membership",
+    "placement": "membership",
+    "fence": "membership",
+    "proof": "membership",
+    "publish": "queue",
+    "trim": "queue",
+    "group": "consumers",
+    "pause": "consumers",
+    "seek": "consumers",
+    "redrive": "consumers",
+    "lease": "group",
+    "finalise": "group",
+    "give_back": "group",
+    "renew": "group",
+    "register": "control",
+    "authority": "control",
+    "observe": "control",
+    "forget": "control",
+    "note": "audit",
+}  # what an entry does -> the module of this package whose `apply_…` applies it
+
+_loaded: dict[str, Apply] = {}
 
 
 def apply_entry(state: State, entry: Entry, index: int) -> Writes:
     """Returns the writes of an entry."""
     change = entry.request.get("do")
-    apply = APPLY.get(change)  # type: ignore[arg-type]
+    apply = _loaded.get(change)  # type: ignore[arg-type]
     if apply is None:
-        raise Corrupt(f"Entry {index} does {change!r}, which this version does not know.", hint="Upgrade grafctl.")
+        if change not in MODULES:
+            raise Corrupt(f"Entry {index} does {change!r}, which this version does not know.", hint="Upgrade grafctl.")
+        apply = _loaded[change] = function_for(change)
     return apply(state, entry, index)
+
+
+def function_for(change: str) -> Apply:
+    """Returns the function that applies what an entry does."""
+    module = import_module(f"grafctl.store.resources.{MODULES[change]}")
+    apply: Apply = getattr(module, f"apply_{change}")
+    return apply

@@ -127,6 +127,25 @@ def apply_observe(state: State, entry: Entry, index: int) -> Writes:
     return [json_write(keys.observation(entry.request["domain"]), entry.request["observation"])]
 
 
+@dataclass(slots=True)
+class Forget:
+    """The request to let go of the observation of a domain that is being removed.
+
+    A later domain of that name is another one, and was never observed.
+    """
+
+    domain: str
+
+    def decide(self, state: State, context: Context) -> Decision:
+        if state.get_json(keys.observation(self.domain)) is None:
+            return Decision(False)
+        return Decision(True, encode_json({"do": "forget", "domain": self.domain}), kind=CTRL)
+
+
+def apply_forget(state: State, entry: Entry, index: int) -> Writes:
+    return [(keys.observation(entry.request["domain"]), None)]
+
+
 def rows(state: State, span: tuple[bytes, bytes]) -> dict[str, dict[str, Any]]:
     """Returns the rows of a table of the control log by name."""
     cut = len(span[0])

@@ -1,0 +1,44 @@
+"""Times and sizes as people write them: `500ms`, `7d`, `10GB`; the same on the command line and in files.
+
+Promises
+- A text means a whole number of milliseconds or bytes that 63 bits hold, or `Usage` says how to write one.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+from grafctl.errors import Usage
+from grafctl.names import shown
+
+INTEGER_MAX = 2**63 - 1
+DURATIONS_MS = {"ms": 1, "s": 1000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
+SIZES = {"": 1, "kB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
+SIZES |= {"KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30, "TiB": 1 << 40}
+_FORM = re.compile(r"([0-9]{1,18})(?:\.([0-9]{1,6}))?([A-Za-z]*)")
+
+
+def duration_ms(text: str) -> int:
+    """Returns the milliseconds of a time with its unit; only 0 needs none."""
+    found = _quantity("0ms" if text == "0" else text, DURATIONS_MS)
+    if found is None:
+        raise Usage(f"{shown(text)} is no time; write 500ms, 5s, 2m, 1h or 7d.")
+    return found
+
+
+def size_bytes(text: str) -> int:
+    """Returns the bytes of a size; without a unit they are bytes."""
+    found = _quantity(text, SIZES)
+    if found is None:
+        raise Usage(f"{shown(text)} is no size; write 64MiB, 10GB or a number of bytes.")
+    return found
+
+
+def _quantity(text: str, units: Mapping[str, int]) -> int | None:
+    form = _FORM.fullmatch(text)
+    if form is None or form[3] not in units:
+        return None
+    fraction = form[2] or ""
+    number = int(form[1] + fraction) * units[form[3]] // 10 ** len(fraction)
+    return number if number <= INTEGER_MAX else None
