@@ -41,7 +41,15 @@ FLOORS = [
     Floor(("store.cluster", "store.files"), "all environments of a store, and the file that names them"),
     Floor(("store.replica", "store.replica.*", "store.requests", "store.reading"), "one domain's copy of a log"),
     Floor(
-        ("store.log", "store.observe", "store.committed", "store.replicate", "store.elect", "store.learn"),
+        (
+            "store.log",
+            "store.observe",
+            "store.committed",
+            "store.checked",
+            "store.replicate",
+            "store.elect",
+            "store.learn",
+        ),
         "the copies of a log taken together: observe, append, elect, repair",
     ),
     Floor(("store.resources",), "what entries mean: pure decide and apply"),

@@ -13,6 +13,7 @@ from grafctl.nouns.queues import parse_placement
 from grafctl.results import Change, Listed, Shift, Shown
 from grafctl.store import keys
 from grafctl.store.authority import SHIFT, Asked, Placement, pass_locator
+from grafctl.store.checked import checked
 from grafctl.store.log import Log
 from grafctl.store.replica.state import State
 from grafctl.store.requests import Context, Request
@@ -93,8 +94,7 @@ class Consumers:
         return self.session.resource(check_name("resource", resource))
 
     def _fields(self, resource: str, group: str) -> dict[str, Any]:
-        with self._log(resource).view() as committed:
-            return group_fields(committed.state, resource, group)
+        return checked(self._log(resource), lambda state: group_fields(state, resource, group))
 
     def list(self, resource: str) -> Listed:
         """Returns the groups of a resource, by name."""

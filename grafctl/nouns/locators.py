@@ -23,6 +23,7 @@ from grafctl.store.authority import pass_generation, stranded_groups
 from grafctl.store.driver.kill import point
 from grafctl.store.log import Log
 from grafctl.store.replica.state import State
+from grafctl.store.replicate import note_commit
 from grafctl.store.resources.membership import (
     CATCHING_UP,
     READY,
@@ -94,6 +95,8 @@ class Locators:
                 request = request_digest({"generation": generation, "add": added, "remove": sorted(removed)})
                 self._check_nouns(before, request, added, removed)
                 if before["generation"] == generation and before["request"] == request:
+                    if not dry_run:  # a killed first try may have left the voters without knowing it is committed
+                        note_commit(log.cluster, log.id, log.apply, log.settle())
                     return self._answer(resource, False, before, before, [], dry_run)
                 pass_generation(resource, generation, before["generation"])
                 _check_new(resource, before, added, removed)

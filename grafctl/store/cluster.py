@@ -72,9 +72,10 @@ class Cluster:
 
     def place(self, domain: str) -> Place:
         """Returns where a domain is; raises `Unreachable` for one that the store does not know."""
-        if domain not in self._places:
+        found = self._places.get(domain)
+        if found is None:
             raise Unreachable(domain, "the store does not know this domain")
-        return self._places[domain]
+        return found
 
     def knows(self, domain: str) -> bool:
         return domain in self._places
@@ -96,6 +97,11 @@ class Cluster:
         """Returns whether a domain is out for a drill, or not of this store."""
         place = self._places.get(domain)
         return place is None or self.driver.is_failed(place.path)
+
+    def is_away(self, member: Member) -> bool:
+        """Returns whether a member is out for a drill, or not of this store any more."""
+        place = self._places.get(member[0])
+        return place is None or place.incarnation != member[1] or self.driver.is_failed(place.path)
 
     def add(self, domain: str, place: Place) -> None:
         """Makes a new domain known to this process."""

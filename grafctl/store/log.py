@@ -222,15 +222,15 @@ class Log:
         return _Done(done.answer, fresh.at, fresh=fresh)
 
     def _remember_peers(self, batch: Batch, lead: Lead) -> None:
-        for (domain, incarnation), tail in lead.tails.items():
+        for (domain, incarnation), tail in lead.durable().items():
             if domain != lead.primary:
                 batch.put(keys.seen(self.id, domain), encode_seen(Seen(incarnation, lead.term, lead.term, tail, 0)))
 
     def _outcome(self, lead: Lead, tail: int, done: _Done, attempt: Attempt) -> Outcome:
         need = tail if done.at is None else done.at + 1
-        members = [member for member, reached in lead.tails.items() if reached >= need]
-        domains = [domain for domain in lead.domains() if self.cluster.member(domain) in members]
-        copies = sum(1 for domain in domains if not lead.is_witness(domain))
+        member = self.cluster.member
+        domains = [domain for domain in lead.domains() if lead.tails.get(member(domain), -1) >= need]
+        copies = len([domain for domain in domains if not lead.is_witness(domain)])
         return Outcome(done.answer, tail, done.at, domains, copies, attempt.operation)
 
     # --- leading
@@ -238,8 +238,8 @@ class Log:
     def _require_lead(self, attempt: Attempt) -> Lead:
         """Returns a lead whose primary can be asked, after an election where one is needed."""
         lead = self._lead
-        exclude = frozenset(attempt.exclude)
-        if lead is None or lead.primary in exclude:
+        if lead is None or lead.primary in attempt.exclude:
+            exclude = frozenset(attempt.exclude)
             found = self.observe()
             lead = found.lead()
             if lead is None:
@@ -260,10 +260,10 @@ class Log:
             away = [
                 voter.domain
                 for voter in config.voters
-                if self.cluster.is_failed(voter.domain)
-                or (found is not None and voter.domain in found.errors)
-                or self.cluster.member(voter.domain) != voter.member
+                if self.cluster.is_away(voter.member) or (found is not None and voter.domain in found.errors)
             ]
+            if not away:
+                continue
             there = {voter.member for voter in config.voters if voter.domain not in away}
             if not RULES.is_write_quorum(config, there):
                 raise self._no_quorum(config, away, attempt)
@@ -299,7 +299,7 @@ class Log:
 
     def _commit(self, attempt: Attempt, lead: Lead, tail: int, fresh: Appended | None = None) -> None:
         """Copies until `tail` is committed; raises `Moved` where another election is needed."""
-        if lead.settle() >= tail:
+        if fresh is None and lead.settle() >= tail:
             return
         failures = copy_all(self.cluster, self.id, self.apply, lead, tail, fresh)
         if lead.settle() >= tail:
@@ -315,7 +315,7 @@ class Log:
         for config in lead.force():
             held = {
                 member
-                for member, reached in lead.tails.items()
+                for member, reached in lead.durable().items()
                 if reached >= lead.tails.get(self.cluster.member(lead.primary), 0)
             }
             away = [voter.domain for voter in config.voters if voter.member not in held]

@@ -7,7 +7,7 @@ Promises
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import NamedTuple
 
 from grafctl.errors import Corrupt, Damaged, DriverError
@@ -41,37 +41,55 @@ class Sight(NamedTuple):
 class Lead:
     """The term in force as far as this process knows: whose log leads, and how far each member is durable in it."""
 
-    __slots__ = ("configs", "known", "tails", "term")
+    __slots__ = ("_domains", "_witnesses", "config", "configs", "known", "primary", "tails", "term")
 
     def __init__(self, term: Term, configs: list[Config], known: int, tails: dict[Member, int]) -> None:
-        self.term, self.configs, self.known, self.tails = term, configs, known, tails
+        self.term, self.known, self.tails = term, known, tails
+        self._set_configs(configs)
 
-    @property
-    def config(self) -> Config:
-        return self.configs[-1]
+    def _set_configs(self, configs: list[Config]) -> None:
+        self.configs = configs
+        self.config = configs[-1]
+        self.primary = self.config.primary
+        self._witnesses = {voter.domain for config in configs for voter in config.voters if voter.witness}
+        self._domains: dict[int, list[str]] = {}  # by how many voter sets are in force
 
-    @property
-    def primary(self) -> str:
-        return self.configs[-1].primary
+    def forget_replaced(self) -> None:
+        """Leaves out the voter sets before the last one, which is known to be committed."""
+        self._set_configs(self.configs[-1:])
 
     def force(self) -> list[Config]:
         return RULES.in_force(self.configs, self.known)
 
     def domains(self) -> list[str]:
         """Returns every domain whose vote counts, payload holders before witnesses, the primary first."""
-        voters = {voter.domain: voter.witness for config in self.force() for voter in config.voters}
-        return sorted(voters, key=lambda domain: (voters[domain], domain != self.primary))
+        force, known = self.force(), self._domains
+        found = known.get(len(force))
+        if found is None:
+            voters = {voter.domain: voter.witness for config in force for voter in config.voters}
+            found = sorted(voters, key=lambda domain: (voters[domain], domain != self.primary))
+            known[len(force)] = found
+        return found
 
     def is_witness(self, domain: str) -> bool:
-        return any((voter := config.voter(domain)) is not None and voter.witness for config in self.configs)
+        return domain in self._witnesses
+
+    def backups(self) -> tuple[list[str], list[str]]:
+        """Returns the domains that copy from the primary: payload holders, and witnesses."""
+        others = [domain for domain in self.domains() if domain != self.primary]
+        return [d for d in others if d not in self._witnesses], [d for d in others if d in self._witnesses]
 
     def reached(self, member: Member, tail: int) -> None:
         """Notes how far a member is durable; within one term that never goes back, whichever thread says it last."""
         self.tails[member] = max(tail, self.tails.get(member, 0))
 
+    def durable(self) -> dict[Member, int]:
+        """Returns how far each member is durable, as a copy: other threads go on noting."""
+        return dict(self.tails)
+
     def settle(self) -> int:
         """Counts what is durable and returns how far the log is committed."""
-        self.known = RULES.committed_up_to(self.configs, self.tails, self.known)
+        self.known = RULES.committed_up_to(self.configs, self.durable(), self.known)
         return self.known
 
 
@@ -156,22 +174,40 @@ def observe(cluster: Cluster, log: bytes, domains: Iterable[str], exclude: Itera
             continue
         found.sights[domain] = sight
         waiting += [voter.domain for config in sight.configs for voter in config.voters]
-    _exclude_rolled_back(found)
+    _exclude_rolled_back(cluster, log, found)
     return found
 
 
-def _exclude_rolled_back(found: Observation) -> None:
-    sights: Sequence[Sight] = list(found.sights.values())
-    for sight in sights:
-        for peer in sights:
-            memory = peer.seen.get(sight.domain)
-            if memory is None or memory.incarnation != sight.incarnation:
-                continue
-            if RULES.is_rolled_back(memory, sight.head):
-                found.errors[sight.domain] = Damaged(
-                    sight.domain, f"an older copy was put back: {peer.domain} has seen it further than it is now"
-                )
-                found.sights.pop(sight.domain, None)
+def _exclude_rolled_back(cluster: Cluster, log: bytes, found: Observation) -> None:
+    """Takes out what is older than a peer has seen it.
+
+    Replicas are read one after the other, so one that was read first may only seem to be behind: it is read once more,
+    now later than the peer that remembers it.
+    """
+    for domain in [sight.domain for sight in found.sights.values() if _witness_against(found, sight)]:
+        try:
+            again = look(cluster, log, domain)
+        except DriverError as error:
+            found.errors[domain] = error
+            del found.sights[domain]
+            continue
+        found.sights[domain] = again
+        peer = _witness_against(found, again)
+        if peer is not None:
+            why = f"an older copy was put back: {peer} has seen it further than it is now"
+            found.errors[domain] = Damaged(domain, why)
+            del found.sights[domain]
+
+
+def _witness_against(found: Observation, sight: Sight) -> str | None:
+    """Returns a peer that has seen this replica further than it is, or None."""
+    for peer in found.sights.values():
+        memory = peer.seen.get(sight.domain)
+        if memory is None or memory.incarnation != sight.incarnation:
+            continue
+        if RULES.is_rolled_back(memory, sight.head):
+            return peer.domain
+    return None
 
 
 def seen_of(sight: Sight) -> Seen:

@@ -5,6 +5,7 @@ Promises
   newer one.
 - The diverged tail of the replica is undone to the last common entry, found by the chain, before anything is added.
 - If this copy completes a quorum, the replica's commit point says so in the same commit.
+- When another voter set has come into force, its replicas know that durably before anybody is told.
 
 When it fails: the replica is as it was, or has the whole copy. Entries travel as they rest; chain and digest are
 checked on the way.
@@ -53,7 +54,8 @@ def copy(
     held = -1 if fresh is not None else _already(cluster, log, lead, domain)
     while held < upto:
         try:
-            held = _copy_once(cluster, log, apply, lead, domain, fresh)
+            held, committed = _copy_once(cluster, log, apply, lead, domain, fresh)
+            lead.known = max(lead.known, committed)
         except Full as error:
             if not error.grown:
                 raise
@@ -67,7 +69,10 @@ def _already(cluster: Cluster, log: bytes, lead: Lead, domain: str) -> int:
     return head.tail if head.acc == lead.term and not head.learning else -1
 
 
-def _copy_once(cluster: Cluster, log: bytes, apply: Apply, lead: Lead, domain: str, fresh: Appended | None) -> int:
+def _copy_once(
+    cluster: Cluster, log: bytes, apply: Apply, lead: Lead, domain: str, fresh: Appended | None
+) -> tuple[int, int]:
+    """Returns how many entries the replica holds durably now, and how many of them it knows to be committed."""
     environment = cluster.environment(domain)
     with environment.write(wait_s=cluster.lock_wait_s) as batch:
         target = Writer(batch, log, domain, apply, witness=lead.is_witness(domain))
@@ -77,7 +82,7 @@ def _copy_once(cluster: Cluster, log: bytes, apply: Apply, lead: Lead, domain: s
             raise NeedsLearning(domain)
         head = target.row.head
         if fresh is not None and head.acc == lead.term and head.tail > fresh.at:
-            return head.tail  # somebody else has copied it meanwhile
+            return head.tail, head.commit  # somebody else has copied it meanwhile
         if fresh is not None and _lacks_only(target, lead, fresh):
             _take_fresh(cluster, lead, target, fresh)
             primary = fresh.primary
@@ -92,7 +97,7 @@ def _copy_once(cluster: Cluster, log: bytes, apply: Apply, lead: Lead, domain: s
         target.save()
         point("copy.before")
     point("copy.after")
-    return target.row.head.tail
+    return target.row.head.tail, target.row.head.commit
 
 
 def _lacks_only(target: Writer, lead: Lead, fresh: Appended) -> bool:
@@ -101,7 +106,7 @@ def _lacks_only(target: Writer, lead: Lead, fresh: Appended) -> bool:
 
 
 def _take_fresh(cluster: Cluster, lead: Lead, target: Writer, fresh: Appended) -> None:
-    tails = {**lead.tails, cluster.member(target.domain): fresh.at + 1}
+    tails = lead.durable() | {cluster.member(target.domain): fresh.at + 1}
     commit = RULES.committed_up_to(lead.configs, tails, lead.known)
     target.put(fresh.raw, fresh.entry, fresh.writes, keep_undo=fresh.at >= commit)
     target.advance_commit(commit)
@@ -120,7 +125,7 @@ def _take(cluster: Cluster, lead: Lead, target: Writer, source: Replica) -> None
     cuts = match < target.row.head.tail
     stop = _copy_stop(source, match, known, cuts=cuts)
     target.cut(match)
-    tails = dict(lead.tails)
+    tails = lead.durable()
     tails[cluster.member(source.domain)] = source.row.head.tail
     tails[cluster.member(target.domain)] = stop
     commit = RULES.committed_up_to(configs, tails, known) if stop > configs[-1].at else min(known, stop)
@@ -199,7 +204,6 @@ def copy_all(
     cluster: Cluster, log: bytes, apply: Apply, lead: Lead, upto: int, fresh: Appended | None = None
 ) -> Failures:
     """Copies `upto` entries of the primary to every other voter, in parallel; returns what failed."""
-    others = [d for d in lead.domains() if d != lead.primary and not cluster.is_failed(d)]
     failures = Failures()
 
     def run(domain: str) -> None:
@@ -212,15 +216,46 @@ def copy_all(
             raise
 
     # Payload holders before witnesses: a witness that alone knows of an entry blocks an election.
-    for wave in (
-        [d for d in others if not lead.is_witness(d)],
-        [d for d in others if lead.is_witness(d)],
-    ):
-        threads = [threading.Thread(target=run, args=(domain,), daemon=True) for domain in wave[1:]]
+    for wave in lead.backups():
+        there = [domain for domain in wave if not cluster.is_failed(domain)] if len(wave) > 1 else wave
+        threads = [threading.Thread(target=run, args=(domain,), daemon=True) for domain in there[1:]]
         for thread in threads:
             thread.start()
-        if wave:
-            run(wave[0])
+        if there:
+            run(there[0])
         for thread in threads:
             thread.join()
+    if len(lead.configs) > 1 and _changes_voters(lead):
+        failures |= note_commit(cluster, log, apply, lead)
     return failures
+
+
+def _changes_voters(lead: Lead) -> bool:
+    return len({(config.voters, config.write_size, config.payload_size) for config in lead.configs}) > 1
+
+
+def note_commit(cluster: Cluster, log: bytes, apply: Apply, lead: Lead) -> Failures:
+    """Writes to each voter in force that the START of its set is committed, where it is; returns what failed.
+
+    Without this only the replica that completed the quorum knows. If that is the one that was removed, and it is lost,
+    the others would ask for its vote for ever, though the removal was acknowledged.
+    """
+    failures = Failures()
+    if lead.settle() <= lead.config.at:
+        return failures
+    for voter in lead.config.voters:
+        try:
+            _note_commit_in(cluster, log, apply, lead, voter.domain)
+        except DriverError as error:
+            failures[voter.domain] = error
+    lead.forget_replaced()
+    return failures
+
+
+def _note_commit_in(cluster: Cluster, log: bytes, apply: Apply, lead: Lead, domain: str) -> None:
+    with cluster.environment(domain).write(wait_s=cluster.lock_wait_s) as batch:
+        writer = Writer(batch, log, domain, apply, witness=lead.is_witness(domain))
+        head = writer.row.head
+        if head.acc == lead.term and head.commit <= lead.config.at < head.tail and not head.learning:
+            writer.advance_commit(lead.known)
+            writer.save()

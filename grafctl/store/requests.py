@@ -69,8 +69,8 @@ class Attempt:
         self.hint = hint  # the operation cannot stand before this index
         self.may_be_written = False
         self.last: Decision | None = None
-        self.exclude = set[str]()
-        self.full = set[str]()
+        self.exclude: set[str] = set()
+        self.full: set[str] = set()
         self.turn: Turn | None = None
 
     @property

@@ -19,6 +19,7 @@ When it fails: nothing here can; there is no I/O, no clock and no randomness. Th
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from itertools import pairwise
 from typing import NamedTuple
 
 Term = tuple[int, int]  # (counter, the elector's random 64 bits); ordered like any tuple
@@ -56,7 +57,10 @@ class Config(NamedTuple):
 
     def voter(self, domain: str) -> Voter | None:
         """Returns the voter in `domain`, or None."""
-        return next((voter for voter in self.voters if voter.domain == domain), None)
+        for voter in self.voters:
+            if voter.domain == domain:
+                return voter
+        return None
 
 
 class Head(NamedTuple):
@@ -156,7 +160,9 @@ class Rules:
         force, and so is each set before it for as long as the START that replaced it is not known to be committed.
         """
         force = [configs[-1]]
-        for older, newer in zip(reversed(configs[:-1]), reversed(configs), strict=False):
+        if len(configs) == 1:  # nearly always
+            return force
+        for newer, older in pairwise(reversed(configs)):
             if newer.at < known:
                 break
             force.append(older)
@@ -164,9 +170,12 @@ class Rules:
 
     def is_write_quorum(self, config: Config, members: Collection[Member]) -> bool:
         """Returns whether these members, all durable up to one point, make that point committed in this voter set."""
-        held = [voter for voter in config.voters if voter.member in members]
-        payload = sum(1 for voter in held if not voter.witness)
-        return len(held) >= config.write_size and payload >= config.payload_size
+        durable = payload = 0
+        for domain, incarnation, witness in config.voters:
+            if (domain, incarnation) in members:
+                durable += 1
+                payload += not witness
+        return durable >= config.write_size and payload >= config.payload_size
 
     def is_election_quorum(self, config: Config, members: Collection[Member]) -> bool:
         """Returns whether these promises meet every write quorum of this voter set."""
@@ -178,10 +187,12 @@ class Rules:
         Members whose last START is another one must not be in `tails`: entries of an old term are committed only
         through the START of a newer one. Never returns less than `known`.
         """
+        least = max(known, self._first_countable(configs[-1]))
+        newer = {tail for tail in tails.values() if tail > least}
+        if not newer:  # the usual case, so no more than this is done
+            return known
         force = self.in_force(configs, known)
-        for reached in sorted(set(tails.values()), reverse=True):
-            if reached <= max(known, self._first_countable(configs[-1])):
-                break
+        for reached in sorted(newer, reverse=True):
             holders = {member for member, tail in tails.items() if tail >= reached}
             if all(self.is_write_quorum(config, holders) for config in force):
                 return reached

@@ -19,6 +19,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Iterator
+from functools import lru_cache
 from itertools import chain
 from pathlib import Path
 from types import TracebackType
@@ -125,8 +126,10 @@ class _Writing(_Reading):
         deadline = clock.monotonic_s() + self._wait_s
         for _ in range(ATTEMPTS):
             self._handle = handle = self._environment.handle()
-            handle.is_current()  # so that nobody waits for the lock of a failed domain
-            if handle.outer.take(deadline - clock.monotonic_s()) and self._begin(handle):
+            is_taken = handle.outer.take_at_once()
+            if not is_taken and handle.is_current():  # asked here so that nobody waits for a failed domain's lock
+                is_taken = handle.outer.take(deadline - clock.monotonic_s())
+            if is_taken and self._begin(handle):
                 return self
         raise self._environment.unsteady()
 
@@ -266,6 +269,12 @@ class LmdbEnvironment:
         return Unreachable(self.identity_known.domain, "its files are being replaced")
 
 
+@lru_cache(maxsize=1024)
+def _failed_file(path: Path) -> bytes:
+    """Every publish asks whether a domain is failed."""
+    return Files(str(path)).failed
+
+
 class LmdbDriver:
     """Makes and opens LMDB environments; the sizes of the map are for tests."""
 
@@ -300,7 +309,7 @@ class LmdbDriver:
         lmdb_directory.restore(Files(str(path)))
 
     def is_failed(self, path: Path) -> bool:
-        return os.access(Files(str(path)).failed, os.F_OK)
+        return os.access(_failed_file(path), os.F_OK)
 
     def destroy(self, path: Path) -> None:
         lmdb_directory.destroy(Files(str(path)))

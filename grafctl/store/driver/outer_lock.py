@@ -40,6 +40,19 @@ class OuterLock:
         self._is_closing = False
         self._threads = threading.Lock()
 
+    def take_at_once(self) -> bool:
+        """Takes the lock where it is free and nobody waits for it; returns whether it did."""
+        if not self._threads.acquire(blocking=False):
+            return False
+        is_taken = False
+        try:
+            fd = self._fd
+            is_taken = fd is None or (fd >= 0 and self._take_file_at_once(fd))
+        finally:
+            if not is_taken:
+                self._threads.release()
+        return is_taken
+
     def take(self, wait_s: float) -> bool:
         """Waits at most `wait_s` for the lock, then raises `Unreachable`; returns False where the lock was closed."""
         deadline = 0.0
@@ -84,6 +97,20 @@ class OuterLock:
                         os.close(self._turn_fd)
             finally:
                 self._threads.release()
+
+    def _take_file_at_once(self, fd: int) -> bool:
+        turn = self._turn_fd
+        try:
+            if turn is not None:
+                flock(turn, LOCK_EX | LOCK_NB)
+            try:
+                flock(fd, LOCK_EX | LOCK_NB)
+            finally:
+                if turn is not None:
+                    flock(turn, LOCK_UN)
+        except OSError:  # somebody has it or waits for it; what else there may be, `take` says
+            return False
+        return True
 
     def _take_file(self, fd: int, wait_s: float, deadline: float) -> None:
         deadline = deadline or clock.monotonic_s() + wait_s

@@ -16,6 +16,7 @@ from grafctl.names import check_domain, check_name
 from grafctl.results import Change, Delivery, Finished, Record, Shown
 from grafctl.store import keys
 from grafctl.store.authority import ACK, PEEK, POLL, Asked, Placement, pass_epoch, pass_locator, pass_placement
+from grafctl.store.checked import checked
 from grafctl.store.committed import Committed
 from grafctl.store.intervals import from_offsets
 from grafctl.store.log import Log
@@ -80,8 +81,7 @@ def poll(
     caller = _caller(session, resource, group, domain, epoch)
     log = session.resource(resource)
     with session.audited(POLL, group=group):
-        with log.view(prefer=domain) as committed:
-            _pass_poll(session, committed.state, caller)
+        checked(log, lambda state: _pass_poll(session, state, caller), domain)
         request = Lease(caller, min(count, LEASE_RECORDS_MAX), visibility_ms)
         leased: Leased = log.append(request).answer
     try:
@@ -219,10 +219,10 @@ def _settle(session: Session, op: str, request: Finalise | GiveBack, dry_run: bo
     log = session.resource(caller.resource)
     with session.audited(op, group=caller.group):
         if dry_run or not log.is_leading:
+            checked(log, lambda state: caller.pass_gate(op, state))
+        if dry_run:
             with log.view() as committed:
-                caller.pass_gate(op, committed.state)
-                if dry_run:
-                    return _would_settle(request, committed)
+                return _would_settle(request, committed)
         settled: Settled = _append(log, op, request)
     return _finished(caller, settled)
 
@@ -232,8 +232,7 @@ def _append(log: Log, op: str, request: Finalise | GiveBack | Renew) -> Any:
     try:
         return log.append(request).answer
     except (NoQuorum, Timeout, StoreFull):
-        with log.view() as committed:
-            request.caller.pass_gate(op, committed.state)
+        checked(log, lambda state: request.caller.pass_gate(op, state))
         raise
 
 

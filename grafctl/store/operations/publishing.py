@@ -10,14 +10,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from grafctl.errors import NoQuorum, StoreFull, Timeout, Usage
 from grafctl.names import check_domain, check_name
 from grafctl.store.authority import PUBLISH, Asked, Placement, pass_epoch, pass_placement
 from grafctl.store.blocks import Outgoing, check_records
+from grafctl.store.checked import checked
 from grafctl.store.log import Log
 from grafctl.store.records import NO_OPERATION
+from grafctl.store.replica.state import State
 from grafctl.store.requests import Context
 from grafctl.store.resources.queue import Publish, Published, queue_row
 from grafctl.store.session import Session
@@ -64,20 +67,29 @@ def publish(
 
 
 def _check(request: Publish) -> None:
-    check_domain(request.domain)
-    check_name("resource", request.resource)
+    _check_names(request.domain, request.resource)
     if not request.records:
         raise Usage("There is no record to publish.")
     check_records(request.records)
 
 
+@lru_cache(maxsize=256)
+def _check_names(domain: str, resource: str) -> None:
+    """A program publishes with the same few names over and over; what is refused is not kept."""
+    check_domain(domain)
+    check_name("resource", resource)
+
+
 def _pass(log: Log, request: Publish) -> None:
     """Asks the gate on the committed state; the transaction asks it again."""
-    with log.view() as committed:
-        queue = queue_row(committed.state, request.resource)
-    asked = Asked(PUBLISH, request.resource, request.domain, None, request.epoch, request.known)
-    pass_placement(asked, Placement.of(queue))
-    pass_epoch(asked, queue["epoch"])
+
+    def pass_gate(state: State) -> None:
+        queue = queue_row(state, request.resource)
+        asked = Asked(PUBLISH, request.resource, request.domain, None, request.epoch, request.known)
+        pass_placement(asked, Placement.of(queue))
+        pass_epoch(asked, queue["epoch"])
+
+    checked(log, pass_gate)
 
 
 def _would_publish(session: Session, log: Log, request: Publish) -> Ack:

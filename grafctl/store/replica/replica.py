@@ -156,7 +156,7 @@ class Writer(Replica):
 
     def set(self, **points: object) -> None:
         """Changes fields of the head, in memory until `save`."""
-        self.row = self.row._replace(head=self.row.head._replace(**points))  # type: ignore[arg-type]
+        self.row = HeadRow(self.row.head._replace(**points), *self.row[1:])  # type: ignore[arg-type]
 
     def append(self, draft: Draft) -> Appended:
         """Appends a new entry at the primary and applies it."""
@@ -181,17 +181,18 @@ class Writer(Replica):
 
     def put(self, raw: bytes, entry: Entry, writes: Writes | None = None, *, keep_undo: bool) -> None:
         """Adds an entry at the tail, with its effect on configuration and state; `writes` where that is known."""
-        index = self.row.head.tail
+        head = self.row.head
+        index, acc, start = head.tail, head.acc, head.start
         self.batch.put(keys.entry(self.log, index), strip_block(raw) if self.witness else raw)
-        points: dict[str, object] = {"tail": index + 1}
         if entry.kind == START:
             config = decode_config(entry.request, index, entry.term)
             self.batch.put(keys.config(self.log, index), encode_config(config))
-            points |= {"acc": entry.term, "start": index}
+            acc, start = entry.term, index
         if not self.witness:
             self._write_state(index, self._apply(self.state, entry, index) if writes is None else writes, keep_undo)
-        self.set(**points)
-        self.row = self.row._replace(chain=entry.chain, stamped_ms=entry.stamped_ms)
+        # Made anew, not with `_replace`: this is where a publish spends its time.
+        head = Head(head.promised, acc, head.floor, index + 1, head.commit, start, head.learning)
+        self.row = HeadRow(head, entry.stamped_ms, entry.chain, self.row.floor_chain)
 
     def _write_state(self, index: int, writes: Writes, keep_undo: bool) -> None:
         prefix = keys.state(self.log, b"")
@@ -209,14 +210,15 @@ class Writer(Replica):
 
     def advance_commit(self, commit: int) -> None:
         """Moves the commit point up, never down, and drops pre-images and configurations that can no longer matter."""
-        head = self.row.head
+        head, known = self.row.head, self.row.head.commit
         commit = min(commit, head.tail)
-        if commit <= head.commit:
+        if commit <= known:
             return
-        for index in range(head.commit, commit):
+        for index in range(known, commit):
             self.batch.delete(keys.undo(self.log, index))
-        self.set(commit=commit)
-        if head.commit <= head.start < commit:
+        head = Head(head.promised, head.acc, head.floor, head.tail, commit, head.start, head.learning)
+        self.row = HeadRow(head, *self.row[1:])
+        if known <= head.start < commit:
             stale = [key for key, _ in self.batch.scan(*keys.configs(self.log)) if keys.parse_index(key) < head.start]
             for key in stale:
                 self.batch.delete(key)

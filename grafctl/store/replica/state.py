@@ -13,7 +13,7 @@ from typing import Any, Protocol
 
 from grafctl.store import keys
 from grafctl.store.driver.contract import View
-from grafctl.store.records import decode_row, decode_undo, encode_json, parse_json
+from grafctl.store.records import decode_row, decode_undo, encode_json, parse_json, row_body
 
 Writes = list[tuple[bytes, bytes | None]]  # (row, new body or None to delete); applied in order
 
@@ -47,7 +47,10 @@ class StateView:
 
     def get(self, row: bytes) -> bytes | None:
         raw = self._overlay[row] if row in self._overlay else self._view.get(self._prefix + row)
-        return None if raw is None else decode_row(raw, f"{self._domain}: state row {row.hex()}")
+        if raw is None:
+            return None
+        body = row_body(raw)
+        return decode_row(raw, f"{self._domain}: state row {row.hex()}") if body is None else body
 
     def get_json(self, row: bytes) -> Any:
         body = self.get(row)

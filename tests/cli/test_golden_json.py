@@ -1,0 +1,237 @@
+"""The JSON that commands print, held still: the fields of every answer and their types, in `tests/golden/json/`.
+
+One file a command: each line of `RUNBOOK` and `MORE` that runs it, with the shape of what it printed. A shape is the
+document with the name of its type in place of every time, id, hash and number; a list is the set of its items'
+shapes. So a field that is lost, renamed or of another type is a failure, and so is a new one until it is written
+down.
+
+To write the files anew after a change that was meant, and then read the difference:
+
+    GRAFCTL_GOLDEN=write python -m pytest tests/cli/test_golden_json.py
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import ROOT
+from test_runbook import RUNBOOK, steps_of
+from typer.testing import CliRunner
+
+from cli.tree import leaves
+from grafctl.cli import app
+from grafctl.clock import OFFSET_VARIABLE
+
+GOLDEN = ROOT / "tests" / "golden" / "json"
+Q, AWS, GCP, AZURE = "migration-orders", "aws/us-east-1/us-east-1a", "gcp/us-central1", "azure/eastus"
+WITHOUT_JSON = {"completion show", "completion install"}
+ONE, TWO, BINARY = '{"payload":"a","id":"i-1"}\n', '{"payload":"b","id":"i-1"}\n', '{"payload_base64":"/w=="}\n'
+
+# What the runbook does not show: exit code, command line, standard input. It goes on in the same store.
+MORE = [
+    (0, f"publish {Q} created --id order-1 -d {AWS}", ""),
+    (16, f"publish {Q} other --id order-1 -d {AWS}", ""),
+    (16, f"publish {Q} - --input jsonl -d {AWS}", ONE + BINARY + TWO),
+    (0, f"publish {Q} - --input jsonl -d {AWS} -o jsonl", '{"payload":"c","id":"i-2","key":"k","headers":{"h":"v"}}\n'),
+    (0, f"publish {Q} - -d {AWS}", ""),
+    (0, f"publish {Q} x -d {AWS} --dry-run", ""),
+    (17, f"publish {Q} x -d {AWS} --schema other.v1", ""),
+    (0, f"peek {Q} -d {GCP}", ""),
+    (0, f"peek {Q} -d {GCP} -o jsonl", ""),
+    (0, f"poll {Q} --group active-workers -d {GCP} --max 1", ""),
+    (0, f"poll {Q} --group active-workers -d {GCP} --max 3 -o jsonl", ""),
+    (0, f"ack {Q} 2 --group active-workers -d {GCP}", ""),
+    (0, f"nack {Q} 3 --group active-workers -d {GCP}", ""),
+    (14, f"ack {Q} 3 --group active-workers -d {GCP}", ""),
+    (0, f"poll {Q} --group azure-workers -d {AZURE}", ""),
+    (4, f"poll {Q} --group azure-workers -d {AZURE} --max 10 --fail-empty", ""),
+    (0, f"can poll {Q} --group active-workers -d {GCP}", ""),
+    (0, f"can poll {Q} --group active-workers -d {AZURE}", ""),
+    (0, f"consumer create {Q} poor --allow gcp --max-deliveries 1", ""),
+    (13, f"consumer create {Q} poor --allow aws", ""),
+    (0, f"poll {Q} --group poor -d {GCP} --max 2", ""),
+    (0, f"nack {Q} 0 1 --group poor -d {GCP}", ""),
+    (0, f"dead list {Q} poor", ""),
+    (0, f"dead redrive {Q} poor 0", ""),
+    (0, f"consumer list {Q}", ""),
+    (0, f"consumer pause {Q} poor", ""),
+    (22, f"poll {Q} --group poor -d {GCP}", ""),
+    (0, f"consumer resume {Q} poor", ""),
+    (0, f"consumer seek {Q} poor --to latest --yes", ""),
+    (0, "queue list", ""),
+    (0, f"queue show {Q}", ""),
+    (10, "queue show absent", ""),
+    (0, "queue create other --schema s.v1 --replica o=gcp/us-central1 --allow gcp --dry-run", ""),
+    (0, f"placement show {Q}", ""),
+    (0, f"placement show {Q} --group poor", ""),
+    (0, f"placement set {Q} --allow aws --allow gcp --allow azure", ""),
+    (0, f"policy show {Q}", ""),
+    (0, f"policy set {Q} --ack all", ""),
+    (0, f"fence {Q} --epoch 2", ""),
+    (0, f"fence {Q} --group poor --epoch 2 --dry-run", ""),
+    (14, f"publish {Q} x -d {AWS} --epoch 1", ""),
+    (0, f"locator show {Q}", ""),
+    (0, f"locator history {Q}", ""),
+    (0, f"catch-up {Q} -d {AZURE} --dry-run", ""),
+    (0, "domain list", ""),
+    (0, f"domain show {GCP}", ""),
+    (0, f"domain fail {GCP}", ""),
+    (12, f"poll {Q} --group active-workers -d {GCP}", ""),
+    (21, f"publish {Q} x -d {AWS}", ""),
+    (0, "status", ""),
+    (0, "verify", ""),
+    (3, "verify --exit-code", ""),
+    (0, f"domain restore {GCP}", ""),
+    (13, f"domain remove {AZURE} --yes", ""),
+    (0, "domain add spare/a", ""),
+    (0, "domain remove spare/a --yes", ""),
+    (0, "authority list", ""),
+    (0, "health list", ""),
+    (0, "authority revoke scheduler-a --yes", ""),
+    (18, f"health observe {AZURE} unhealthy --authority scheduler-a --key-file scheduler-a.key", ""),
+    (15, "authority revoke scheduler-b", ""),
+    (0, "status", ""),
+    (0, "verify", ""),
+    (0, "doctor", ""),
+    (0, "audit tail --count 3", ""),
+    (0, "audit verify", ""),
+    (0, "audit explain 0", ""),
+    (0, "apply examples/provider-migration.toml --dry-run --store ./declared", ""),
+    (78, "apply wrong.toml", ""),
+    (0, "explain 11", ""),
+    (2, "explain 999", ""),
+    (2, "publish", ""),
+]
+
+# What the contract promises to the scripts of other people: these fields, at least, under these names.
+CONTRACT = {
+    "publish": "v ok resource offset count generation acked_by replayed",
+    "poll": "v ok resource group records ack_floor",
+    "locator set": "v ok resource changed before after",
+    "catch-up": "v ok proof resource domain generation epoch through count source_digest target_digest match covers "
+    "promoted",
+    "consumer shift": "v ok resource from group lineage placement start proof original",
+}
+CONTRACT_REPLICA, CONTRACT_RECORD = {"id", "domain", "role", "state"}, {"offset", "id", "payload", "delivery"}
+CONTRACT_ERROR = "v ok code exit retryable message hint"
+CONTRACT_REFUSAL = f"{CONTRACT_ERROR} reason resource group domain allowed audit"
+
+Shape = Any
+
+
+def shape(value: Any) -> Shape:
+    """Returns a document with types in place of values; a list is the set of what its items look like."""
+    if isinstance(value, dict):
+        return {name: shape(item) for name, item in value.items()}
+    if isinstance(value, list):
+        found = {json.dumps(shape(item)): shape(item) for item in value}
+        return [found[text] for text in sorted(found)]
+    return "null" if value is None else type(value).__name__
+
+
+def documents(line: str, text: str) -> list[Any]:
+    try:
+        return [json.loads(item) for item in text.splitlines()]
+    except ValueError:
+        raise AssertionError(f"{line} printed what is not JSON:\n{text}") from None
+
+
+@pytest.fixture(scope="module")
+def printed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, dict[str, Any]]]:
+    """Types the runbook and then `MORE`; yields what each command line printed: command -> line -> documents."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(tmp_path_factory.mktemp("golden"))
+        patch.delenv(OFFSET_VARIABLE, raising=False)
+        shutil.copytree(ROOT / "examples", "examples", ignore=shutil.ignore_patterns("__pycache__"))
+        Path("wrong.toml").write_text('[[queue]]\nname = "Q Q"\n[[domain]]\ncolour = "red"\n')
+        found: dict[str, dict[str, Any]] = {}
+        steps = [(step.code, shlex.join(step.words), "") for step in steps_of(RUNBOOK)]
+        for code, line, given in steps + MORE:
+            said = run(code, line, given)
+            found.setdefault(command_of(line), {}).setdefault(f"{line} # {code}", said)
+            if line.startswith("catch-up") and code == 0 and "--dry-run" not in line:
+                Path("proof.json").write_text(json.dumps(said["stdout"][0]))
+        yield found
+
+
+def run(code: int, line: str, given: str) -> dict[str, list[Any]]:
+    """Runs one command line that must end with `code`; returns the documents on both streams."""
+    words = shlex.split(line)
+    words += [] if {"--json", "-o"} & set(words) else ["--json"]
+    environment = {"GRAFCTL_STORE": None if "--store" in words else "./store", "GRAFCTL_DOMAIN": None}
+    ended = CliRunner().invoke(app, words, env=environment, input=given.encode())
+    assert ended.exit_code == code, f"{line}\nended with {ended.exit_code}\n{ended.output}"
+    # Before the error object, a stream of records may have told of single lines as it went.
+    said = "\n".join(ended.stderr.splitlines()[-1:]) if code else ended.stderr
+    streams = {"stdout": documents(line, ended.stdout), "stderr": documents(line, said)}
+    return {name: found for name, found in streams.items() if found}
+
+
+def command_of(line: str) -> str:
+    """Returns the words of a command line that name the command."""
+    words = shlex.split(line)
+    pair = " ".join(words[:2])
+    return pair if pair in COMMANDS else words[0]
+
+
+COMMANDS = {" ".join(leaf.words) for leaf in leaves()} - WITHOUT_JSON
+
+
+def test_every_command_is_held_still(printed: dict[str, dict[str, Any]]) -> None:
+    assert printed.keys() == COMMANDS
+    for name, lines in printed.items():
+        assert any(line.endswith("# 0") for line in lines), f"{name} is shown only as it refuses"
+    assert {file.stem for file in GOLDEN.glob("*.json")} == {name.replace(" ", "-") for name in COMMANDS}
+
+
+@pytest.mark.parametrize("name", sorted(COMMANDS))
+def test_fields_and_types_are_as_written_down(name: str, printed: dict[str, dict[str, Any]]) -> None:
+    file = GOLDEN / f"{name.replace(' ', '-')}.json"
+    found = {
+        line: {stream: [shape(item) for item in said] for stream, said in streams.items()}
+        for line, streams in printed[name].items()
+    }
+    if os.environ.get("GRAFCTL_GOLDEN") == "write":
+        GOLDEN.mkdir(parents=True, exist_ok=True)
+        file.write_text(json.dumps(found, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    assert found == json.loads(file.read_text(encoding="utf-8"))
+    # The order of fields is part of what people read, and a comparison of dicts does not see it.
+    assert json.dumps(found) == json.dumps(json.loads(file.read_text(encoding="utf-8")))
+
+
+@pytest.mark.parametrize("name", sorted(CONTRACT))
+def test_the_fields_of_the_contract_are_there(name: str, printed: dict[str, dict[str, Any]]) -> None:
+    for line, streams in printed[name].items():
+        if line.endswith("# 0") and not {"--dry-run", "-o"} & set(line.split()):
+            for body in streams["stdout"]:
+                if "batches" not in body:  # the sum of a stream, which may have been empty
+                    assert set(CONTRACT[name].split()) <= body.keys()
+
+
+def test_every_document_has_a_version_and_says_whether_it_went_well(printed: dict[str, dict[str, Any]]) -> None:
+    for lines in printed.values():
+        for line, streams in lines.items():
+            for body in streams.get("stdout", []) if "jsonl" not in line.split()[-3:] else []:
+                assert (body["v"], body["ok"]) == (1, True), line
+            if not line.endswith("# 0"):
+                (*_, body) = streams["stderr"]
+                assert set(CONTRACT_ERROR.split()) <= body.keys() | {"hint"}, line
+                assert (body["v"], body["ok"], body["exit"]) == (1, False, int(line.split()[-1])), line
+
+
+def test_a_refusal_says_all_that_the_contract_names(printed: dict[str, dict[str, Any]]) -> None:
+    (body,) = printed["poll"][f"poll {Q} --group active-workers -d {AZURE} # 11"]["stderr"]
+    assert set(CONTRACT_REFUSAL.split()) <= body.keys()
+    (change,) = printed["locator set"][f"locator set {Q} --generation 2 --add orders-azure-eastus={AZURE} # 0"][
+        "stdout"
+    ]
+    assert all(replica.keys() >= CONTRACT_REPLICA for replica in change["after"]["replicas"])
+    (delivery,) = printed["poll"][f"poll {Q} --group azure-workers -d {AZURE} --max 10 # 0"]["stdout"]
+    assert all(record.keys() >= CONTRACT_RECORD for record in delivery["records"])

@@ -1,0 +1,117 @@
+"""Every example of the help is typed, in one life of a store, and does what it says.
+
+`STORY` names each command once, in an order in which it finds what it needs; between them stand the few commands that
+prepare what no example makes. Examples that only look are as good in a later place.
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+import shutil
+from pathlib import Path
+
+import pytest
+from conftest import ROOT
+from typer.testing import CliRunner
+
+from cli.tree import Leaf, leaves
+from grafctl.cli import app
+from grafctl.clock import OFFSET_VARIABLE
+
+Q, AWS, GCP = "migration-orders", "aws/us-east-1/us-east-1a", "gcp/us-central1"
+DURABLE, MOVED_ON = "durable in", "+10 s"
+
+# The command whose example is typed, or a whole command line that prepares the next; and a part of what it must print.
+STORY = [
+    ("authority keygen", "scheduler-a.key"),
+    ("init", "create the environment"),
+    ("queue create", Q),
+    ("queue list", Q),
+    ("queue show", "migration-work.v1"),
+    ("consumer create", "active-workers"),
+    ("publish", "offset 0"),
+    (f"grafctl publish {Q} paid -d {GCP}", "offset 1"),
+    ("poll", "created"),
+    ("nack", "1 "),
+    (MOVED_ON, ""),
+    (f"grafctl poll {Q} --group active-workers -d {GCP} --json", '"offset":1,"payload":"paid","delivery":2'),
+    ("ack", "2 "),
+    (f"grafctl consumer show {Q} active-workers --json", '"ack_floor":2'),
+    ("peek", "created"),
+    ("can", "allowed"),
+    ("consumer list", "active-workers"),
+    ("consumer show", '"semantics":"effectively-once"'),
+    ("consumer pause", "active-workers"),
+    ("consumer resume", "active-workers"),
+    ("consumer seek", "active-workers"),
+    ("dead list", "No dead"),
+    ("dead redrive", "redriven: 0"),
+    ("domain add", "azure/eastus"),
+    ("domain list", "azure/eastus"),
+    ("domain show", GCP),
+    ("domain remove", "azure/eastus"),
+    ("authority add", "scheduler-a"),
+    ("authority list", "scheduler-a"),
+    ("health observe", "healthy"),
+    ("health list", "healthy"),
+    ("locator set", "catching_up"),
+    ("catch-up", '"match":true'),
+    ("locator show", "ready"),
+    ("locator history", "2"),
+    ("consumer shift", "azure-workers"),
+    ("domain fail", GCP),
+    ("domain restore", GCP),
+    ("placement show", "aws"),
+    ("placement set", "azure/eastus"),
+    ("policy show", "majority"),
+    ("policy set", "all"),
+    ("fence", "2"),
+    ("apply", "Nothing would change"),
+    ("authority revoke", "scheduler-a"),
+    ("status", Q),
+    ("verify", "No problems found"),
+    ("doctor", "on one disk"),
+    ("audit tail", "fence"),
+    ("audit verify", "yes"),
+    ("audit explain", "queue create"),
+    ("explain", "domain_unavailable"),
+    ("completion show", "grafctl"),
+    ("completion install", "next shell"),
+]
+EXAMPLES: dict[str, Leaf] = {" ".join(leaf.words): leaf for leaf in leaves()}
+
+
+def test_the_story_types_every_example_once() -> None:
+    typed = [step for step, _ in STORY if step in EXAMPLES]
+    assert sorted(typed) == sorted(EXAMPLES)
+
+
+def words_of(text: str, home: Path) -> tuple[list[str], dict[str, str]]:
+    """Returns what a shell would make of one line: its words, and the variables that stand before them."""
+    words = shlex.split(text.replace("\\\n", " ").replace("$(mktemp -d)", str(home)), comments=True)
+    variables = {}
+    while "=" in words[0]:
+        name, _, value = words.pop(0).partition("=")
+        variables[name] = value
+    assert words.pop(0) == "grafctl" and not re.search(r"[$`|;&<>]", "".join(words)), text
+    return words, variables
+
+
+def test_every_example_does_what_it_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(ROOT / "examples", "examples", ignore=shutil.ignore_patterns("__pycache__"))
+    home = tmp_path / "home"
+    home.mkdir()
+    environment: dict[str, str | None] = {"GRAFCTL_STORE": "./store", "GRAFCTL_DOMAIN": None, "HOME": str(home)}
+    for step, printed in STORY:
+        if step == MOVED_ON:
+            environment[OFFSET_VARIABLE] = "10000"
+            continue
+        text = EXAMPLES[step].examples if step in EXAMPLES else step
+        words, variables = words_of(text, home)
+        ended = CliRunner().invoke(app, words, env={**environment, **variables})
+        assert ended.exit_code == 0, f"{text}\nended with {ended.exit_code}\n{ended.output}"
+        assert printed in ended.stdout, f"{text}\nprinted\n{ended.output}"
+        if step == "catch-up":
+            Path("proof.json").write_text(ended.stdout)  # as the runbook does, and `consumer shift` reads it
