@@ -7,7 +7,11 @@ from importlib import import_module
 
 from bench.rows import table
 
-MEASUREMENTS = ("startup",)  # modules of this package, each with NAME and `run() -> list[Row]`
+MEASUREMENTS = (
+    "startup",
+    "publishing",
+    "preallocation",
+)  # modules of this package, each with NAME and `run() -> list[Row]`
 
 
 def main(names: list[str]) -> int:

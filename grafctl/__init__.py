@@ -5,16 +5,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from grafctl.client import Store, open
+    from grafctl.client import Outgoing, Store, apply, create, keygen, open
     from grafctl.worker import Worker
 
 __version__ = "0.1.0"
-__all__ = ["Store", "Worker", "__version__", "open"]
+__all__ = ["Outgoing", "Store", "Worker", "__version__", "apply", "create", "keygen", "open"]
 
 
 def __getattr__(name: str) -> object:
     # Lazy, because `grafctl --version` and completion must not pay for the store.
-    if name in ("open", "Store"):
+    if name in ("Outgoing", "Store", "apply", "create", "keygen", "open"):
         from grafctl import client
 
         return getattr(client, name)

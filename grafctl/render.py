@@ -96,6 +96,8 @@ def _take(ack: Ack, total: _Total, output: Form, json: bool) -> None:
     total.add(ack)
     if output == "jsonl" and not json:
         render_output.write(document(ack.as_json()))
+    if json or output == "json":
+        return  # the error object names them all
     for conflict in ack.conflicts or ():
         render_output.note(_conflict_line(conflict))
 

@@ -234,10 +234,14 @@ def _bytes_of(payload: str | None, coded: str | None) -> bytes:
 def published(
     store: Store, resource: str, batches: Batches, *, atomic: bool, dry_run: bool, **caller: Any
 ) -> Iterator[Ack]:
-    """Yields what becomes of each batch, or with `dry_run` what would; raises what `publish_stream` raises."""
+    """Yields what becomes of each batch, or with `dry_run` what would; raises what `publish_stream` raises.
+
+    A dry run takes everything as one batch, since nothing that it says is there for the next one to go on from.
+    """
     if dry_run:
-        full = (batch for batch in batches if batch)
-        return (store.publish_batch(resource, batch, atomic=atomic, dry_run=True, **caller) for batch in full)
+        every: Any = [record for batch in batches for record in batch]
+        once = [every] if every else []
+        return (store.publish_batch(resource, batch, atomic=atomic, dry_run=True, **caller) for batch in once)
     return store.publish_stream(resource, batches, atomic=atomic, in_flight=IN_FLIGHT, **caller)
 
 

@@ -202,18 +202,13 @@ def _age_ms(path: Path) -> int:
 
 
 def _spool_findings(directory: Path) -> Iterator[Finding]:
-    spool = directory / SPOOL_NAME
-    taken = spool.with_suffix(".taken")
-    if spool.is_file():
+    for spool in sorted(directory.glob(f"{SPOOL_NAME}*")):  # also those that a process had begun to append
+        if spool.name != SPOOL_NAME and _age_ms(spool) <= LEFTOVER_AGE_MS:
+            continue
         count = spool.read_bytes().count(b"\n")
         problem = f"{count} audit records wait here, because the audit log had no quorum"
         remedy = "Run `grafctl status` and bring the domains back: the next refusal or change appends them."
         yield Finding(str(spool), problem, remedy)
-    if taken.is_file() and _age_ms(taken) > LEFTOVER_AGE_MS:
-        problem = "a process ended while it appended these audit records; some of them may not be in the log"
-        again = f"cat {_quoted(taken)} >> {_quoted(spool)} && rm {_quoted(taken)}"
-        remedy = f"Compare with `grafctl audit tail`; `{again}` hands them in again."
-        yield Finding(str(taken), problem, remedy)
 
 
 # --- the store

@@ -270,9 +270,10 @@ class Log:
 
     def _no_quorum(self, config: Config, away: list[str], attempt: Attempt) -> NoQuorum:
         what = "Whether it was written is unknown" if attempt.may_be_written else "Nothing was written"
+        there = len(config.voters) - len(away)
         return NoQuorum(
-            f"Only {len(config.voters) - len(away)} of {len(config.voters)} voters answer and {config.write_size} "
-            f"must; {', '.join(away)} {'is' if len(away) == 1 else 'are'} away. {what}.",
+            f"Only {there} of {len(config.voters)} voters {'answers' if there == 1 else 'answer'} and "
+            f"{config.write_size} must; {', '.join(away)} {'is' if len(away) == 1 else 'are'} away. {what}.",
             hint="Run `grafctl status` to see the domains, and the same command again when they are back.",
             outcome=attempt.outcome,
             domains=away,

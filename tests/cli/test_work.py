@@ -93,8 +93,10 @@ def test_a_conflicting_id_is_reported_with_its_line_and_the_rest_is_published(st
     lines = b'{"payload":"a","id":"2"}\n{"payload":"SECRET","id":"1"}\n{"payload":"old","id":"1"}\n{"payload":"b"}\n'
     error = store.json("publish", "q", "-", "--input", "jsonl", code=16, input=lines)
     assert (error["code"], error["refused"], error["conflicts"][0]["line"]) == ("idempotency_conflict", 1, 2)
-    assert "stdin:2: id 1 was used before" in store.err and "SECRET" not in store.err
+    assert store.err.count("\n") == 1 and "SECRET" not in store.err
     assert store("peek", "q", "--offset", "1") == "1\t2\ta\n2\t-\tb\n"
+    store("publish", "q", "-", "--input", "jsonl", code=16, input=lines)
+    assert "stdin:2: id 1 was used before" in store.err and "SECRET" not in store.err
     assert store.json("publish", "q", "new", "--id", "1", code=16)["code"] == "idempotency_conflict"
     assert "already published" in store("publish", "q", "old", "--id", "1")
 
@@ -123,6 +125,8 @@ def test_standard_input_that_cannot_be_read_is_a_usage_error(store: Store, run: 
 def test_a_dry_run_writes_nothing(store: Store) -> None:
     assert store("publish", "q", "x", "--dry-run") == "would be offset 0\n"
     assert store.json("publish", "q", "-", "--dry-run", input=b"a\nb\n")["count"] == 2
+    would = store.json("publish", "q", "-", "--dry-run", input=b"a\n" * 20_001)
+    assert (would["offset"], would["count"]) == (0, 20_001), "more than one batch"
     assert store("peek", "q") == ""
     assert "Would change" in store("consumer", "create", "q", "other", "--allow", "aws", "--dry-run")
     assert [group["group"] for group in store.json("consumer", "list", "q")["groups"]] == ["g"]

@@ -179,8 +179,10 @@ def test_audit_records_that_wait_are_found(store: client.Store, tmp_path: Path) 
     (directory / "audit.spool").write_text("{}\n{}\n")
     aged(directory / "audit.spool")
     assert only(store).problem.startswith("2 audit records wait here")
-    (directory / "audit.spool").rename(directory / "audit.taken")
-    assert "grafctl audit tail" in only(store).remedy
+    taken = (directory / "audit.spool").rename(directory / "audit.spool.1f")
+    assert only(store).where == str(taken)
+    os.utime(taken)
+    assert str(taken) not in {finding.where for finding in found(store)}, "somebody is appending it"
 
 
 def test_directories_that_others_may_write_are_found(store: client.Store, tmp_path: Path) -> None:
