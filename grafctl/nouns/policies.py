@@ -28,14 +28,15 @@ class Policies:
         queue = queue_row(state, resource)
         voters = voters_of(state.get_json(keys.locator()), self.session.members())
         write, payload = sizes_of(voters, queue["ack"], queue["min_payload"])
+        holders = sum(1 for voter in voters if not voter.witness)
         return {
             "ack": queue["ack"],
             "min_payload": queue["min_payload"],
-            "voters": sum(1 for voter in voters if not voter.witness),
+            "voters": holders,
             "witnesses": sum(1 for voter in voters if voter.witness),
             "must_be_durable": write,
             "payload_copies": payload,
-            "domains_that_may_be_away": len(voters) - max(write, len(voters) - write + 1),
+            "domains_that_may_be_away": min(len(voters) - max(write, len(voters) - write + 1), holders - payload),
         }
 
     def set(self, resource: str, *, ack: str, min_payload: int | None = None, dry_run: bool = False) -> Change:

@@ -270,10 +270,8 @@ class Log:
 
     def _no_quorum(self, config: Config, away: list[str], attempt: Attempt) -> NoQuorum:
         what = "Whether it was written is unknown" if attempt.may_be_written else "Nothing was written"
-        there = len(config.voters) - len(away)
         return NoQuorum(
-            f"Only {there} of {len(config.voters)} voters {'answers' if there == 1 else 'answer'} and "
-            f"{config.write_size} must; {', '.join(away)} {'is' if len(away) == 1 else 'are'} away. {what}.",
+            f"{_too_few(config, away)}; {', '.join(away)} {'is' if len(away) == 1 else 'are'} away. {what}.",
             hint="Run `grafctl status` to see the domains, and the same command again when they are back.",
             outcome=attempt.outcome,
             domains=away,
@@ -380,3 +378,14 @@ class Log:
                 self._blame(attempt, error)
             self._check_deadline(attempt)
             clock.sleep(clock.jitter_s(0.02))
+
+
+def _too_few(config: Config, away: list[str]) -> str:
+    """Returns what a write lacks: voters, or among enough of them those that keep payloads."""
+    there = [voter for voter in config.voters if voter.domain not in away]
+    count, every, least, who = len(there), len(config.voters), config.write_size, "voters"
+    if count >= least:
+        count = sum(1 for voter in there if not voter.witness)
+        every = sum(1 for voter in config.voters if not voter.witness)
+        least, who = config.payload_size, "voters that keep payloads"
+    return f"Only {count} of {every} {who} {'answers' if count == 1 else 'answer'} and {least} must"

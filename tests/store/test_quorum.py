@@ -32,3 +32,18 @@ def test_a_copy_that_is_missing_is_never_counted(tmp_path: Path, ack: str, full:
             away.clear()
             again = store.publish("q", "after", domain="a")
             assert set(again.acked_by) == set(VOTERS)
+
+
+def test_what_is_said_where_a_witness_votes_and_a_payload_is_missing(tmp_path: Path) -> None:
+    with world(tmp_path, ("a", "b", "w")) as place:
+        place.store.queues.create("q", replicas=["ra=a", "rb=b", "rw=w:witness"], allow=["**"])
+        shown = place.store.policy.show("q").body
+        assert (shown["payload_copies"], shown["domains_that_may_be_away"]) == (2, 0)
+        place.store.domains.fail("b")
+        with pytest.raises(NoQuorum, match="Only 1 of 2 voters that keep payloads answers and 2 must; b is away"):
+            place.store.publish("q", "x", domain="a")
+        place.store.domains.restore("b")
+        place.store.policy.set("q", ack="majority", min_payload=1)
+        assert place.store.policy.show("q").body["domains_that_may_be_away"] == 1
+        place.store.domains.fail("b")
+        assert place.store.publish("q", "x", domain="a").payload_copies == 1
