@@ -255,8 +255,15 @@ class LmdbStoreMachine(StoreMachine):
     driver = "lmdb"
 
 
-# The default number of examples is made for functions of a millisecond; one of these is a whole life of a store.
-LIVES = hypothesis.settings(max_examples=max(1, hypothesis.settings().max_examples // 2), stateful_step_count=40)
+# The default number of examples is made for functions of a millisecond; one of these is a whole life of a store. For
+# the same reason a failure is not made smaller in CI: that may take many minutes, and the first trace says what went wrong.
+WITHOUT_SHRINKING = [phase for phase in hypothesis.Phase if phase is not hypothesis.Phase.shrink]
+LIVES = hypothesis.settings(
+    max_examples=max(1, hypothesis.settings().max_examples // 2),
+    stateful_step_count=40,
+    phases=WITHOUT_SHRINKING if hypothesis.settings().derandomize else list(hypothesis.Phase),
+    report_multiple_bugs=False,
+)
 
 TestMemoryStore = StoreMachine.TestCase
 TestLmdbStore = LmdbStoreMachine.TestCase

@@ -16,7 +16,21 @@ from store.world import open_store, world
 from grafctl.client import Outgoing
 from grafctl.errors import GrafctlError
 from grafctl.results import Finished
-from stateful.expected import FENCED, LATER, NEVER, NOT_FOUND, PROOF, Caller, Group, Record, Refused, Replica, Settled
+from stateful.expected import (
+    CONFLICT,
+    FENCED,
+    LATER,
+    NEVER,
+    NO_QUORUM,
+    NOT_FOUND,
+    PROOF,
+    Caller,
+    Group,
+    Record,
+    Refused,
+    Replica,
+    Settled,
+)
 from stateful.operating import Store
 
 T = TypeVar("T")
@@ -26,7 +40,7 @@ AWS, GCP, AZURE, STRANGER = "aws/a", "gcp/b", "azure/c", "mars/d"
 DOMAINS = (AWS, GCP, AZURE)
 RETAIN_HOURS, RETAIN_BYTES, PAYLOAD_BYTES = 4, 2_500, 1_000  # so that what a block weighs beside payloads is too little
 
-OLDER_REFUSALS = (NOT_FOUND, NEVER, LATER, FENCED, PROOF)
+OLDER_REFUSALS = (NOT_FOUND, NEVER, LATER, CONFLICT, FENCED, PROOF, NO_QUORUM)
 ANY_DOMAIN = st.sampled_from([*DOMAINS, *DOMAINS, STRANGER])
 NAMES = st.sampled_from(["workers", "workers", "workers", "billing", "billing", "mail"])
 MOVED = st.sampled_from(["moved-1", "moved-1", "moved-2"])
