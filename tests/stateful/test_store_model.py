@@ -256,7 +256,7 @@ class LmdbStoreMachine(StoreMachine):
 
 
 # The default number of examples is made for functions of a millisecond; one of these is a whole life of a store. For
-# the same reason a failure is not made smaller in CI: that may take many minutes, and the first trace says what went wrong.
+# the same reason a failure is not made smaller in CI: that takes many minutes, and the first trace says enough.
 WITHOUT_SHRINKING = [phase for phase in hypothesis.Phase if phase is not hypothesis.Phase.shrink]
 LIVES = hypothesis.settings(
     max_examples=max(1, hypothesis.settings().max_examples // 2),
