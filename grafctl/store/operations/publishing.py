@@ -9,7 +9,6 @@ Promises
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import replace
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
@@ -124,13 +123,13 @@ def stream(session: Session, first: Publish, batches: Batches, timeout_s: float,
         from grafctl.store.operations.streaming import pipelined
 
         def one(batch: Records, turn: Turn) -> Ack:
-            return publish(session, replace(first, records=batch), None, timeout_s, turn=turn)
+            return publish(session, first.of(batch), None, timeout_s, turn=turn)
 
         yield from pipelined(one, batches, in_flight)
         return
     for batch in batches:
         if batch:
-            yield publish(session, replace(first, records=batch), None, timeout_s)
+            yield publish(session, first.of(batch), None, timeout_s)
 
 
 def _gather(batches: Batches) -> list[Outgoing]:

@@ -15,7 +15,6 @@ import hashlib
 import json
 import struct
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -76,18 +75,28 @@ def fingerprint(record_id: str, payload: bytes) -> bytes:
     return hashlib.sha256(struct.pack(">I", len(name)) + name + payload).digest()[:ID_DIGEST_BYTES]
 
 
-@dataclass(slots=True)
 class Publish:
     """The request to add records; those with an id that is stored already are answered, not added."""
 
-    resource: str
-    records: Sequence[Outgoing] | Sequence[bytes]
-    domain: str
-    epoch: int | None = None
-    schema: str | None = None
-    atomic: bool = False
-    known: bool = True
-    packed: tuple[bytes, bytes] | None = field(default=None)  # block and digest, made before the lock is taken
+    __slots__ = ("atomic", "domain", "epoch", "known", "packed", "records", "resource", "schema")
+
+    def __init__(
+        self,
+        resource: str,
+        records: Sequence[Outgoing] | Sequence[bytes],
+        domain: str,
+        epoch: int | None = None,
+        schema: str | None = None,
+        atomic: bool = False,
+        known: bool = True,
+    ) -> None:
+        self.resource, self.records, self.domain = resource, records, domain
+        self.epoch, self.schema, self.atomic, self.known = epoch, schema, atomic, known
+        self.packed: tuple[bytes, bytes] | None = None  # block and digest, made before the lock is taken
+
+    def of(self, records: Sequence[Outgoing] | Sequence[bytes]) -> Publish:
+        """Returns the same request for other records."""
+        return Publish(self.resource, records, self.domain, self.epoch, self.schema, self.atomic, self.known)
 
     def prepare(self) -> None:
         """Packs and hashes records without ids, so that no lock is held meanwhile."""
