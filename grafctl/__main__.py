@@ -1,4 +1,4 @@
-"""The process: `grafctl …` and `python -m grafctl …`; everything else begins in `grafctl.cli`.
+"""The process: `grafctl …` and `python -m grafctl …`; everything else begins in `grafctl.front`.
 
 Promises
 - Ctrl-C while the program is still being imported ends it like any other command (130), without a traceback.
@@ -21,17 +21,17 @@ def main() -> NoReturn:
     interruptible = signal.getsignal(signal.SIGINT) is signal.default_int_handler
     if interruptible:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
-    from grafctl import cli
+    from grafctl import front
 
     gc.freeze()
     gc.enable()
     if interruptible:
         signal.signal(signal.SIGINT, signal.default_int_handler)
-    _end(cli.run(sys.argv[1:]))
+    _end(front.run(sys.argv[1:]))
 
 
 def _end(code: int) -> NoReturn:
-    """Ends the process once standard output and standard error are flushed; `cli.run` has reported what went wrong."""
+    """Ends the process once its output is flushed; `front.run` has reported what went wrong."""
     import atexit
 
     atexit._run_exitfuncs()

@@ -1,77 +1,33 @@
-"""The front door: the tree of commands, and the only place where an error becomes an exit code.
+"""The tree of commands as the framework sees it: help, completion, and what is wrong with a command line.
 
 Promises
 - A command's module is imported when the command runs, or when its help is asked for; `grafctl --help` imports them
   all.
-- Every refusal is one sentence and one hint on standard error, or one JSON object there when JSON was asked for;
-  usage errors too, and never in a box.
-- A signal keeps its code (130, 143) and a reader that went away is silent (141). A traceback is printed only with
-  GRAFCTL_DEBUG.
-
-When it fails: whatever a command had begun is left as the library leaves it, which is always something it can resume.
+- The declarations are those of `grafctl.commands`; nothing about an option is said here.
 """
 
 from __future__ import annotations
 
 import inspect
 import os
-import signal
 import sys
-from importlib import import_module
-from typing import TYPE_CHECKING, Any, NoReturn, cast
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn, cast
 
 import typer
 from typer.core import TyperCommand, TyperGroup
 from typer.main import get_command
 
 from grafctl import render_output
-from grafctl.errors import GrafctlError, Internal, Usage
+from grafctl.commands.declared import Argument, BadValue, Exit, Parameter
+from grafctl.commands.tree import COMMANDS, GROUPS, function_of
+from grafctl.errors import Usage
+from grafctl.front import COMPLETE_VARIABLE, outcome
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from types import FrameType
-
-# Each command and the module that holds it, in the order of the help.
-COMMANDS = {
-    "init": "init",
-    "publish": "publish",
-    "poll": "poll",
-    "peek": "poll",
-    "ack": "ack",
-    "nack": "ack",
-    "fence": "fence",
-    "catch-up": "catch_up",
-    "can": "can",
-    "status": "status",
-    "verify": "status",
-    "doctor": "status",
-    "apply": "apply",
-    "explain": "explain",
-}
-
-# Each group, its help and its commands; they are functions of the module with the group's name.
-GROUPS = {
-    "domain": ("Manage the failure domains of a store", "add list show fail restore remove"),
-    "authority": ("Manage who may sign health observations", "keygen add list revoke"),
-    "health": ("State and list the health of domains", "observe list"),
-    "queue": ("Manage queues", "create list show"),
-    "consumer": ("Manage the groups that read a resource", "create list show pause resume seek shift"),
-    "dead": ("Inspect and redeliver failed work", "list redrive"),
-    "placement": ("Manage which domains may use a resource or group", "show set"),
-    "policy": ("Manage how many copies an answer needs", "show set"),
-    "locator": ("Manage which domains hold a resource", "show history set"),
-    "audit": ("Read the chained record of changes and refusals", "tail verify explain"),
-    "completion": ("Complete commands and names with the tab key", "show install"),
-}
+    from collections.abc import Callable, Sequence
 
 PROGRAM = "grafctl"
-COMPLETE_VARIABLE = "_GRAFCTL_COMPLETE"
 MESSAGE_MAX = 250  # because a parser repeats what was typed, and that may be anything
-INTERRUPTED, OUTPUT_CLOSED, TERMINATED = 130, 141, 143
-
-
-class Terminated(BaseException):
-    """Raised in the main thread by SIGTERM."""
 
 
 class Command(TyperCommand):
@@ -123,29 +79,25 @@ class Root(LazyGroup):
         return None
 
     def main(self, args: Sequence[str] | None = None, *rest: Any, standalone_mode: bool = True, **extra: Any) -> Any:
-        code = self._outcome(list(sys.argv[1:] if args is None else args))
+        words = list(sys.argv[1:] if args is None else args)
+        code = outcome(words, lambda: self._run(words))
         if standalone_mode:
             sys.exit(code)
         return code
 
-    def _outcome(self, words: list[str]) -> int:
-        """Runs one command line and returns its exit code, everything that may go wrong included."""
-        before = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
+    def _run(self, words: list[str]) -> None:
+        """Runs one command line; raises what `front.report` tells."""
+        if os.environ.get(COMPLETE_VARIABLE):
+            self._complete()
         try:
-            _on_signals(before[0], _terminate)
-            render_output.prepare()
-            if os.environ.get(COMPLETE_VARIABLE):
-                self._complete()
             with self.make_context(PROGRAM, words) as ctx:
                 self.invoke(ctx)
-            render_output.write(b"")
-            return 0
-        except BaseException as error:
-            # Because a second Ctrl-C must end the telling of the first, not tear it into a traceback.
-            _on_signals(signal.SIG_DFL, signal.SIG_DFL)
-            return _report(error, as_json=wants_json(words))
-        finally:
-            _on_signals(*before)
+        except typer.Exit as error:
+            raise Exit(error.exit_code) from None
+        except Exception as error:
+            if not hasattr(error, "format_message"):  # because Typer exports no root of its errors before 0.28
+                raise
+            raise _usage_of(error) from None
 
     def _complete(self) -> NoReturn:
         from typer.completion import completion_init
@@ -157,13 +109,54 @@ class Root(LazyGroup):
 
 def _command(module: str, name: str) -> Any:
     """Builds one command from the function of that name; its docstring is the help, from `Example:` on the epilogue."""
-    source = import_module(f"grafctl.commands.{module}")
-    attribute = name.replace("-", "_")
-    function = getattr(source, attribute, None) or getattr(source, attribute + "_")
-    text, _, example = inspect.cleandoc(function.__doc__).partition("\n\nExample: ")
+    function = function_of(module, name)
+    text, _, example = inspect.cleandoc(function.__doc__ or "").partition("\n\nExample: ")
     single = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
-    single.command(name, cls=Command, help=text, epilog=f"Example:\n  {example}")(function)
+    single.command(name, cls=Command, help=text, epilog=f"Example:\n  {example}")(_for_typer(function))
     return get_command(single)
+
+
+def _for_typer(function: Callable[..., None]) -> Callable[..., None]:
+    """Returns the function with Typer's words in its annotations in place of ours."""
+
+    def call(**given: Any) -> None:
+        function(**given)
+
+    hints = {name: _hint(hint) for name, hint in function.__annotations__.items() if name != "return"}
+    signature = inspect.signature(function)
+    changed = [signature.parameters[name].replace(annotation=hint) for name, hint in hints.items()]
+    call.__signature__ = signature.replace(parameters=changed)  # type: ignore[attr-defined]
+    call.__annotations__ = hints
+    call.__name__ = function.__name__
+    return call
+
+
+def _hint(hint: Any) -> Any:
+    ours: Parameter = hint.__metadata__[0]
+    more: dict[str, Any] = {"help": ours.help, "metavar": ours.metavar, "show_default": ours.show_default}
+    more |= {"envvar": ours.envvar} if ours.envvar else {}
+    more |= {"parser": _reader(ours.parser)} if ours.parser else {}
+    more |= {"autocompletion": _completer(ours.autocompletion)} if ours.autocompletion else {}
+    theirs: Any = typer.Argument(**more) if isinstance(ours, Argument) else typer.Option(*ours.flags, **more)
+    return Annotated[hint.__origin__, theirs]
+
+
+def _reader(parser: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    def read(text: Any) -> Any:
+        try:
+            return parser(text)
+        except BadValue as error:
+            raise typer.BadParameter(error.sentence) from None
+
+    return read
+
+
+def _completer(complete: Callable[..., list[str]]) -> Callable[[typer.Context], list[str]]:
+    # NB Typer looks at the annotation to know what to give.
+    def names(ctx: typer.Context) -> list[str]:
+        return complete(ctx)
+
+    return names
 
 
 def _show_version(wanted: bool) -> None:
@@ -187,56 +180,9 @@ def root(
     """Typer wants a function here; the commands do the work."""
 
 
-def run(words: list[str]) -> int:
-    """Runs one command line and returns its exit code."""
-    code = get_command(app).main(words, standalone_mode=False)
-    assert isinstance(code, int)
-    return code
-
-
-# --- what went wrong
-
-
-def wants_json(words: list[str]) -> bool:
-    """Returns whether a command line asks for JSON, also one that cannot be parsed."""
-    options = words[: words.index("--")] if "--" in words else words
-    formats = ("json", "jsonl")
-    return any(
-        word == "--json"
-        or word in ("-ojson", "-ojsonl", "--output=json", "--output=jsonl")
-        or (word in formats and before in ("-o", "--output"))
-        for before, word in zip(["", *options], options, strict=False)
-    )
-
-
-def _report(error: BaseException, *, as_json: bool) -> int:
-    """Tells what ended the command, and returns its exit code."""
-    from grafctl import render
-
-    if isinstance(error, typer.Exit):
-        return error.exit_code
-    if isinstance(error, SystemExit):
-        return error.code if isinstance(error.code, int) else 1
-    if isinstance(error, (BrokenPipeError, render_output.OutputLost)) and getattr(error, "closed", True):
-        render_output.abandon_output()
-        return OUTPUT_CLOSED
-    if os.environ.get("GRAFCTL_DEBUG"):
-        import traceback
-
-        render_output.note("".join(traceback.format_exception(error)))
-    if isinstance(error, (KeyboardInterrupt, Terminated)):
-        return _report_signal(error, as_json=as_json)
-    if hasattr(error, "format_message"):  # because Typer exports no root of its errors before 0.28
-        error = _usage_of(error)
-    elif isinstance(error, render_output.OutputLost):
-        error = Internal(str(error), hint="Free the disk or mend the pipe; what was not written is not acknowledged.")
-    elif not isinstance(error, GrafctlError):
-        error = Internal(
-            f"A bug in grafctl: {type(error).__name__}: {error}",
-            hint="Run it again with GRAFCTL_DEBUG=1 and report the traceback.",
-        )
-    render.failure(error.as_json(), as_json=as_json)
-    return error.exit_code
+def run(words: list[str]) -> None:
+    """Runs one command line through the framework; raises what `front.report` tells."""
+    cast(Root, get_command(app))._run(words)
 
 
 def _usage_of(error: Any) -> Usage:
@@ -259,34 +205,3 @@ def _path_of(context: typer.Context) -> str:
         names.insert(0, step.info_name)
         step = step.parent
     return " ".join(names)
-
-
-def _report_signal(error: BaseException, *, as_json: bool) -> int:
-    """Tells what a signal left behind; the library says so in `outcome` and in the notes of the exception."""
-    from grafctl import render
-
-    stopped = isinstance(error, Terminated)
-    code, word = (TERMINATED, "terminated") if stopped else (INTERRUPTED, "interrupted")
-    body: dict[str, Any] = {"v": 1, "ok": False, "code": word, "exit": code, "retryable": True}
-    body["message"] = "Stopped by SIGTERM." if stopped else "Interrupted."
-    if outcome := getattr(error, "outcome", None):
-        body["outcome"] = outcome
-    render.failure(body, as_json=as_json, notes=getattr(error, "__notes__", ()))
-    return code
-
-
-# --- signals
-
-
-def _terminate(number: int, frame: FrameType | None) -> None:
-    raise Terminated
-
-
-def _on_signals(interrupt: Any, terminate: Any) -> None:
-    """Sets what SIGINT and SIGTERM do; only the main thread can, and what is ignored from outside stays ignored."""
-    for number, handler in ((signal.SIGINT, interrupt), (signal.SIGTERM, terminate)):
-        if signal.getsignal(number) not in (signal.SIG_IGN, None):
-            try:
-                signal.signal(number, handler)
-            except ValueError:
-                return

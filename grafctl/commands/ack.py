@@ -2,19 +2,16 @@
 
 from typing import Annotated, Any
 
-import typer
-
 from grafctl.commands import options
+from grafctl.commands.declared import Option
 
 Lease = Annotated[
     int | None,
-    typer.Option("--lease", metavar="N", help="Lease under which the records were taken", parser=options.whole()),
+    Option("--lease", metavar="N", help="Lease under which the records were taken", parser=options.whole()),
 ]
 Delay = Annotated[
     int,
-    typer.Option(
-        "--delay", metavar="TIME", help="Deliver again not before", parser=options.duration_ms, show_default="0"
-    ),
+    Option("--delay", metavar="TIME", help="Deliver again not before", parser=options.duration_ms, show_default="0"),
 ]
 
 

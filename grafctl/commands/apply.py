@@ -3,15 +3,12 @@
 from pathlib import Path
 from typing import Annotated
 
-import typer
-
 from grafctl.commands import options
+from grafctl.commands.declared import Argument
 
 File = Annotated[
     Path,
-    typer.Argument(
-        metavar="FILE", help="TOML file that declares a store", parser=options.existing_file, show_default=False
-    ),
+    Argument(metavar="FILE", help="TOML file that declares a store", parser=options.existing_file, show_default=False),
 ]
 
 

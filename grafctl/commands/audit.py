@@ -2,15 +2,14 @@
 
 from typing import Annotated
 
-import typer
-
 from grafctl.commands import options
+from grafctl.commands.declared import Argument, Option
 
 Count = Annotated[
-    int, typer.Option("--count", "-n", metavar="N", help="How many of the latest records", parser=options.whole(1))
+    int, Option("--count", "-n", metavar="N", help="How many of the latest records", parser=options.whole(1))
 ]
 Sequence = Annotated[
-    int, typer.Argument(metavar="SEQ", help="Number of the record", parser=options.whole(), show_default=False)
+    int, Argument(metavar="SEQ", help="Number of the record", parser=options.whole(), show_default=False)
 ]
 
 

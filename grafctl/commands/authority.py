@@ -3,18 +3,15 @@
 from pathlib import Path
 from typing import Annotated
 
-import typer
-
 from grafctl.commands import options
+from grafctl.commands.declared import Option
 
 PublicKey = Annotated[
     Path,
-    typer.Option(
-        "--public-key", metavar="FILE", help="File that keygen wrote as NAME.pub", parser=options.existing_file
-    ),
+    Option("--public-key", metavar="FILE", help="File that keygen wrote as NAME.pub", parser=options.existing_file),
 ]
 KeyDirectory = Annotated[
-    Path, typer.Option("--directory", metavar="DIR", help="Where the two files go", parser=options.path_of)
+    Path, Option("--directory", metavar="DIR", help="Where the two files go", parser=options.path_of)
 ]
 
 

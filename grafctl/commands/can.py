@@ -2,20 +2,19 @@
 
 from typing import Annotated
 
-import typer
-
 from grafctl.commands import options
+from grafctl.commands.declared import Argument, Exit, Option
 
 Operation = Annotated[
     str,
-    typer.Argument(
+    Argument(
         metavar="OP",
         help="publish, poll, ack, catch-up and so on",
         parser=options.text_of("operation"),
         show_default=False,
     ),
 ]
-VerdictCode = Annotated[bool, typer.Option("--exit-code", help="Exit like the operation would: 11, 12 or 14")]
+VerdictCode = Annotated[bool, Option("--exit-code", help="Exit like the operation would: 11, 12 or 14")]
 
 
 def can(
@@ -41,4 +40,4 @@ def can(
         verdict = opened.can(op, resource, domain=domain, group=group)
 
     render.show(verdict, output, json)
-    raise typer.Exit(verdict.exit or 0 if exit_code else 0)
+    raise Exit(verdict.exit or 0 if exit_code else 0)

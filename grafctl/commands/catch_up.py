@@ -2,11 +2,10 @@
 
 from typing import Annotated
 
-import typer
-
 from grafctl.commands import options
+from grafctl.commands.declared import Option
 
-AllowEmpty = Annotated[bool, typer.Option("--allow-empty", help="Accept a proof over no records at all")]
+AllowEmpty = Annotated[bool, Option("--allow-empty", help="Accept a proof over no records at all")]
 
 
 def catch_up(

@@ -2,10 +2,10 @@
 
 from typing import Annotated, Literal
 
-import typer
+from grafctl.commands.declared import Argument
 
 Shell = Annotated[
-    Literal["bash", "zsh", "fish"], typer.Argument(metavar="SHELL", help="bash, zsh or fish", show_default=False)
+    Literal["bash", "zsh", "fish"], Argument(metavar="SHELL", help="bash, zsh or fish", show_default=False)
 ]
 
 

@@ -2,33 +2,31 @@
 
 from typing import Annotated, Any, Literal
 
-import typer
-
 from grafctl.commands import options
+from grafctl.commands.declared import Option
 
 Semantics = Annotated[
     Literal["at-most-once", "at-least-once", "effectively-once"],
-    typer.Option("--semantics", metavar="RULE", help="at-most-once, at-least-once or effectively-once"),
+    Option("--semantics", metavar="RULE", help="at-most-once, at-least-once or effectively-once"),
 ]
 MaxDeliveries = Annotated[
     int | None,
-    typer.Option("--max-deliveries", metavar="N", help="Deliveries before a record is dead", parser=options.whole(1)),
+    Option("--max-deliveries", metavar="N", help="Deliveries before a record is dead", parser=options.whole(1)),
 ]
 Position = Annotated[
-    str, typer.Option("--to", metavar="WHERE", help="earliest, latest or an offset", parser=options.text_of("position"))
+    str,
+    Option("--to", metavar="WHERE", help="earliest, latest or an offset", parser=options.text_of("position")),
 ]
-NewGroup = Annotated[
-    str, typer.Option("--as", metavar="NEW", help="Name of the new group", parser=options.name_of("group"))
-]
+NewGroup = Annotated[str, Option("--as", metavar="NEW", help="Name of the new group", parser=options.name_of("group"))]
 ProofId = Annotated[
     str,
-    typer.Option(
+    Option(
         "--proof", metavar="ID|@FILE", help="Proof of a catch-up: its id or its JSON", parser=options.text_of("proof")
     ),
 ]
 ShiftStart = Annotated[
     str | None,
-    typer.Option(
+    Option(
         "--start",
         metavar="WHERE",
         help="earliest replays; default: what the lineage has not finished",

@@ -2,11 +2,10 @@
 
 from typing import Annotated
 
-import typer
-
 from grafctl.commands import options
+from grafctl.commands.declared import Option
 
-All = Annotated[bool, typer.Option("--all", help="Every dead letter of the group")]
+All = Annotated[bool, Option("--all", help="Every dead letter of the group")]
 
 
 def list_(

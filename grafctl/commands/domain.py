@@ -3,12 +3,11 @@
 from pathlib import Path
 from typing import Annotated
 
-import typer
-
 from grafctl.commands import options
+from grafctl.commands.declared import Option
 
 DomainPath = Annotated[
-    Path | None, typer.Option("--path", metavar="DIR", help="Place on another disk", parser=options.path_of)
+    Path | None, Option("--path", metavar="DIR", help="Place on another disk", parser=options.path_of)
 ]
 
 

@@ -2,18 +2,15 @@
 
 from typing import Annotated, Any
 
-import typer
-
 from grafctl import names
 from grafctl.commands import options
+from grafctl.commands.declared import Argument
 from grafctl.errors import ERRORS, LATER_REASONS, NEVER_REASONS, DomainUnavailable
 from grafctl.results import Listed
 
 Code = Annotated[
     str,
-    typer.Argument(
-        metavar="CODE", help="Exit code, or a word from JSON", parser=options.text_of("code"), show_default=False
-    ),
+    Argument(metavar="CODE", help="Exit code, or a word from JSON", parser=options.text_of("code"), show_default=False),
 ]
 
 # What no error class stands for: success, the second word of 3, and the ways a process is ended from outside.

@@ -2,13 +2,10 @@
 
 from typing import Annotated
 
-import typer
-
 from grafctl.commands import options
+from grafctl.commands.declared import Option
 
-NewEpoch = Annotated[
-    int, typer.Option("--epoch", metavar="N", help="Epoch in force from now on", parser=options.whole())
-]
+NewEpoch = Annotated[int, Option("--epoch", metavar="N", help="Epoch in force from now on", parser=options.whole())]
 
 
 def fence(

@@ -3,19 +3,20 @@
 from pathlib import Path
 from typing import Annotated, Literal
 
-import typer
-
 from grafctl.commands import options
+from grafctl.commands.declared import Argument, Option
 
 Status = Annotated[
-    Literal["healthy", "unhealthy"], typer.Argument(metavar="STATUS", help="healthy or unhealthy", show_default=False)
+    Literal["healthy", "unhealthy"],
+    Argument(metavar="STATUS", help="healthy or unhealthy", show_default=False),
 ]
 Authority = Annotated[
-    str, typer.Option("--authority", metavar="NAME", help="Authority that signs", parser=options.name_of("authority"))
+    str,
+    Option("--authority", metavar="NAME", help="Authority that signs", parser=options.name_of("authority")),
 ]
 KeyFile = Annotated[
     Path,
-    typer.Option(
+    Option(
         "--key-file",
         metavar="FILE",
         help="Its signing key, NAME.key",

@@ -3,22 +3,17 @@
 from pathlib import Path
 from typing import Annotated
 
-import typer
-
 from grafctl.commands import options
+from grafctl.commands.declared import Argument, Option
 
-Directory = Annotated[
-    Path | None, typer.Argument(metavar="[DIR]", help="Directory of the new store", parser=options.path_of)
-]
+Directory = Annotated[Path | None, Argument(metavar="[DIR]", help="Directory of the new store", parser=options.path_of)]
 StoreOfInit = Annotated[
     Path | None,
-    typer.Option(
-        "--store", "-s", metavar="DIR", envvar="GRAFCTL_STORE", help="The same as DIR", parser=options.path_of
-    ),
+    Option("--store", "-s", metavar="DIR", envvar="GRAFCTL_STORE", help="The same as DIR", parser=options.path_of),
 ]
 Domains = Annotated[
     list[str],
-    typer.Option(
+    Option(
         "--domain",
         "-d",
         metavar="D[=PATH]",

@@ -3,32 +3,27 @@
 from pathlib import Path
 from typing import Annotated, Any
 
-import typer
-
 from grafctl.commands import options
+from grafctl.commands.declared import Option
 
 Generation = Annotated[
     int,
-    typer.Option(
-        "--generation", metavar="N", help="The new generation: exactly one more than now", parser=options.whole()
-    ),
+    Option("--generation", metavar="N", help="The new generation: exactly one more than now", parser=options.whole()),
 ]
 Add = Annotated[
     list[str] | None,
-    typer.Option(
-        "--add", metavar="ID=DOMAIN[:role]", help="Replica to add; repeatable", parser=options.text_of("replica")
-    ),
+    Option("--add", metavar="ID=DOMAIN[:role]", help="Replica to add; repeatable", parser=options.text_of("replica")),
 ]
 Remove = Annotated[
     list[str] | None,
-    typer.Option("--remove", metavar="ID", help="Replica to remove; repeatable", parser=options.name_of("replica")),
+    Option("--remove", metavar="ID", help="Replica to remove; repeatable", parser=options.name_of("replica")),
 ]
 FromFile = Annotated[
-    Path | None, typer.Option("--from", metavar="FILE", help="Replicas as a TOML file", parser=options.existing_file)
+    Path | None, Option("--from", metavar="FILE", help="Replicas as a TOML file", parser=options.existing_file)
 ]
 MaxAge = Annotated[
     int | None,
-    typer.Option("--max-age", metavar="TIME", help="Oldest health observation that counts", parser=options.duration_ms),
+    Option("--max-age", metavar="TIME", help="Oldest health observation that counts", parser=options.duration_ms),
 ]
 
 

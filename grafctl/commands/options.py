@@ -5,15 +5,14 @@ Promises
 - `GRAFCTL_STORE` and `GRAFCTL_DOMAIN` stand in where this file says so, and nowhere else.
 """
 
-# NB no `from __future__ import annotations`: Typer would have to compile each annotation of a command again.
+# NB no `from __future__ import annotations` here and in the commands: what reads a command line needs the objects.
 
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import typer
-
 from grafctl import names, units
+from grafctl.commands.declared import Argument, BadValue, Option
 from grafctl.errors import Usage
 
 # --- how text is read
@@ -29,9 +28,9 @@ def text_of(noun: str) -> Callable[[str], str]:
 
     def read(text: str) -> str:
         if not text:
-            raise typer.BadParameter(f"the {noun} is empty.")
+            raise BadValue(f"the {noun} is empty.")
         if any("\ud800" <= letter <= "\udfff" for letter in text):
-            raise typer.BadParameter(f"the {noun} is not UTF-8.")
+            raise BadValue(f"the {noun} is not UTF-8.")
         return text
 
     return read
@@ -42,7 +41,7 @@ def path_of(text: str | Path) -> Path:
     if isinstance(text, Path):
         return text
     if not text or "\0" in text:
-        raise typer.BadParameter("the path is empty." if not text else "a path cannot hold a NUL.")
+        raise BadValue("the path is empty." if not text else "a path cannot hold a NUL.")
     return Path(text)
 
 
@@ -50,7 +49,7 @@ def existing_file(text: str) -> Path:
     """Reads the path of a file that is there."""
     path = path_of(text)
     if not path.is_file():
-        raise typer.BadParameter(f"there is no file {names.shown(text)}.")
+        raise BadValue(f"there is no file {names.shown(text)}.")
     return path
 
 
@@ -64,7 +63,7 @@ def whole(least: int = 0) -> Callable[[str | int], int]:
             or len(digits) > 19
             or not least <= int(digits) <= units.INTEGER_MAX
         ):
-            raise typer.BadParameter(f"{names.shown(digits)} is no whole number from {least} on.")
+            raise BadValue(f"{names.shown(digits)} is no whole number from {least} on.")
         return int(digits)
 
     return read
@@ -84,7 +83,7 @@ def _quantity(read: Callable[[str], int], text: str) -> int:
     try:
         return read(text)
     except Usage as error:
-        raise typer.BadParameter(error.message) from None
+        raise BadValue(error.message) from None
 
 
 def offsets_of(texts: list[str]) -> list[int]:
@@ -133,10 +132,10 @@ def require_one(given: bool, sentence: str, hint: str) -> None:
 # --- what a shell completes
 
 
-def names_in_store(kind: Literal["resource", "group", "domain"]) -> Callable[[typer.Context], list[str]]:
+def names_in_store(kind: Literal["resource", "group", "domain"]) -> Callable[[Any], list[str]]:
     """Returns the completion of names that the store knows."""
 
-    def complete(ctx: typer.Context) -> list[str]:
+    def complete(ctx: Any) -> list[str]:
         import contextlib
 
         # Because a completion that fails must be silent: the person is in the middle of typing.
@@ -153,11 +152,11 @@ def names_in_store(kind: Literal["resource", "group", "domain"]) -> Callable[[ty
 
 
 def _argument(metavar: str, help: str, parser: Callable[[Any], Any], complete: Callable[..., Any] | None = None) -> Any:
-    return typer.Argument(metavar=metavar, help=help, parser=parser, autocompletion=complete, show_default=False)
+    return Argument(metavar=metavar, help=help, parser=parser, autocompletion=complete, show_default=False)
 
 
 def _option(*flags: str, metavar: str, help: str, parser: Callable[[Any], Any], **more: Any) -> Any:
-    return typer.Option(*flags, metavar=metavar, help=help, parser=parser, **more)
+    return Option(*flags, metavar=metavar, help=help, parser=parser, **more)
 
 
 _resources = names_in_store("resource")
@@ -236,13 +235,13 @@ Start = Annotated[
 
 # --- how it goes and how it is shown
 
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Show what would be done and write nothing")]
-Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask")]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Tell no progress")]
-ExitCode = Annotated[bool, typer.Option("--exit-code", help="Exit with 3 when anything is found")]
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON document; the same as -o json")]
+DryRun = Annotated[bool, Option("--dry-run", help="Show what would be done and write nothing")]
+Yes = Annotated[bool, Option("--yes", "-y", help="Do not ask")]
+Quiet = Annotated[bool, Option("--quiet", "-q", help="Tell no progress")]
+ExitCode = Annotated[bool, Option("--exit-code", help="Exit with 3 when anything is found")]
+Json = Annotated[bool, Option("--json", help="Print one JSON document; the same as -o json")]
 Output = Annotated[
-    Literal["json", "jsonl", "table"], typer.Option("--output", "-o", metavar="FORMAT", help="table, json or jsonl")
+    Literal["json", "jsonl", "table"], Option("--output", "-o", metavar="FORMAT", help="table, json or jsonl")
 ]
 
 

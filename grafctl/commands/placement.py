@@ -2,13 +2,12 @@
 
 from typing import Annotated, Any
 
-import typer
-
 from grafctl.commands import options
+from grafctl.commands.declared import Option
 
 Expect = Annotated[
     str | None,
-    typer.Option(
+    Option(
         "--expect", metavar="DIGEST", help="Refuse unless this is the placement now", parser=options.text_of("digest")
     ),
 ]

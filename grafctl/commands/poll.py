@@ -2,35 +2,30 @@
 
 from typing import Annotated, Literal
 
-import typer
-
 from grafctl.commands import options
+from grafctl.commands.declared import Option
 
 Max = Annotated[
     int | None,
-    typer.Option(
-        "--max", "-n", metavar="N", help="At most so many records", parser=options.whole(1), show_default="100"
-    ),
+    Option("--max", "-n", metavar="N", help="At most so many records", parser=options.whole(1), show_default="100"),
 ]
 Wait = Annotated[
     int,
-    typer.Option(
+    Option(
         "--wait", metavar="TIME", help="Wait so long for a first record", parser=options.duration_ms, show_default="0"
     ),
 ]
-Follow = Annotated[bool, typer.Option("--follow", "-f", help="Go on until Ctrl-C; --max then has no default")]
+Follow = Annotated[bool, Option("--follow", "-f", help="Go on until Ctrl-C; --max then has no default")]
 AckMode = Annotated[
     Literal["none", "auto"],
-    typer.Option("--ack", metavar="MODE", help="auto: acknowledge what was written to stdout; none: only lease"),
+    Option("--ack", metavar="MODE", help="auto: acknowledge what was written to stdout; none: only lease"),
 ]
 Visibility = Annotated[
     int,
-    typer.Option(
-        "--visibility", metavar="TIME", help="Length of the lease", parser=options.duration_ms, show_default="30s"
-    ),
+    Option("--visibility", metavar="TIME", help="Length of the lease", parser=options.duration_ms, show_default="30s"),
 ]
-FailEmpty = Annotated[bool, typer.Option("--fail-empty", help="Exit with 4 when nothing is delivered")]
-Offset = Annotated[int | None, typer.Option("--offset", metavar="N", help="Where to begin", parser=options.whole())]
+FailEmpty = Annotated[bool, Option("--fail-empty", help="Exit with 4 when nothing is delivered")]
+Offset = Annotated[int | None, Option("--offset", metavar="N", help="Where to begin", parser=options.whole())]
 
 
 def poll(

@@ -2,36 +2,35 @@
 
 from typing import Annotated, Any, Literal
 
-import typer
-
 from grafctl.commands import options
+from grafctl.commands.declared import Argument, Option
 
 Payload = Annotated[
     str,
-    typer.Argument(
+    Argument(
         metavar="PAYLOAD|@FILE|-",
         help="The record, a file that holds it, or - for records on stdin",
         show_default=False,
     ),
 ]
 RecordId = Annotated[
-    str | None, typer.Option("--id", metavar="KEY", help="Publish this id once only", parser=options.text_of("id"))
+    str | None, Option("--id", metavar="KEY", help="Publish this id once only", parser=options.text_of("id"))
 ]
 Key = Annotated[
     str | None,
-    typer.Option("--key", metavar="KEY", help="Key that goes with the record", parser=options.text_of("key")),
+    Option("--key", metavar="KEY", help="Key that goes with the record", parser=options.text_of("key")),
 ]
 Headers = Annotated[
     list[str] | None,
-    typer.Option("--header", metavar="NAME=VALUE", help="Header; repeatable", parser=options.text_of("header")),
+    Option("--header", metavar="NAME=VALUE", help="Header; repeatable", parser=options.text_of("header")),
 ]
 Schema = Annotated[
     str | None,
-    typer.Option("--schema", metavar="ID", help="Schema the caller expects", parser=options.name_of("schema")),
+    Option("--schema", metavar="ID", help="Schema the caller expects", parser=options.name_of("schema")),
 ]
 Operation = Annotated[
     str | None,
-    typer.Option(
+    Option(
         "--operation",
         metavar="KEY",
         help="Operation key of an attempt to repeat",
@@ -40,11 +39,12 @@ Operation = Annotated[
 ]
 Input = Annotated[
     Literal["lines", "jsonl"],
-    typer.Option("--input", metavar="FORMAT", help="With -: lines are payloads, jsonl objects are records"),
+    Option("--input", metavar="FORMAT", help="With -: lines are payloads, jsonl objects are records"),
 ]
-Atomic = Annotated[bool, typer.Option("--atomic", help="With -: publish all or nothing")]
+Atomic = Annotated[bool, Option("--atomic", help="With -: publish all or nothing")]
 TimeoutMs = Annotated[
-    int, typer.Option("--timeout", metavar="TIME", help="Give up after", parser=options.duration_ms, show_default="10s")
+    int,
+    Option("--timeout", metavar="TIME", help="Give up after", parser=options.duration_ms, show_default="10s"),
 ]
 
 

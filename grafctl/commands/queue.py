@@ -2,13 +2,12 @@
 
 from typing import Annotated, Any
 
-import typer
-
 from grafctl.commands import options
+from grafctl.commands.declared import Argument, Option
 
 QueueName = Annotated[
     str,
-    typer.Argument(
+    Argument(
         metavar="NAME",
         help="Name of the queue",
         parser=options.name_of("queue"),
@@ -16,26 +15,24 @@ QueueName = Annotated[
     ),
 ]
 Schema = Annotated[
-    str, typer.Option("--schema", metavar="ID", help="Schema of its records", parser=options.name_of("schema"))
+    str, Option("--schema", metavar="ID", help="Schema of its records", parser=options.name_of("schema"))
 ]
 Replicas = Annotated[
     list[str],
-    typer.Option(
+    Option(
         "--replica", metavar="ID=DOMAIN[:role]", help="Copy in a domain: voter, witness or learner; repeatable",
         parser=options.text_of("replica"),
     ),
 ]  # fmt: skip
 RetainAge = Annotated[
     int | None,
-    typer.Option(
+    Option(
         "--retain-age", metavar="TIME", help="Keep finished records so long, such as 7d", parser=options.duration_ms
     ),
 ]
 RetainBytes = Annotated[
     int | None,
-    typer.Option(
-        "--retain-bytes", metavar="SIZE", help="Keep so many bytes of finished records", parser=options.size_bytes
-    ),
+    Option("--retain-bytes", metavar="SIZE", help="Keep so many bytes of finished records", parser=options.size_bytes),
 ]
 
 

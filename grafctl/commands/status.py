@@ -2,11 +2,10 @@
 
 from typing import Annotated
 
-import typer
-
 from grafctl.commands import options
+from grafctl.commands.declared import Option
 
-Watch = Annotated[bool, typer.Option("--watch", "-w", help="Look again every two seconds until Ctrl-C")]
+Watch = Annotated[bool, Option("--watch", "-w", help="Look again every two seconds until Ctrl-C")]
 
 
 def status(

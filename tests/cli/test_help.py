@@ -11,7 +11,8 @@ from typer.testing import CliRunner
 
 from cli.reference import PAGE, reference
 from cli.tree import Leaf, groups, leaves
-from grafctl.cli import COMMANDS, GROUPS, app
+from grafctl.cli import app
+from grafctl.commands.tree import COMMANDS, GROUPS
 
 LEAVES = list(leaves())
 WITHOUT_STORE = {"authority keygen", "explain", "completion show", "completion install"}

@@ -13,7 +13,7 @@ import pytest
 from conftest import Runner
 from typer.testing import CliRunner
 
-from grafctl import cli, render_output
+from grafctl import cli, front, render_output
 from grafctl.errors import ERRORS, DomainUnavailable, Fenced, GrafctlError, InvalidConfig
 
 
@@ -26,7 +26,7 @@ def one_of(error: type[GrafctlError], reason: str = "not_in_placement") -> Grafc
 
 
 def report(error: BaseException, capsys: pytest.CaptureFixture[str], *, as_json: bool) -> tuple[int, str]:
-    code = cli._report(error, as_json=as_json)
+    code = front.report(error, as_json=as_json)
     said = capsys.readouterr()
     assert said.out == ""
     return code, said.err
@@ -73,7 +73,7 @@ def test_a_bug_is_a_sentence_and_a_traceback_only_when_asked_for(
         assert "Traceback" in report(error, capsys, as_json=False)[1]
 
 
-@pytest.mark.parametrize(("error", "expected"), [(KeyboardInterrupt(), 130), (cli.Terminated(), 143)])
+@pytest.mark.parametrize(("error", "expected"), [(KeyboardInterrupt(), 130), (front.Terminated(), 143)])
 def test_a_signal_keeps_its_code_and_tells_the_outcome(
     error: BaseException, expected: int, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -142,7 +142,7 @@ def test_ctrl_c_during_the_imports_leaves_no_traceback(run: Runner) -> None:
     probe = script + (
         "class Finder:\n"
         "    def find_spec(self, name, path=None, target=None):\n"
-        "        if name == 'grafctl.cli': signal.raise_signal(signal.SIGINT)\n"
+        "        if name == 'grafctl.front': signal.raise_signal(signal.SIGINT)\n"
         "sys.meta_path.insert(0, Finder())\n"
         "door.main()\n"
     )

@@ -254,7 +254,8 @@ def test_a_terminal_gets_a_drawn_table_with_the_same_cells(monkeypatch: pytest.M
 )
 def test_rich_is_loaded_for_a_terminal_only(run: Runner, env: dict[str, str], draws: bool) -> None:
     probe = (
-        "import sys\nfrom grafctl import cli\ncli.run(['explain', '11'])\nsys.stderr.write(str('rich' in sys.modules))"
+        "import sys\nfrom grafctl import front\nfront.run(['explain', '11'])\n"
+        "sys.stderr.write(str('rich' in sys.modules))"
     )
     leader, follower = pty.openpty()
     command = [sys.executable, "-c", probe]

@@ -12,7 +12,8 @@ import pytest
 from conftest import Runner
 from typer.testing import CliRunner
 
-from grafctl.cli import app, wants_json
+from grafctl.cli import app
+from grafctl.front import wants_json
 
 HERE = {"GRAFCTL_STORE": "nowhere", "GRAFCTL_DOMAIN": "aws"}
 ESCAPE = "\x1b[31mred\x07"

@@ -1,0 +1,45 @@
+"""Which commands there are, in the order of the help, and the module that holds each; the modules are imported late."""
+
+from collections.abc import Callable
+from importlib import import_module
+
+# Each command and the module that holds it, in the order of the help.
+COMMANDS = {
+    "init": "init",
+    "publish": "publish",
+    "poll": "poll",
+    "peek": "poll",
+    "ack": "ack",
+    "nack": "ack",
+    "fence": "fence",
+    "catch-up": "catch_up",
+    "can": "can",
+    "status": "status",
+    "verify": "status",
+    "doctor": "status",
+    "apply": "apply",
+    "explain": "explain",
+}
+
+# Each group, its help and its commands; they are functions of the module with the group's name.
+GROUPS = {
+    "domain": ("Manage the failure domains of a store", "add list show fail restore remove"),
+    "authority": ("Manage who may sign health observations", "keygen add list revoke"),
+    "health": ("State and list the health of domains", "observe list"),
+    "queue": ("Manage queues", "create list show"),
+    "consumer": ("Manage the groups that read a resource", "create list show pause resume seek shift"),
+    "dead": ("Inspect and redeliver failed work", "list redrive"),
+    "placement": ("Manage which domains may use a resource or group", "show set"),
+    "policy": ("Manage how many copies an answer needs", "show set"),
+    "locator": ("Manage which domains hold a resource", "show history set"),
+    "audit": ("Read the chained record of changes and refusals", "tail verify explain"),
+    "completion": ("Complete commands and names with the tab key", "show install"),
+}
+
+
+def function_of(module: str, name: str) -> Callable[..., None]:
+    """Imports the module of a command and returns its function."""
+    source = import_module(f"grafctl.commands.{module}")
+    attribute = name.replace("-", "_")
+    function: Callable[..., None] = getattr(source, attribute, None) or getattr(source, attribute + "_")
+    return function
