@@ -17,7 +17,7 @@ import sys
 from functools import partial
 from typing import TYPE_CHECKING
 
-from grafctl.errors import Empty, IdempotencyConflict, ProofRequired, Usage
+from grafctl.errors import Empty, IdempotencyConflict, Usage
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -59,24 +59,6 @@ def read_file(name: str) -> bytes:
     if len(data) > LINE_BYTES_MAX:
         raise Usage(f"The file {name!r} holds more than {LINE_BYTES_MAX >> 20} MiB.")
     return data
-
-
-def proof_of(text: str) -> str:
-    """Returns the id of a proof: the text, or what a catch-up's JSON in `@FILE` names; raises `ProofRequired`."""
-    if not text.startswith("@"):
-        return text
-    import json
-
-    lines = read_file(text[1:]).splitlines() or [b""]
-    try:
-        found = json.loads(lines[-1])["proof"]
-        assert isinstance(found, str)
-    except (ValueError, KeyError, TypeError, AssertionError):
-        raise ProofRequired(
-            f"The file {text[1:]!r} holds no proof.",
-            hint="Write it with: grafctl catch-up RESOURCE -d DOMAIN --json > proof.json",
-        ) from None
-    return found
 
 
 def batches(form: str) -> Batches:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-from conftest import ROOT
+from conftest import ROOT, Runner
 
 README = (ROOT / "README.md").read_text()
 TOUR = README.partition("## Five minutes")[2].partition("\n## ")[0]
@@ -67,6 +68,17 @@ def test_the_worker_of_the_tour_finishes_everything(toured: tuple[Path, str]) ->
     assert offsets == list(range(3, 1002)), (
         "offset 2 is leased to the shell, and 0 and 1 were finished before the shift"
     )
+
+
+@pytest.mark.parametrize("field", ["count", "through", "domain", "generation", "epoch", "match", "target_digest"])
+def test_a_proof_that_was_edited_is_refused(toured: tuple[Path, str], field: str) -> None:
+    directory, _ = toured
+    proof = json.loads((directory / "proof.json").read_text())
+    edited = proof | {field: not proof[field] if field == "match" else f"{proof[field]}0"}
+    (directory / "edited.json").write_text(json.dumps(edited))
+    words = ("consumer", "shift", "orders", "workers", "--as", "others", "--allow", "azure/eastus", "--proof")
+    refused = Runner(directory)(*words, "@edited.json", "--json", store="store", check=19)
+    assert f"{field} differ" in refused.error["message"]
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

@@ -201,14 +201,11 @@ def shift(
     Example: grafctl consumer shift migration-orders active-workers \
       --as azure-workers --allow azure/eastus --proof @proof.json
     """
-    from grafctl import client, render, streams
+    from grafctl import client, render
 
-    proof_id = streams.proof_of(proof)
     placement: dict[str, Any] = {"allow": allow or [], "deny": deny or []}
 
     with client.open(store) as opened:
-        shift = opened.consumers.shift(
-            resource, group, as_=new, **placement, proof=proof_id, start=start, dry_run=dry_run
-        )
+        shift = opened.consumers.shift(resource, group, as_=new, **placement, proof=proof, start=start, dry_run=dry_run)
 
     render.show(shift, output, json)

@@ -63,7 +63,8 @@ def whole(least: int = 0) -> Callable[[str | int], int]:
             or len(digits) > 19
             or not least <= int(digits) <= units.INTEGER_MAX
         ):
-            raise BadValue(f"{names.shown(digits)} is no whole number from {least} on.")
+            most = f"to {units.INTEGER_MAX}" if digits.isdigit() and len(digits) > 18 else "on"
+            raise BadValue(f"{names.shown(digits)} is no whole number from {least} {most}.")
         return int(digits)
 
     return read

@@ -229,10 +229,11 @@ def _named_proof(resource: str, proof: str) -> tuple[str, dict[str, Any] | None]
     path = Path(proof[1:])
     try:
         text = path.read_bytes()[:PROOF_FILE_BYTES_MAX]
-    except OSError as error:
-        raise Usage(f"{path} cannot be read: {error.strerror}.") from None
+    except (OSError, ValueError) as error:
+        why = error.strerror if isinstance(error, OSError) else str(error)
+        raise Usage(f"{path} cannot be read: {why}.") from None
     try:
-        claimed = json.loads(text)
+        claimed = json.loads((text.splitlines() or [b""])[-1])  # before it, `-o jsonl` prints what each phase came to
         proof_id = str(claimed["proof"])
     except (ValueError, KeyError, TypeError):
         raise ProofRequired(

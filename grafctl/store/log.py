@@ -37,9 +37,9 @@ from grafctl.store.driver.contract import Batch
 from grafctl.store.driver.kill import point
 from grafctl.store.elect import Change, elect
 from grafctl.store.observe import Lead, Observation, observe
-from grafctl.store.records import NO_OPERATION, encode_seen
+from grafctl.store.records import CTRL, NO_OPERATION, encode_seen
 from grafctl.store.replica.replica import Appended, Apply, Draft, Replica, SafetyAlarm, Writer
-from grafctl.store.replicate import Failures, Moved, NeedsLearning, copy_all
+from grafctl.store.replicate import Failures, Moved, NeedsLearning, copy_all, note_commit
 from grafctl.store.requests import Attempt, Context, Nothing, Outcome, Request, Turn, new_operation
 from grafctl.store.rules import RULES, Config, Member, Seen
 
@@ -176,6 +176,8 @@ class Log:
         if done is None:
             assert refusal is not None
             raise refusal
+        if done.fresh is not None and (done.fresh.entry.kind == CTRL or self.id == keys.CONTROL_LOG):
+            note_commit(self.cluster, self.id, self.apply, lead, done.fresh.at)  # it is rare, and much hangs on it
         return self._outcome(lead, tail, done, attempt)
 
     def _check_primary(self, writer: Writer, lead: Lead) -> Config:
@@ -266,12 +268,16 @@ class Log:
                 continue
             there = {voter.member for voter in config.voters if voter.domain not in away}
             if not RULES.is_write_quorum(config, there):
-                raise self._no_quorum(config, away, attempt)
+                raise self._no_quorum(config, away, attempt, found)
 
-    def _no_quorum(self, config: Config, away: list[str], attempt: Attempt) -> NoQuorum:
+    def _no_quorum(
+        self, config: Config, away: list[str], attempt: Attempt, found: Observation | None = None
+    ) -> NoQuorum:
         what = "Whether it was written is unknown" if attempt.may_be_written else "Nothing was written"
+        errors = {} if found is None else found.errors
+        names = [f"{domain} ({errors[domain].why})" if domain in errors else domain for domain in away]
         return NoQuorum(
-            f"{_too_few(config, away)}; {', '.join(away)} {'is' if len(away) == 1 else 'are'} away. {what}.",
+            f"{_too_few(config, away)}; {', '.join(names)} {'is' if len(away) == 1 else 'are'} away. {what}.",
             hint="Run `grafctl status` to see the domains, and the same command again when they are back.",
             outcome=attempt.outcome,
             domains=away,

@@ -234,28 +234,30 @@ def _changes_voters(lead: Lead) -> bool:
     return len({(config.voters, config.write_size, config.payload_size) for config in lead.configs}) > 1
 
 
-def note_commit(cluster: Cluster, log: bytes, apply: Apply, lead: Lead) -> Failures:
-    """Writes to each voter in force that the START of its set is committed, where it is; returns what failed.
+def note_commit(cluster: Cluster, log: bytes, apply: Apply, lead: Lead, at: int | None = None) -> Failures:
+    """Writes to each voter in force that the entry `at` is committed, or the START of its set; returns what failed.
 
     Without this only the replica that completed the quorum knows. If that is the one that was removed, and it is lost,
-    the others would ask for its vote for ever, though the removal was acknowledged.
+    the others would ask for its vote for ever, though the removal was acknowledged; and if it is away for a while, what
+    an operator has just set up would not be shown.
     """
     failures = Failures()
-    if lead.settle() <= lead.config.at:
+    at = lead.config.at if at is None else at
+    if lead.settle() <= at:
         return failures
     for voter in lead.config.voters:
         try:
-            _note_commit_in(cluster, log, apply, lead, voter.domain)
+            _note_commit_in(cluster, log, apply, lead, voter.domain, at)
         except DriverError as error:
             failures[voter.domain] = error
     lead.forget_replaced()
     return failures
 
 
-def _note_commit_in(cluster: Cluster, log: bytes, apply: Apply, lead: Lead, domain: str) -> None:
+def _note_commit_in(cluster: Cluster, log: bytes, apply: Apply, lead: Lead, domain: str, at: int) -> None:
     with cluster.environment(domain).write(wait_s=cluster.lock_wait_s) as batch:
         writer = Writer(batch, log, domain, apply, witness=lead.is_witness(domain))
         head = writer.row.head
-        if head.acc == lead.term and head.commit <= lead.config.at < head.tail and not head.learning:
+        if head.acc == lead.term and head.commit <= at < head.tail and not head.learning:
             writer.advance_commit(lead.known)
             writer.save()

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from grafctl import streams
-from grafctl.errors import Empty, IdempotencyConflict, ProofRequired, Usage
+from grafctl.errors import Empty, IdempotencyConflict, Usage
 from grafctl.results import Delivery, Record
 
 
@@ -198,17 +198,6 @@ def test_a_payload_is_the_argument_or_a_file(tmp_path: Any) -> None:
 def test_a_file_without_end_is_refused() -> None:
     with pytest.raises(Usage, match="more than"):
         streams.payload_of("@/dev/zero")
-
-
-def test_a_proof_is_an_id_or_a_document(tmp_path: Any) -> None:
-    file = tmp_path / "proof.json"
-    file.write_text('{"v":1,"phase":"copy"}\n{"v":1,"ok":true,"proof":"prf_1"}\n')
-    assert streams.proof_of("prf_2") == "prf_2"
-    assert streams.proof_of(f"@{file}") == "prf_1"
-    for text in ("", "\n", "{}", "[]", '{"proof":1}', "\xff"):
-        file.write_text(text, encoding="latin-1")
-        with pytest.raises(ProofRequired):
-            streams.proof_of(f"@{file}")
 
 
 def test_a_closed_standard_input_is_a_usage_error(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -72,3 +72,16 @@ def test_where_most_voters_are_away_nothing_is_denied(tmp_path: Path) -> None:
         for domain in "ab":
             place.store.domains.fail(domain)
         assert isinstance(asked_afresh(place, lambda store: store.poll("q", "nobody", domain="c")), NoQuorum)
+
+
+@pytest.mark.parametrize("driver", ["memory", "lmdb"])
+@pytest.mark.parametrize("away", ["a", "b"])
+def test_what_an_operator_has_set_up_is_shown_with_a_voter_away(tmp_path: Path, away: str, driver: str) -> None:
+    with world(tmp_path, ("a", "b", "c"), driver) as place:
+        begin(place, VOTERS["two"])
+        place.store.consumers.create("q", "late", allow=["a"])
+        place.store.domains.fail(away)
+        with place.reopened() as other:
+            assert [queue["resource"] for queue in other.queues.list().items] == ["q"]
+            assert [group["group"] for group in other.consumers.list("q").items] == ["first", "late"]
+            assert [resource["name"] for resource in other.status().body["resources"]] == ["q"]

@@ -27,7 +27,10 @@ from grafctl.store.resources.group import leases_of
 from grafctl.store.session import Session
 
 REPAIR = "Run `grafctl locator set` to remove the replica, `grafctl domain remove` and `domain add`, and add it anew."
-AWAY = "Run `grafctl domain show` to see why, and `grafctl domain restore` when it was a drill."
+AWAY = (
+    "See that its disk is mounted; `grafctl domain show` says why. If it is lost, take its replicas out with "
+    "`grafctl locator set --remove`, then `grafctl domain remove` and `grafctl domain add`."
+)
 
 
 def verify(session: Session) -> Iterator[Finding]:

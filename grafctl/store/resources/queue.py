@@ -142,7 +142,7 @@ class Publish:
             else:
                 conflicts.append(self._conflict(record, known))
         if conflicts and (self.atomic or len(self.records) == 1):
-            raise self._refuse(conflicts)
+            raise self._refuse(conflicts, queue["next"])
         if not fresh:
             first = offsets[0] if offsets else queue["next"]
             answer = Published(first, len(offsets), _scattered(offsets), True, conflicts, generation)
@@ -163,10 +163,13 @@ class Publish:
         offered = fingerprint(record.id, record.payload).hex()
         return {"line": record.line, "id": record.id, "offset": known[0], "stored": known[1].hex(), "offered": offered}
 
-    def _refuse(self, conflicts: list[dict[str, Any]]) -> IdempotencyConflict:
+    def _refuse(self, conflicts: list[dict[str, Any]], following: int) -> IdempotencyConflict:
         first = conflicts[0]
+        was = f"of {self.resource} was published with another payload, at offset {first['offset']}"
+        if first["offset"] >= following:
+            was = "comes twice here, with two payloads; nothing was published"
         return IdempotencyConflict(
-            f"Id {first['id']!r} of {self.resource} was published with another payload, at offset {first['offset']}.",
+            f"Id {first['id']!r} {was}.",
             hint="Give the new record an id of its own, or publish the first payload again.",
             resource=self.resource,
             conflicts=conflicts,
