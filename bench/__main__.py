@@ -7,11 +7,8 @@ from importlib import import_module
 
 from bench.rows import table
 
-MEASUREMENTS = (
-    "startup",
-    "publishing",
-    "preallocation",
-)  # modules of this package, each with NAME and `run() -> list[Row]`
+# Modules of this package, each with NAME and `run() -> list[Row]`.
+MEASUREMENTS = ("startup", "publishing", "preallocation")
 
 
 def main(names: list[str]) -> int:

@@ -234,9 +234,7 @@ class Rules:
         if eligible is not None:
             allowed = {member[0] for member in eligible}
             candidates = [domain for domain in candidates if domain in allowed]
-        candidates.sort(
-            key=lambda domain: configs[-1].voter(domain) is None
-        )  # who was removed may lead, but not append
+        candidates.sort(key=lambda domain: configs[-1].voter(domain) is None)  # who was removed may lead, not append
         return Choice(tuple(candidates), None if candidates else "payload")
 
     def of_members(

@@ -31,13 +31,14 @@ from grafctl.errors import (
     Timeout,
 )
 from grafctl.store import keys
+from grafctl.store.checked import checked
 from grafctl.store.cluster import Cluster
 from grafctl.store.log import Log
 from grafctl.store.records import NO_DIGEST, NO_OPERATION, START, encode_json
 from grafctl.store.replica.replica import Draft, Writer
-from grafctl.store.replica.state import State, StateView
+from grafctl.store.replica.state import State
 from grafctl.store.resources.applying import apply_entry
-from grafctl.store.rules import RULES, Member
+from grafctl.store.rules import Member
 
 AUDITED = (DomainUnavailable, Fenced, GenerationConflict, HealthRejected, ProofRequired)
 SPOOL_NAME = "audit.spool"
@@ -59,54 +60,19 @@ class Session:
         """Returns the log of a resource; raises `NotFound`."""
         log = self._logs.get(name)
         if log is None:
-            with self.control.view() as committed:
-                record = committed.state.get_json(keys.resource(name))
-            if record is None:
-                record = self._record_at_tail(name)
-            if record is None:
-                raise NotFound(
-                    f"There is no resource {name}.", hint="Run `grafctl status` to see those there are.", resource=name
-                )
+            record = checked(self.control, lambda state: _record_of(state, name))
             log = self._logs[name] = self.open_log(record)
         return log
 
-    def _record_at_tail(self, name: str) -> dict[str, Any] | None:
-        """Returns the record of a resource that the committed view lacks though it was committed, or None.
-
-        While voters are away a view may lag behind what was acknowledged, so "there is no such resource" is said only
-        where the newest log lacks it too. Raises `NoQuorum` where that cannot be told.
-        """
-        found = self.control.observe()
-        best, lead = found.best(), found.lead()
-        if best is None or lead is None:
-            return None
-        try:
-            with self.cluster.environment(best.domain).read() as view:
-                at_tail = StateView(view, self.control.id, best.domain).get_json(keys.resource(name))
-        except DriverError:  # it went away meanwhile; `settle` says whether that matters
-            at_tail = {}
-        if at_tail and self._log_of(at_tail).exists():  # it was begun, so its registration was committed
-            return dict(at_tail)
-        there = {sight.member for sight in found.sights.values()}
-        if at_tail is None and all(RULES.is_election_quorum(config, there) for config in lead.force()):
-            return None
-        self.control.settle()
-        with self.control.view() as committed:
-            record: dict[str, Any] | None = committed.state.get_json(keys.resource(name))
-        return record
-
     def open_log(self, record: Mapping[str, Any]) -> Log:
         """Returns the log of a registered resource, begun where its creator died before that."""
-        log = self._log_of(record)
+        log = Log(self.cluster, bytes.fromhex(record["log"]), list(record["domains"]), apply_entry)
         lead = log.observe().lead()
         if lead is None:
             begin_log(self.cluster, log, record["start"], record["term_uid"], record["ms"])
         elif lead.known == 0:  # its creator died before a quorum had the first entry
             log.settle()
         return log
-
-    def _log_of(self, record: Mapping[str, Any]) -> Log:
-        return Log(self.cluster, bytes.fromhex(record["log"]), list(record["domains"]), apply_entry)
 
     def resources(self) -> dict[str, dict[str, Any]]:
         """Returns the registered resources by name."""
@@ -197,6 +163,15 @@ class Session:
 
     def close(self) -> None:
         self.cluster.close()
+
+
+def _record_of(state: State, name: str) -> dict[str, Any]:
+    record: dict[str, Any] | None = state.get_json(keys.resource(name))
+    if record is None:
+        raise NotFound(
+            f"There is no resource {name}.", hint="Run `grafctl status` to see those there are.", resource=name
+        )
+    return record
 
 
 def begin_log(cluster: Cluster, log: Log, start: Mapping[str, Any], uid: int, now_ms: int) -> None:

@@ -260,10 +260,11 @@ def is_disk_full(files: Files) -> bool:
 def extend(files: Files, length: int, needed: int, *, is_bulk: bool = False) -> None:
     """Makes data.mdb at least `needed` bytes long, and some more, filled with zeros; the caller holds the outer lock.
 
-    A commit into bytes that are on the disk already needs no change of the file's own metadata, which takes a third off
-    its flush here (`python -m bench preallocation`). It may fail on a full disk, and then leaves the length as it was:
-    an opening walks a short file before it calls it torn, so only speed depends on this. Where commits are so large
-    that the metadata cost next to nothing, zeros would double what is written: the file is only made as long as needed.
+    A commit into bytes that are on the disk already needs no change of the file's own metadata, so its flush is cheaper
+    (`python -m bench preallocation` prints by how much). It may fail on a full disk, and then leaves the length as it
+    was: an opening walks a short file before it calls it torn, so only speed depends on this. Where commits are so
+    large that the metadata cost next to nothing, zeros would double what is written: the file is only made as long as
+    needed.
     """
     if is_bulk and length >= needed:
         return

@@ -4,9 +4,8 @@ Promises
 - At most one holder at a time; a holder that died is none, because the kernel gives a `flock` back.
 - `take` returns within `wait_s`, holding the lock, or raises `Unreachable`. It can be interrupted while it waits.
 - The file also carries the mark of `lmdb_files`; it is never removed or renamed while the domain exists.
-
 - A process that gives the lock back and wants it again at once does not overtake those who wait: whoever waits first
-  holds the turnstile (a `flock` on a second file), and everybody passes it on the way to the lock.
+  holds the turnstile (a `flock` on the directory), and everybody passes it on the way to the lock.
 
 When it fails
     A stopped holder keeps the lock: everyone else meets the deadline, and the domain counts as unreachable until then.

@@ -14,14 +14,13 @@ from typing import TYPE_CHECKING
 
 from grafctl.errors import NoQuorum, StoreFull, Timeout, Usage
 from grafctl.names import check_domain, check_name
-from grafctl.store.authority import PUBLISH, Asked, Placement, pass_epoch, pass_placement
+from grafctl.store.authority import PUBLISH
 from grafctl.store.blocks import Outgoing, check_records
 from grafctl.store.checked import checked
 from grafctl.store.log import Log
 from grafctl.store.records import NO_OPERATION
-from grafctl.store.replica.state import State
 from grafctl.store.requests import Context
-from grafctl.store.resources.queue import Publish, Published, queue_row
+from grafctl.store.resources.queue import Publish, Published
 from grafctl.store.session import Session
 
 if TYPE_CHECKING:
@@ -50,12 +49,12 @@ def publish(
     key, hint = parse_operation(operation)
     with session.audited(PUBLISH):
         if not log.is_leading:
-            _pass(log, request)
+            checked(log, request.pass_gate)  # the transaction asks it again
         request.prepare()
         try:
             outcome = log.append(request, operation=key, hint=hint, deadline_s=timeout_s, turn=turn)
         except (NoQuorum, Timeout, StoreFull):
-            _pass(log, request)  # a refusal that holds for ever is said before one that may pass
+            checked(log, request.pass_gate)  # a refusal that holds for ever is said before one that may pass
             raise
     published: Published = outcome.answer
     if published.trim_due:
@@ -77,18 +76,6 @@ def _check_names(domain: str, resource: str) -> None:
     """A program publishes with the same few names over and over; what is refused is not kept."""
     check_domain(domain)
     check_name("resource", resource)
-
-
-def _pass(log: Log, request: Publish) -> None:
-    """Asks the gate on the committed state; the transaction asks it again."""
-
-    def pass_gate(state: State) -> None:
-        queue = queue_row(state, request.resource)
-        asked = Asked(PUBLISH, request.resource, request.domain, None, request.epoch, request.known)
-        pass_placement(asked, Placement.of(queue))
-        pass_epoch(asked, queue["epoch"])
-
-    checked(log, pass_gate)
 
 
 def _would_publish(session: Session, log: Log, request: Publish) -> Ack:

@@ -107,11 +107,16 @@ class Publish:
     def _with_ids(self) -> bool:
         return any(isinstance(record, Outgoing) and record.id is not None for record in self.records)
 
-    def decide(self, state: State, context: Context) -> Decision:
+    def pass_gate(self, state: State) -> dict[str, Any]:
+        """Returns the queue's row where the caller may publish to it now; raises the refusal."""
         queue = queue_row(state, self.resource)
         asked = Asked(PUBLISH, self.resource, self.domain, None, self.epoch, self.known)
         pass_placement(asked, Placement.of(queue))
         pass_epoch(asked, queue["epoch"])
+        return queue
+
+    def decide(self, state: State, context: Context) -> Decision:
+        queue = self.pass_gate(state)
         if self.schema is not None and self.schema != queue["schema"]:
             raise SchemaMismatch(
                 f"{self.resource} takes records of {queue['schema'] or 'no schema'}, not of {self.schema}.",
