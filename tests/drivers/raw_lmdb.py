@@ -5,6 +5,7 @@ from pathlib import Path
 
 import lmdb
 
+from grafctl.store.driver.journal import JOURNAL_KEY, Journal
 from grafctl.store.driver.lmdb_files import IDENTITY_KEY
 
 
@@ -14,9 +15,16 @@ def engine(path: Path, *, create: bool = False) -> lmdb.Environment:
 
 
 def rows(path: Path) -> dict[bytes, bytes]:
-    """Returns every row but the identity."""
+    """Returns every row but the driver's own, as LMDB and the journal over it have them."""
     with engine(path) as env, env.begin() as txn:
-        return {bytes(key): bytes(value) for key, value in txn.cursor() if bytes(key) != IDENTITY_KEY}
+        found = {bytes(key): bytes(value) for key, value in txn.cursor()}
+    with (path / "env" / "journal").open("rb") as journal, (path / "writer.lock").open("rb") as mark:
+        over = Journal("", journal.fileno(), mark.fileno()).snapshot(0, lambda: found[JOURNAL_KEY], None)
+        assert over is not None
+        for key, value in over.newest():
+            found.pop(key, None)
+            found |= {} if value is None else {key: value}
+    return {key: value for key, value in sorted(found.items()) if key not in (IDENTITY_KEY, JOURNAL_KEY)}
 
 
 def put(path: Path, key: bytes, value: bytes, *, create: bool = False) -> None:

@@ -20,3 +20,12 @@ class TestLmdb(DriverContract):
 
     def raw_put(self, driver: Driver, path: Path, key: bytes, value: bytes) -> None:
         raw_lmdb.put(path, key, value)
+
+
+@pytest.mark.parametrize("journal_size", [0, 1024, 4096])
+class TestLmdbWithASmallJournal(TestLmdb):
+    """LMDB takes the journal in at nearly every commit, or there is none."""
+
+    @pytest.fixture
+    def driver(self, journal_size: int) -> Driver:
+        return LmdbDriver(journal_size=journal_size)

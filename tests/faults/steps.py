@@ -37,7 +37,8 @@ def work(opened: client.Store, ledger: Ledger, domain: str, payload: str) -> Non
 
 def bytes_of(store: Path) -> dict[str, bytes]:
     """Returns every file of every domain; the audit spool and the lock files beside them are not in it."""
-    return {str(path): path.read_bytes() for path in sorted((store / "domains").rglob("data.mdb"))}
+    found = [path for name in ("data.mdb", "journal") for path in (store / "domains").rglob(name)]
+    return {str(path): path.read_bytes() for path in sorted(found)}
 
 
 def refuses_and_leaves_all_as_it_was(store: Path, domain: str) -> None:

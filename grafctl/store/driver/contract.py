@@ -46,7 +46,7 @@ class Identity(NamedTuple):
     store: str  # st_…, the same in every domain of a store
     domain: str  # aws/us-east-1/us-east-1a
     incarnation: str  # inc_…, new whenever the domain is made anew: a wiped voter is not the old voter
-    format: int = 1
+    format: int = 2
 
 
 class View(Protocol):
@@ -68,7 +68,7 @@ class Batch(View, Protocol):
     """A `View` that can be changed; lives and ends in the thread that opened it."""
 
     def put(self, key: bytes, value: bytes) -> None:
-        """Sets `key`; asserts the limits on sizes, raises `Full` when the map or the disk has no room."""
+        """Sets `key`; asserts the limits on sizes. Where there is no room, it or the end of the block raises `Full`."""
         ...
 
     def delete(self, key: bytes) -> bool:

@@ -19,6 +19,7 @@ from collections.abc import Callable
 from grafctl import clock
 from grafctl.errors import Unreachable
 from grafctl.store.driver.contract import Identity
+from grafctl.store.driver.journal import JOURNAL_BYTES, JOURNAL_KEY, encode_row, new_generation, write_mark
 from grafctl.store.driver.kill import point
 from grafctl.store.driver.lmdb_files import (
     IDENTITY_KEY,
@@ -28,12 +29,13 @@ from grafctl.store.driver.lmdb_files import (
     missing,
     open_writer_lock,
     prepare_lock_file,
-    write_mark,
 )
 
+WriteFirst = Callable[[Files, dict[bytes, bytes]], None]
 
-def create(path: str, identity: Identity, write_first: Callable[[Files, bytes, bytes], None]) -> None:
-    """Makes the directory; `write_first` makes the engine's files with one row in them."""
+
+def create(path: str, identity: Identity, write_first: WriteFirst, journal_bytes: int = JOURNAL_BYTES) -> None:
+    """Makes the directory; `write_first` makes the engine's files with its first rows in them."""
     files = Files(os.path.abspath(path))
     if os.path.lexists(files.data):
         raise _already(identity.domain, files)
@@ -44,7 +46,8 @@ def create(path: str, identity: Identity, write_first: Callable[[Files, bytes, b
         os.mkdir(temporary.env)
         prepare_lock_file(temporary)
         _make_writer_lock(temporary)
-        write_first(temporary, IDENTITY_KEY, encode_identity(identity))
+        _make_journal(temporary, journal_bytes)
+        write_first(temporary, {IDENTITY_KEY: encode_identity(identity), JOURNAL_KEY: encode_row(new_generation(), 0)})
         _publish(temporary, files)
     except OSError as error:
         _remove(temporary.directory)
@@ -61,6 +64,12 @@ def _make_writer_lock(files: Files) -> None:
         os.close(fd)
 
 
+def _make_journal(files: Files, size: int) -> None:
+    """Writes all of it, because a block that is there already needs no change of the file's own metadata."""
+    with open(files.journal, "xb") as file:
+        file.write(bytes(size))
+
+
 def _already(domain: str, files: Files) -> Unreachable:
     return Unreachable(domain, f"there is an environment already at {os.fsdecode(files.directory)}")
 
@@ -72,7 +81,8 @@ def _sibling(files: Files, word: str) -> bytes:
 
 def _publish(temporary: Files, files: Files) -> None:
     """Flushes what was made under a temporary name and renames it; raises `OSError` where the name is taken."""
-    for path in (temporary.data, temporary.lock, temporary.writer, temporary.env, temporary.directory):
+    inside = (temporary.data, temporary.journal, temporary.lock, temporary.writer)
+    for path in (*inside, temporary.env, temporary.directory):
         sync_path(path)
     point("driver.create.rename")
     os.rename(temporary.directory, files.directory)

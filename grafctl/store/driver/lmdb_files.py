@@ -2,17 +2,19 @@
 
     path/env/data.mdb   LMDB's pages
     path/env/lock.mdb   LMDB's readers; never opened by us while LMDB has it open
+    path/env/journal    small commits that are not in data.mdb yet (`journal.py`)
     path                the turnstile in front of the outer lock
-    path/writer.lock    the outer lock, and the mark in its first 16 bytes
+    path/writer.lock    the outer lock, and the mark in its first 20 bytes
     path/FAILED         there while the domain is failed
 
 Promises
 - `read_meta` refuses a file that the engine would take for an empty environment, or on which it would die of SIGBUS.
-- The mark is the number of the last commit that this host finished. It is written after the commit and without a flush,
-  so it is never ahead of the file unless an older copy was put back. A torn or absent mark means nothing.
+- The mark is the number of the last commit that was finished since this host was started. It is written after the
+  commit and without a flush, so it is never ahead of the files unless an older copy was put back. A torn or absent mark
+  means nothing.
 
 When it fails
-    A process that dies between a commit and its mark leaves the mark one commit behind, which is harmless.
+    A process that dies between a commit and its mark leaves the mark one commit behind, which the next writer mends.
 """
 
 from __future__ import annotations
@@ -40,19 +42,19 @@ _TICK_NS = 50_000_000  # more than the coarsest clock of a local file system on 
 
 _META = struct.Struct("=16x II 8x Q I 92x QQ")  # page header, magic, version, map size, page size, last page, txn id
 _MAGIC, _DATA_VERSION = 0xBEEFC0DE, 1
-_MARK = struct.Struct("<QII")  # txn id, crc of it, zero
 
 
 class Files:
     """The names of one domain's files, as bytes, because they are looked at in every transaction."""
 
-    __slots__ = ("data", "directory", "env", "failed", "lock", "writer")
+    __slots__ = ("data", "directory", "env", "failed", "journal", "lock", "writer")
 
     def __init__(self, path: str) -> None:
         self.directory = os.fsencode(path)
         self.env = self.directory + b"/env"
         self.data = self.env + b"/data.mdb"
         self.lock = self.env + b"/lock.mdb"
+        self.journal = self.env + b"/journal"
         self.writer = self.directory + b"/writer.lock"
         self.failed = self.directory + b"/FAILED"
 
@@ -90,6 +92,13 @@ def data_key(domain: str, files: Files) -> tuple[int, int]:
     return state.st_dev, state.st_ino
 
 
+def _inode_of(path: bytes) -> int:
+    try:
+        return os.stat(path).st_ino
+    except FileNotFoundError:
+        return 0
+
+
 class Watch:
     """Tells whether a file still has the inode it had, without looking at the file while nothing changed beside it.
 
@@ -97,20 +106,20 @@ class Watch:
     commit 60 us more on ext4. So we look at its directory, which changes when the file is renamed or replaced.
     """
 
-    __slots__ = ("_files", "_inode", "_seen")
+    __slots__ = ("_files", "_inodes", "_seen")
 
     def __init__(self, files: Files, inode: int) -> None:
         self._files = files
-        self._inode = inode
+        self._inodes = (inode, _inode_of(files.journal))
         self._seen: tuple[int, int] | None = None
 
     def is_same(self) -> bool:
-        """Returns whether data.mdb is there and is the file it was."""
+        """Returns whether data.mdb and the journal are there and are the files they were."""
         try:
             state = os.stat(self._files.env)
             if self._seen == (state.st_ino, state.st_mtime_ns):
                 return True
-            is_same = os.stat(self._files.data).st_ino == self._inode
+            is_same = self._inodes == (os.stat(self._files.data).st_ino, _inode_of(self._files.journal))
         except OSError:
             return False
         if is_same and clock.now_ms() * 1_000_000 - state.st_mtime_ns > _TICK_NS:
@@ -206,23 +215,6 @@ def check_identity(expected: Identity, driver: str, found: Identity) -> None:
         raise Damaged(domain, f"it is incarnation {found.incarnation}, and {expected.incarnation} is registered")
 
 
-def read_mark(fd: int) -> int:
-    """Returns the last commit that this host finished, or 0 where the mark is torn or absent."""
-    raw = os.pread(fd, _MARK.size, 0)
-    if len(raw) < _MARK.size:
-        return 0
-    txnid, crc, _ = _MARK.unpack(raw)
-    return int(txnid) if zlib.crc32(raw[:8]) == crc else 0
-
-
-def write_mark(fd: int, txnid: int) -> None:
-    """Writes the mark without a flush, and not at all on a full disk: an older mark only sees less."""
-    try:
-        os.pwrite(fd, _MARK.pack(txnid, zlib.crc32(txnid.to_bytes(8, "little")), 0), 0)
-    except OSError:
-        pass  # the commit is durable, so this must not become its outcome
-
-
 def prepare_lock_file(files: Files) -> None:
     """Gives lock.mdb its blocks, because LMDB maps it and dies of SIGBUS where a full disk has none for it.
 
@@ -235,6 +227,14 @@ def prepare_lock_file(files: Files) -> None:
             os.posix_fallocate(fd, size, LOCK_FILE_BYTES - size)
     finally:
         os.close(fd)
+
+
+def open_journal(domain: str, files: Files) -> int:
+    """Returns a descriptor of the journal whose writes are durable when they return; raises `Damaged`."""
+    try:
+        return os.open(files.journal, os.O_RDWR | os.O_DSYNC | os.O_CLOEXEC)
+    except FileNotFoundError:
+        raise Damaged(domain, f"its journal is missing: {os.fsdecode(files.journal)}") from None
 
 
 def open_data(files: Files) -> int:

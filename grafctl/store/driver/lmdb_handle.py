@@ -1,10 +1,8 @@
-"""A process's one handle to an LMDB file: opening, the map, the outer lock, and what each of LMDB's errors means.
+"""A process's one handle to an LMDB file: the map, the journal, the outer lock, and what each of LMDB's errors means.
 
 Promises
-- A process has at most one handle to a file, however many environments ask for it, because LMDB forbids two.
-- Before LMDB sees a file, its length, its meta pages and its lock file are checked; before anybody sees the handle, its
-  identity and its age are.
-- Every transaction looks at `FAILED` and at the inode of data.mdb, so a drill or a replaced file is seen at once.
+- Every transaction looks at `FAILED` and at the inodes of the files, so a drill or a replaced file is seen at once.
+- A snapshot is LMDB's and what the journal lays over it; it is at least as new as the mark was before it began.
 - A map that another process grew is taken over without a word; the readers' slots of dead processes are given back.
 
 When it fails
@@ -16,39 +14,54 @@ When it fails
 from __future__ import annotations
 
 import os
-import threading
-from pathlib import Path
+from collections.abc import Callable
 
 import lmdb
 
-from grafctl import clock
 from grafctl.errors import Damaged, Full, OutcomeUnknown, Unreachable
 from grafctl.store.driver import lmdb_files
-from grafctl.store.driver.contract import Identity
 from grafctl.store.driver.gate import Gate
+from grafctl.store.driver.journal import JOURNAL_KEY, Changes, Journal, Overlay, encode_row, new_generation
+from grafctl.store.driver.kill import point
 from grafctl.store.driver.lmdb_files import IDENTITY_KEY, Files
 from grafctl.store.driver.outer_lock import OuterLock
 
 IDLE_WAIT_S = 5.0  # how long a change of the map, or a new handle, waits for this process's own snapshots
 ATTEMPTS = 3
+SNAPSHOT_ATTEMPTS = 20  # each fails only if LMDB took in the journal within microseconds
 
-_DAMAGE = (
+DAMAGE = (
     lmdb.CorruptedError, lmdb.PageNotFoundError, lmdb.InvalidError, lmdb.VersionMismatchError,
     lmdb.IncompatibleError, lmdb.PageFullError, lmdb.CursorFullError,
 )  # fmt: skip
 _MISUSE = (lmdb.BadValsizeError, lmdb.ReadonlyError, lmdb.InvalidParameterError)
 
 
+def failed(domain: str) -> Unreachable:
+    """Returns what a failed domain answers."""
+    return Unreachable(domain, "failed by a drill, until it is restored")
+
+
 class Handle:
     """One open LMDB environment of this process: engine, outer lock, and a gate that every transaction passes."""
 
     __slots__ = (
-        "bytes_used", "data_fd", "domain", "driver", "env", "fd", "files", "gate", "identity", "key", "map_bytes_max",
-        "map_size", "map_wanted", "outer", "page_size", "pid", "references", "watch",
+        "_forget", "bytes_used", "data_fd", "domain", "driver", "env", "fd", "files", "gate", "identity", "journal",
+        "journal_fd", "key", "map_bytes_max", "map_size", "map_wanted", "outer", "page_size", "pid", "references",
+        "watch",
     )  # fmt: skip
 
-    def __init__(self, domain: str, files: Files, key: tuple[int, int], fd: int, env: lmdb.Environment) -> None:
+    def __init__(
+        self,
+        domain: str,
+        files: Files,
+        key: tuple[int, int],
+        fd: int,
+        env: lmdb.Environment,
+        forget: Callable[[Handle], None],
+    ) -> None:
         self.domain, self.files, self.key, self.fd, self.env = domain, files, key, fd, env
+        self._forget = forget  # called once, when the handle is closed
         self.watch = lmdb_files.Watch(files, key[1])
         self.gate = Gate(self._close)
         self.pid = os.getpid()
@@ -57,23 +70,24 @@ class Handle:
         self.map_size = env.info()["map_size"]
         self.bytes_used = (env.info()["last_pgno"] + 1) * self.page_size
         self.map_wanted = self.map_bytes_max = 0
-        self.driver, self.identity = self._check_content()
-        self.data_fd = lmdb_files.open_data(files)
-        self.outer = OuterLock(domain, fd, lmdb_files.open_turnstile(files))
-
-    def _check_content(self) -> tuple[str, Identity]:
-        mark = lmdb_files.read_mark(self.fd)  # before the look at LMDB: another process may be committing
-        self.check_mark(self.env.info()["last_txnid"], mark)
-        self.env.reader_check()
-        with self.env.begin() as txn:
-            return lmdb_files.decode_identity(self.domain, txn.get(IDENTITY_KEY))
+        env.reader_check()
+        with env.begin() as txn:
+            self.driver, self.identity = lmdb_files.decode_identity(domain, txn.get(IDENTITY_KEY))
+        self.journal_fd = lmdb_files.open_journal(domain, files)
+        self.journal = Journal(domain, self.journal_fd, fd)
+        try:
+            self.data_fd = lmdb_files.open_data(files)
+            self.outer = OuterLock(domain, fd, lmdb_files.open_turnstile(files))
+        except BaseException:
+            os.close(self.journal_fd)
+            raise
 
     def _close(self) -> None:
         self.env.close()
         os.close(self.data_fd)
+        os.close(self.journal_fd)
         self.outer.close()
-        with _registry_lock:
-            _registry.pop(self.key, None)
+        self._forget(self)
 
     def drop(self) -> None:
         """Lets no new transaction begin; the engine is closed by whoever leaves last."""
@@ -90,10 +104,39 @@ class Handle:
         self.drop()
         return False
 
+    def begin_read(self) -> tuple[lmdb.Transaction[memoryview], Overlay] | None:
+        """Returns a snapshot whose end must `leave` the gate, and what lies over it; None where a new handle is needed.
+
+        Raises `Damaged` where the files lack a commit that was finished.
+        """
+        for _ in range(SNAPSHOT_ATTEMPTS):
+            if not self.is_current() or not self.gate.enter():
+                return None
+            try:
+                upto = self.journal.finished()  # before the snapshot, which is then at least as new
+            finally:
+                self.gate.leave()
+            txn = self.begin(write=False)
+            if txn is None:
+                return None
+            overlay = self._overlay(txn, upto)
+            if overlay is not None:
+                return txn, overlay
+            self.end(txn)
+        self.drop()
+        raise self.journal.lacks(upto or 0, self.journal.overlay.number if self.journal.overlay else 0)
+
+    def _overlay(self, txn: lmdb.Transaction[memoryview], upto: int | None) -> Overlay | None:
+        try:
+            return self.journal.snapshot(txn.id(), lambda: bytes(txn.get(JOURNAL_KEY, b"")), upto)
+        except BaseException:
+            self.end(txn)
+            raise
+
     def begin(self, *, write: bool) -> lmdb.Transaction[memoryview] | None:
         """Returns a transaction whose end must `leave` the gate; None where a new handle is needed first."""
         for attempt in range(ATTEMPTS):
-            if not self.is_current() or not self.gate.enter():
+            if not self.gate.enter():
                 return None
             try:
                 return self.env.begin(write=write, buffers=True)
@@ -118,19 +161,100 @@ class Handle:
         else:
             raise self.failure(error)
 
-    def begin_write(self) -> lmdb.Transaction[memoryview] | None:
-        """Like `begin`, with the outer lock held: also gives the map its room and compares the file with the mark."""
+    def begin_write(self) -> Overlay | None:
+        """Returns what lies over LMDB, with the outer lock held and what a dead writer left adopted.
+
+        Also gives the map its room. Returns None where a new handle is needed first.
+        """
         if self.map_wanted > self.map_size and not self.gate.is_closed:
             self.env.reader_check()  # because the snapshots of dead readers may be all that fills the map
             self._set_map_size(self.map_wanted)
+        if not self.is_current() or not self.gate.enter():
+            return None
+        try:
+            upto = self.journal.finished()
+            overlay = self.journal.overlay
+            is_over = overlay is not None and overlay.base == self.env.info()["last_txnid"]
+        finally:
+            self.gate.leave()
+        if not is_over:
+            overlay = self._overlay_of_writer()
+        if overlay is None or not self.gate.enter():
+            return None
+        try:
+            self.journal.settle(overlay, upto)
+        except (Damaged, OutcomeUnknown):
+            self.drop()
+            raise
+        finally:
+            self.gate.leave()
+        return overlay
+
+    def _overlay_of_writer(self) -> Overlay | None:
+        txn = self.begin(write=False)
+        if txn is None:
+            return None
+        overlay = self._overlay(txn, 0)
+        assert overlay is not None, "nobody else commits while we hold the outer lock"
+        self.end(txn)
+        return overlay
+
+    def commit(self, overlay: Overlay, changes: Changes) -> None:
+        """Makes changes durable and seen by all, with the outer lock held; raises a `DriverError`."""
+        if not self.gate.enter():
+            raise Unreachable(self.domain, "its files are being replaced")
+        try:
+            if self.journal.has_room(overlay, changes):
+                self.journal.append(overlay, changes)
+                point("driver.commit.after")
+                self.journal.mark(overlay.number)
+                self._still_there()
+                return
+        except OutcomeUnknown:
+            self.drop()
+            raise
+        finally:
+            self.gate.leave()
+        self._fold(overlay, changes)
+
+    def _fold(self, overlay: Overlay, changes: Changes) -> None:
+        """Commits to LMDB itself, with everything that the journal holds."""
         txn = self.begin(write=True)
-        if txn is not None:
+        if txn is None:
+            raise Unreachable(self.domain, "its files are being replaced")
+        generation, number = new_generation(), overlay.number + 1
+        try:
+            self._put_all(txn, [*overlay.newest(), *changes.items(), (JOURNAL_KEY, encode_row(generation, number))])
+            base = txn.id()
+        except BaseException:
+            self.end(txn)
+            raise
+        try:
             try:
-                self.check_mark(txn.id() - 1, lmdb_files.read_mark(self.fd))
-            except BaseException:
-                self.end(txn)
-                raise
-        return txn
+                txn.commit()
+            except lmdb.Error as error:
+                raise self.commit_failure(error) from error
+            point("driver.commit.after")
+            self.journal.renew(base, generation, number)
+            self.journal.mark(number)
+            self._still_there()
+            self._lengthen()
+        except OutcomeUnknown:
+            self.drop()
+            raise
+        finally:
+            self.gate.leave()
+
+    def _put_all(self, txn: lmdb.Transaction[memoryview], changes: list[tuple[bytes, bytes | None]]) -> None:
+        try:
+            for key, value in changes:
+                if value is None:
+                    txn.delete(key)
+                else:
+                    txn.put(key, value)
+        except lmdb.Error as error:
+            room = sum(len(value) for _, value in changes if value is not None)
+            raise self.failure(error, room=room) from error
 
     def end(self, txn: lmdb.Transaction[memoryview]) -> None:
         """Ends a transaction without a commit, and leaves the gate."""
@@ -140,18 +264,12 @@ class Handle:
         finally:
             self.gate.leave()
 
-    def check_mark(self, last_txnid: int, mark: int) -> None:
-        """Raises `Damaged` where the file's last commit is older than one that this host finished."""
-        if last_txnid < mark:
-            why = f"an older copy was put back: its last commit is {last_txnid}, and {mark} was seen on this host"
-            raise Damaged(self.domain, why)
-
-    def committed(self, txnid: int) -> None:
-        """Writes the mark, and makes sure that what was committed is where the next process will look."""
-        lmdb_files.write_mark(self.fd, txnid)
+    def _still_there(self) -> None:
+        """Makes sure that what was committed is where the next process will look."""
         if not self.watch.is_same():
-            self.drop()
-            raise OutcomeUnknown(self.domain, "data.mdb was moved or replaced during the commit")
+            raise OutcomeUnknown(self.domain, "its files were moved or replaced during the commit")
+
+    def _lengthen(self) -> None:
         needed = (self.env.info()["last_pgno"] + 1) * self.page_size
         length = os.lseek(self.data_fd, 0, os.SEEK_END)
         grown, self.bytes_used = needed - self.bytes_used, needed
@@ -168,7 +286,7 @@ class Handle:
         if isinstance(error, _MISUSE) or "closed/deleted/dropped" in why:
             return AssertionError(why)
         self.drop()
-        return Damaged(self.domain, why) if isinstance(error, _DAMAGE) else Unreachable(self.domain, why)
+        return Damaged(self.domain, why) if isinstance(error, DAMAGE) else Unreachable(self.domain, why)
 
     def commit_failure(self, error: lmdb.Error) -> Exception:
         """Returns what an error of the commit means; a full disk is sure only while LMDB trusts its meta page."""
@@ -211,130 +329,3 @@ class Handle:
             raise Full(self.domain, f"the map cannot grow: {error}") from error
         if not is_done:
             raise Unreachable(self.domain, "snapshots of this process keep the map from growing")
-
-
-_registry: dict[tuple[int, int], Handle] = {}
-_registry_lock = threading.RLock()
-
-
-def _after_fork() -> None:
-    global _registry_lock
-    _registry_lock = threading.RLock()  # because another thread of the parent may have held it
-
-
-os.register_at_fork(after_in_child=_after_fork)
-
-
-def failed(domain: str) -> Unreachable:
-    """Returns what a failed domain answers."""
-    return Unreachable(domain, "failed by a drill, until it is restored")
-
-
-def acquire(path: str, expected: Identity, map_bytes: int, map_bytes_max: int) -> Handle:
-    """Returns this process's handle to the environment at `path`, opened now where there is none yet."""
-    files = Files(os.path.realpath(path))
-    if os.access(files.failed, os.F_OK):
-        raise failed(expected.domain)
-    deadline = 0.0
-    while True:
-        with _registry_lock:
-            handle = _registry.get(lmdb_files.data_key(expected.domain, files))
-            if handle is None:
-                handle = _open_handle(expected.domain, files, map_bytes, map_bytes_max)
-                _registry[handle.key] = handle
-            assert handle.pid == os.getpid(), "the parent of this fork has the environment open"
-            if not handle.gate.is_closed:
-                return _retain(handle, expected)
-        deadline = deadline or clock.monotonic_s() + IDLE_WAIT_S
-        if clock.monotonic_s() > deadline:
-            raise Unreachable(expected.domain, "snapshots of this process keep a broken handle open")
-        clock.sleep(0.001)
-
-
-def _retain(handle: Handle, expected: Identity) -> Handle:
-    handle.references += 1
-    try:
-        lmdb_files.check_identity(expected, handle.driver, handle.identity)
-    except BaseException:
-        release(handle)
-        raise
-    return handle
-
-
-def release(handle: Handle) -> None:
-    """Counts one user less; with the last one the handle is dropped."""
-    with _registry_lock:
-        handle.references -= 1
-        if handle.references == 0:
-            handle.drop()
-
-
-def _open_handle(domain: str, files: Files, map_bytes: int, map_bytes_max: int) -> Handle:
-    key = lmdb_files.data_key(domain, files)
-    meta = lmdb_files.read_meta(domain, files)
-    fd, env = -1, None
-    try:
-        fd = lmdb_files.open_writer_lock(files)
-        if meta.bytes_missing:
-            _check_short_file(domain, files, fd)
-        lmdb_files.prepare_lock_file(files)
-        env = _open_engine(files, min(max(map_bytes, meta.map_size), map_bytes_max), meta.bytes_needed)
-        if lmdb_files.data_key(domain, files) != key:
-            raise Unreachable(domain, "data.mdb was replaced while it was opened")
-        handle = Handle(domain, files, key, fd, env)
-        handle.map_bytes_max = map_bytes_max
-        return handle
-    except BaseException as error:
-        if env is not None:
-            env.close()
-        if fd >= 0:
-            os.close(fd)
-        if isinstance(error, lmdb.Error):
-            raise (Damaged if isinstance(error, _DAMAGE) else Unreachable)(domain, str(error)) from error
-        if isinstance(error, OSError):
-            raise lmdb_files.driver_error(domain, error) from error
-        raise
-
-
-def _open_engine(files: Files, map_size: int, bytes_needed: int) -> lmdb.Environment:
-    """Opens LMDB with the largest map that the process may have, which is all of it but under `ulimit -v`."""
-    while True:
-        try:
-            return lmdb.open(
-                files.env, map_size=map_size, max_readers=lmdb_files.MAX_READERS, max_spare_txns=2, create=False,
-                lib_version=0,
-            )  # fmt: skip
-        except (lmdb.Error, MemoryError) as error:
-            if not isinstance(error, (MemoryError, lmdb.MemoryError)) or map_size // 2 < bytes_needed:
-                raise
-            map_size //= 2
-
-
-def _check_short_file(domain: str, files: Files, fd: int) -> None:
-    """Raises `Damaged` where the pages that data.mdb lacks are in use.
-
-    LMDB never writes pages that were freed in the transaction that made them, so a sound file may be shorter than its
-    meta page says. A writer mends that after its commit; after one that died in between we walk the file and mend it.
-    """
-    lock = OuterLock(domain, fd)
-    lock.take(IDLE_WAIT_S)
-    try:
-        meta = lmdb_files.read_meta(domain, files)
-        if meta.bytes_missing:
-            findings = structural_findings(Path(os.fsdecode(files.directory)))
-            if findings:
-                raise Damaged(domain, f"data.mdb lacks {meta.bytes_missing} bytes at its end: {findings[0]}")
-            lmdb_files.extend(files, os.stat(files.data).st_size, meta.bytes_needed)
-    finally:
-        lock.give()
-
-
-def structural_findings(path: Path) -> list[str]:
-    """Returns what an offline walk of the pages finds wrong; no writer may be at work meanwhile."""
-    from lmdb.verify import VerifyError, verify
-
-    try:
-        findings: list[object] = verify(os.fsdecode(Files(str(path)).data))  # type: ignore[no-untyped-call]
-        return [str(finding) for finding in findings]
-    except (VerifyError, OSError) as error:
-        return [str(error)]

@@ -1,0 +1,152 @@
+"""Opening an LMDB domain's files, once in a process, and what is checked before.
+
+Promises
+- A process has at most one handle to a file, however many environments ask for it, because LMDB forbids two.
+- Before LMDB sees a file, its length, its meta pages and its lock file are checked; before anybody sees the handle, its
+  identity is.
+
+When it fails
+    What was opened is closed again, and nothing is left in the registry.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from pathlib import Path
+
+import lmdb
+
+from grafctl import clock
+from grafctl.errors import Damaged, Unreachable
+from grafctl.store.driver import lmdb_files
+from grafctl.store.driver.contract import Identity
+from grafctl.store.driver.lmdb_files import Files
+from grafctl.store.driver.lmdb_handle import DAMAGE, IDLE_WAIT_S, Handle, failed
+from grafctl.store.driver.outer_lock import OuterLock
+
+_registry: dict[tuple[int, int], Handle] = {}
+_registry_lock = threading.RLock()
+
+
+def _after_fork() -> None:
+    global _registry_lock
+    _registry_lock = threading.RLock()  # because another thread of the parent may have held it
+
+
+os.register_at_fork(after_in_child=_after_fork)
+
+
+def acquire(path: str, expected: Identity, map_bytes: int, map_bytes_max: int) -> Handle:
+    """Returns this process's handle to the environment at `path`, opened now where there is none yet."""
+    files = Files(os.path.realpath(path))
+    if os.access(files.failed, os.F_OK):
+        raise failed(expected.domain)
+    deadline = 0.0
+    while True:
+        with _registry_lock:
+            handle = _registry.get(lmdb_files.data_key(expected.domain, files))
+            if handle is None:
+                handle = _open_handle(expected.domain, files, map_bytes, map_bytes_max)
+                _registry[handle.key] = handle
+            assert handle.pid == os.getpid(), "the parent of this fork has the environment open"
+            if not handle.gate.is_closed:
+                return _retain(handle, expected)
+        deadline = deadline or clock.monotonic_s() + IDLE_WAIT_S
+        if clock.monotonic_s() > deadline:
+            raise Unreachable(expected.domain, "snapshots of this process keep a broken handle open")
+        clock.sleep(0.001)
+
+
+def _retain(handle: Handle, expected: Identity) -> Handle:
+    handle.references += 1
+    try:
+        lmdb_files.check_identity(expected, handle.driver, handle.identity)
+    except BaseException:
+        release(handle)
+        raise
+    return handle
+
+
+def _forget(handle: Handle) -> None:
+    with _registry_lock:
+        _registry.pop(handle.key, None)
+
+
+def release(handle: Handle) -> None:
+    """Counts one user less; with the last one the handle is dropped."""
+    with _registry_lock:
+        handle.references -= 1
+        if handle.references == 0:
+            handle.drop()
+
+
+def _open_handle(domain: str, files: Files, map_bytes: int, map_bytes_max: int) -> Handle:
+    key = lmdb_files.data_key(domain, files)
+    meta = lmdb_files.read_meta(domain, files)
+    fd, env = -1, None
+    try:
+        fd = lmdb_files.open_writer_lock(files)
+        if meta.bytes_missing:
+            _check_short_file(domain, files, fd)
+        lmdb_files.prepare_lock_file(files)
+        env = _open_engine(files, min(max(map_bytes, meta.map_size), map_bytes_max), meta.bytes_needed)
+        if lmdb_files.data_key(domain, files) != key:
+            raise Unreachable(domain, "data.mdb was replaced while it was opened")
+        handle = Handle(domain, files, key, fd, env, _forget)
+        handle.map_bytes_max = map_bytes_max
+        return handle
+    except BaseException as error:
+        if env is not None:
+            env.close()
+        if fd >= 0:
+            os.close(fd)
+        if isinstance(error, lmdb.Error):
+            raise (Damaged if isinstance(error, DAMAGE) else Unreachable)(domain, str(error)) from error
+        if isinstance(error, OSError):
+            raise lmdb_files.driver_error(domain, error) from error
+        raise
+
+
+def _open_engine(files: Files, map_size: int, bytes_needed: int) -> lmdb.Environment:
+    """Opens LMDB with the largest map that the process may have, which is all of it but under `ulimit -v`."""
+    while True:
+        try:
+            return lmdb.open(
+                files.env, map_size=map_size, max_readers=lmdb_files.MAX_READERS, max_spare_txns=2, create=False,
+                lib_version=0,
+            )  # fmt: skip
+        except (lmdb.Error, MemoryError) as error:
+            if not isinstance(error, (MemoryError, lmdb.MemoryError)) or map_size // 2 < bytes_needed:
+                raise
+            map_size //= 2
+
+
+def _check_short_file(domain: str, files: Files, fd: int) -> None:
+    """Raises `Damaged` where the pages that data.mdb lacks are in use.
+
+    LMDB never writes pages that were freed in the transaction that made them, so a sound file may be shorter than its
+    meta page says. A writer mends that after its commit; after one that died in between we walk the file and mend it.
+    """
+    lock = OuterLock(domain, fd)
+    lock.take(IDLE_WAIT_S)
+    try:
+        meta = lmdb_files.read_meta(domain, files)
+        if meta.bytes_missing:
+            findings = structural_findings(Path(os.fsdecode(files.directory)))
+            if findings:
+                raise Damaged(domain, f"data.mdb lacks {meta.bytes_missing} bytes at its end: {findings[0]}")
+            lmdb_files.extend(files, os.stat(files.data).st_size, meta.bytes_needed)
+    finally:
+        lock.give()
+
+
+def structural_findings(path: Path) -> list[str]:
+    """Returns what an offline walk of the pages finds wrong; no writer may be at work meanwhile."""
+    from lmdb.verify import VerifyError, verify
+
+    try:
+        findings: list[object] = verify(os.fsdecode(Files(str(path)).data))  # type: ignore[no-untyped-call]
+        return [str(finding) for finding in findings]
+    except (VerifyError, OSError) as error:
+        return [str(error)]

@@ -1,0 +1,331 @@
+"""The journal in front of LMDB: what counts as a commit after a torn write, a death, a power loss or a bad disk."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import random
+import struct
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from pathlib import Path
+
+import pytest
+
+from drivers.contract import IDENTITY, get, put
+from grafctl.errors import Damaged, OutcomeUnknown
+from grafctl.store.driver import journal
+from grafctl.store.driver.contract import View
+from grafctl.store.driver.journal import (
+    DIRECT_BYTES,
+    SECTOR,
+    Overlay,
+    decode_record,
+    encode_record,
+    overlaid,
+    read_mark,
+    record_size,
+)
+from grafctl.store.driver.lmdb import LmdbDriver, LmdbEnvironment
+
+EVERYTHING = (b"", b"\xff" * 8)
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "domain"
+
+
+@pytest.fixture
+def env(path: Path) -> Iterator[LmdbEnvironment]:
+    LmdbDriver().create(path, IDENTITY)
+    environment = LmdbDriver().open(path, IDENTITY)
+    yield environment
+    environment.close()
+
+
+def file(path: Path) -> Path:
+    return path / "env" / "journal"
+
+
+def forget_boot(path: Path) -> None:
+    """Leaves the mark as another boot left it, which is what a power loss does."""
+    with (path / "writer.lock").open("r+b") as mark:
+        mark.seek(8)
+        mark.write(b"\xee" * 8)
+
+
+def anew(path: Path) -> LmdbEnvironment:
+    return LmdbDriver().open(path, IDENTITY)
+
+
+def transactions(env: LmdbEnvironment) -> int:
+    """Returns how many transactions LMDB has committed."""
+    return int(env.handle().env.info()["last_txnid"])
+
+
+def test_a_small_commit_is_one_durable_write_and_no_transaction_of_lmdb(
+    env: LmdbEnvironment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(env, b"a", b"0")
+    before, writes = transactions(env), []
+    pwrite = os.pwrite
+
+    def counting(fd: int, data: bytes, offset: int) -> int:
+        writes.append((fd, len(data)))
+        return pwrite(fd, data, offset)
+
+    monkeypatch.setattr(os, "pwrite", counting)
+    for number in range(10):
+        put(env, b"a", b"%d" % number)
+    handle = env.handle()
+    assert transactions(env) == before
+    assert [size for fd, size in writes if fd == handle.journal_fd] == [SECTOR] * 10
+    assert {fd for fd, _ in writes} == {handle.journal_fd, handle.fd}  # and the mark, which is not flushed
+    assert fcntl.fcntl(handle.journal_fd, fcntl.F_GETFL) & os.O_DSYNC
+
+
+def test_a_large_commit_is_one_transaction_of_lmdb_and_takes_the_journal_in(env: LmdbEnvironment, path: Path) -> None:
+    put(env, b"a", b"1")
+    before = transactions(env)
+    put(env, b"b", b"x" * DIRECT_BYTES)
+    assert transactions(env) == before + 1
+    put(env, b"c", b"3")
+    assert transactions(env) == before + 1
+    assert file(path).read_bytes().count(struct.pack("<I", 0x4A47524C)) >= 1
+    assert [get(env, key) for key in (b"a", b"c")] == [b"1", b"3"]
+
+
+def test_a_record_counts_whole_or_not_at_all() -> None:
+    changes = {b"a": b"1", b"b": None, b"": b"", b"c": b"x" * 700}
+    raw = encode_record(7, 3, changes)
+    assert len(raw) % SECTOR == 0
+    assert record_size(raw, 7, 3) == len(raw) and decode_record(raw) == changes
+    assert not record_size(raw, 8, 3) and not record_size(raw, 7, 4) and not record_size(b"", 7, 3)
+    length = len(raw.rstrip(b"\0"))
+    for cut in range(0, length, 7):
+        torn = raw[:cut].ljust(len(raw), b"\xaa")
+        assert not record_size(torn, 7, 3) or decode_record(torn) is None
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_a_torn_write_harms_no_older_record_and_the_next_one_goes_over_it(path: Path, seed: int) -> None:
+    """Every subset of the sectors of the last write may be what a power loss leaves of it."""
+    chance = random.Random(seed)
+    LmdbDriver().create(path, IDENTITY)
+    env = anew(path)
+    for number in range(5):
+        put(env, b"row %d" % number, b"x" * chance.randrange(2000))
+    before, start = file(path).read_bytes(), env.handle().journal.overlay
+    assert start is not None
+    first = start.position
+    put(env, b"last", b"y" * 3000)
+    after = bytearray(file(path).read_bytes())
+    stop = start.position
+    env.close()
+    sectors = [at for at in range(first, stop, SECTOR) if chance.random() < 0.7]
+    image = bytearray(before)
+    for at in sectors:
+        image[at : at + SECTOR] = after[at : at + SECTOR]
+    file(path).write_bytes(image)
+    forget_boot(path)
+    whole = len(sectors) == len(range(first, stop, SECTOR))
+    env = anew(path)
+    assert all(get(env, b"row %d" % number) is not None for number in range(5))
+    assert get(env, b"last") == (b"y" * 3000 if whole else None)
+    put(env, b"next", b"1")
+    env.close()
+    env = anew(path)
+    assert get(env, b"next") == b"1" and get(env, b"last") == (b"y" * 3000 if whole else None)
+    env.close()
+
+
+def test_what_a_dead_writer_left_is_seen_only_when_the_next_one_made_it_durable(
+    env: LmdbEnvironment, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(env, b"a", b"1")
+    monkeypatch.setattr(journal, "write_mark", lambda fd, number: (_ for _ in ()).throw(OSError(5, "gone")))
+    with pytest.raises(OutcomeUnknown):
+        put(env, b"a", b"2")
+    monkeypatch.undo()
+    assert get(env, b"a") == b"1"
+    written: list[bytes] = []
+    pwrite = os.pwrite
+    monkeypatch.setattr(os, "pwrite", lambda fd, raw, at: written.append(raw) or pwrite(fd, raw, at))  # type: ignore[func-returns-value]
+    with env.write(wait_s=1) as batch:
+        assert batch.get(b"a") == b"2"
+    assert any(decode_record(raw) == {b"a": b"2"} for raw in written if len(raw) == SECTOR)
+    assert get(env, b"a") == b"2"
+
+
+def test_a_new_process_sees_nothing_that_is_not_known_to_be_durable(
+    env: LmdbEnvironment, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where the record in question is the first since LMDB took the journal in."""
+    put(env, b"a", b"1" * DIRECT_BYTES)
+    with monkeypatch.context() as patch:
+        patch.setattr(journal, "write_mark", lambda fd, number: (_ for _ in ()).throw(OSError(5, "gone")))
+        with pytest.raises(OutcomeUnknown):
+            put(env, b"a", b"2")
+    env.close()
+    other = anew(path)
+    assert get(other, b"a") == b"1" * DIRECT_BYTES
+    put(other, b"b", b"3")
+    assert get(other, b"a") == b"2"
+    other.close()
+
+
+def test_after_a_power_loss_every_whole_record_counts(env: LmdbEnvironment, path: Path) -> None:
+    for number in range(50):
+        put(env, b"row", b"%d" % number)
+    env.close()
+    forget_boot(path)
+    env = anew(path)
+    assert get(env, b"row") == b"49"
+    put(env, b"row", b"50")
+    env.close()
+    with (path / "writer.lock").open("rb") as mark:
+        assert read_mark(mark.fileno()) == 51
+    assert get(anew(path), b"row") == b"50"
+
+
+def flip(path: Path, at: int) -> None:
+    with file(path).open("r+b") as raw:
+        raw.seek(at)
+        byte = raw.read(1)[0]
+        raw.seek(at)
+        raw.write(bytes([byte ^ 1]))
+
+
+@pytest.mark.parametrize("boot", ["same", "other"])
+@pytest.mark.parametrize("place", [0, 9, 16, 24, 33, 41])
+def test_a_changed_record_is_damage_and_not_the_end(env: LmdbEnvironment, path: Path, boot: str, place: int) -> None:
+    for number in range(6):
+        put(env, b"row", b"%d" % number)
+    env.close()
+    flip(path, 2 * SECTOR + place)
+    if boot == "other":
+        forget_boot(path)
+    env = anew(path)
+    for use in (lambda: get(env, b"row"), lambda: put(env, b"row", b"7")):
+        with pytest.raises(Damaged):
+            use()
+    env.close()
+
+
+def test_a_missing_journal_is_damage(env: LmdbEnvironment, path: Path) -> None:
+    put(env, b"a", b"1")
+    env.close()
+    file(path).unlink()
+    with pytest.raises(Damaged, match="journal is missing"):
+        get(anew(path), b"a")
+
+
+def test_a_payload_does_not_pass_for_a_record(env: LmdbEnvironment, path: Path) -> None:
+    """A value that is a record of the right number, on the boundary of a sector, after a torn write before it."""
+    put(env, b"a", b"1")
+    overlay = env.handle().journal.overlay
+    assert overlay is not None
+    fake = encode_record(overlay.generation ^ 1, overlay.number + 2, {b"a": b"fake"})
+    put(env, b"b", bytes(SECTOR - 32 - 6 - 1) + fake)  # after the header, the change and its key
+    env.close()
+    assert file(path).read_bytes().find(fake) == 2 * SECTOR
+    flip(path, SECTOR)
+    forget_boot(path)
+    env = anew(path)
+    assert (get(env, b"a"), get(env, b"b")) == (b"1", None)
+    put(env, b"c", b"1")
+    env.close()
+    env = anew(path)
+    assert (get(env, b"a"), get(env, b"b"), get(env, b"c")) == (b"1", None, b"1")
+    env.close()
+
+
+def test_records_of_an_earlier_generation_do_not_count(env: LmdbEnvironment, path: Path) -> None:
+    for number in range(20):
+        put(env, b"row %d" % number, b"1")
+    overlay = env.handle().journal.overlay
+    assert overlay is not None
+    before = overlay.generation
+    with env.write(wait_s=1) as batch:
+        for number in range(20):
+            batch.delete(b"row %d" % number)
+        batch.put(b"large", b"x" * DIRECT_BYTES)
+    overlay = env.handle().journal.overlay
+    assert overlay is not None and overlay.generation != before
+    put(env, b"first", b"1")  # over the first of the old ones
+    env.close()
+    forget_boot(path)
+    env = anew(path)
+    with env.read() as view:
+        assert [key for key, _ in view.scan(*EVERYTHING)] == [b"first", b"large"]
+    env.close()
+
+
+def look(view: View) -> list[tuple[bytes, bytes]]:
+    """Returns every row of a view, where a scan and a get of each say the same."""
+    rows = dict(view.scan(*EVERYTHING))
+    assert all(view.get(key) == rows.get(key) for key in (b"%d" % number for number in range(30)))
+    return list(rows.items())
+
+
+@pytest.mark.parametrize("size", [1024, 4096, 64 << 10])
+def test_views_and_batches_agree_with_a_dictionary(path: Path, size: int) -> None:
+    """Random commits, small and large; views opened on the way still see what they saw."""
+    chance = random.Random(size)
+    LmdbDriver(journal_size=size).create(path, IDENTITY)
+    env, model = anew(path), dict[bytes, bytes]()
+    held: list[
+        tuple[AbstractContextManager[View], Callable[[], list[tuple[bytes, bytes]]], list[tuple[bytes, bytes]]]
+    ] = []
+    for turn in range(300):
+        with env.write(wait_s=1) as batch:
+            for _ in range(chance.randrange(4)):
+                key = b"%d" % chance.randrange(30)
+                if chance.random() < 0.3:
+                    assert batch.delete(key) == (model.pop(key, None) is not None)
+                else:
+                    model[key] = bytes(chance.randrange(400))
+                    batch.put(key, model[key])
+            assert list(batch.scan(*EVERYTHING)) == sorted(model.items())
+        if turn % 15 == 0:
+            block = env.read()
+            view = block.__enter__()
+            held.append((block, lambda view=view: look(view), sorted(model.items())))  # type: ignore[misc]
+        with env.read() as now:
+            start, stop = sorted((b"%d" % chance.randrange(30), b"%d" % chance.randrange(30)))
+            expected = [(key, value) for key, value in sorted(model.items()) if start <= key < stop]
+            assert list(now.scan(start, stop)) == expected
+            assert list(now.scan(start, stop, reverse=True)) == expected[::-1]
+            assert all(now.get(b"%d" % key) == model.get(b"%d" % key) for key in range(30))
+        if turn % 50 == 49:
+            for open_block, _, _ in held:
+                open_block.__exit__(None, None, None)
+            held.clear()
+            env.close()
+            env = anew(path)
+        assert all(again() == then for _, again, then in held)
+    for open_block, _, _ in held:
+        open_block.__exit__(None, None, None)
+    env.close()
+
+
+def test_rows_over_rows() -> None:
+    below = [(b"a", b"1"), (b"c", b"3"), (b"e", b"5")]
+    over = {b"a": None, b"b": b"2", b"c": b"33", b"d": None, b"f": b"6"}
+    expected = [(b"b", b"2"), (b"c", b"33"), (b"e", b"5"), (b"f", b"6")]
+    assert list(overlaid(below, over, reverse=False)) == expected
+    backwards = overlaid(below[::-1], dict(reversed(over.items())), reverse=True)
+    assert list(backwards) == expected[::-1]
+
+
+def test_an_overlay_keeps_what_each_commit_left() -> None:
+    overlay = Overlay(1, 2, 10)
+    overlay.add(11, {b"a": b"1", b"b": b"1"}, SECTOR)
+    overlay.add(12, {b"a": None}, SECTOR)
+    overlay.add(12, {b"a": b"again"}, SECTOR)  # a commit that is there already stays as it is
+    assert overlay.span(b"", b"z", 10) == {}
+    assert overlay.span(b"", b"z", 11) == {b"a": b"1", b"b": b"1"}
+    assert overlay.span(b"", b"z", 12) == {b"a": None, b"b": b"1"}
+    assert (overlay.number, overlay.position) == (12, 2 * SECTOR)
+    assert list(overlay.newest()) == [(b"a", None), (b"b", b"1")]
