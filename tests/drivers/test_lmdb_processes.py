@@ -65,7 +65,7 @@ def test_a_kill_at_the_commit_leaves_all_or_nothing(
 ) -> None:
     code = 'put(env(), b"first", b"1"); put(env(), b"a", b"1")'
     assert ended(code, path, {"GRAFCTL_KILL_AT": f"{point}:2"})[0] == -signal.SIGKILL
-    assert (get(env, b"first"), get(env, b"a")) == (b"1", None)  # nobody knows yet whether it is durable
+    assert (get(env, b"first"), get(env, b"a")) == (b"1", found)
     put(env, b"b", b"2", 0)
     assert (get(env, b"first"), get(env, b"a"), get(env, b"b")) == (b"1", found, b"2")
 

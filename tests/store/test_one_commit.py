@@ -71,24 +71,27 @@ def test_an_operation_is_one_commit_in_each_domain(store: client.Store) -> None:
     assert counted.since() == {(0, 0)}
 
 
-def test_a_publish_writes_once_to_each_journal_and_flushes_nothing_else(
+def test_a_publish_is_one_write_and_one_flush_of_each_journal_and_no_other(
     store: client.Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     handles = [store.session.cluster.environment(d).handle() for d in store.session.cluster.domains]  # type: ignore[attr-defined]
     writes: Counter[int] = Counter()
-    pwrite = os.pwrite
+    flushes: Counter[int] = Counter()
+    pwrite, fdatasync = os.pwrite, os.fdatasync
 
     def counting(fd: int, data: bytes, offset: int) -> int:
         writes[fd] += 1
         return pwrite(fd, data, offset)
 
-    def flush(fd: int) -> None:
-        raise AssertionError(f"{fd} was flushed")
+    def flushing(fd: int) -> None:
+        flushes[fd] += 1
+        fdatasync(fd)
 
     monkeypatch.setattr(os, "pwrite", counting)
-    for name in ("fsync", "fdatasync"):
-        monkeypatch.setattr(os, name, flush)
+    monkeypatch.setattr(os, "fdatasync", flushing)
+    monkeypatch.setattr(os, "fsync", lambda fd: pytest.fail(f"{fd} was flushed"))
     for _ in range(10):
         store.publish("orders", b"x" * 1024, domain="aws")
     assert [writes[handle.journal_fd] for handle in handles] == [10] * len(handles)
+    assert flushes == {handle.journal_fd: 10 for handle in handles}
     assert set(writes) == {fd for handle in handles for fd in (handle.journal_fd, handle.fd)}

@@ -4,25 +4,29 @@
     512     record 2 | …
             up to the length of the file, which is written once, when the domain is made
 
-A commit that fits is appended here by one `pwrite` of a descriptor that was opened with O_DSYNC, into blocks that are
-on the disk already; nothing else is flushed. What the journal holds lies over the LMDB snapshot like a glass pane
-(`Overlay`). A commit that is large, or finds no room, goes to LMDB itself, in one transaction with all that the journal
-holds; the row `JOURNAL_KEY`, changed in that same transaction, begins the next generation, and with it every record of
-the last one means nothing any more. This is a redo log without checkpoints of its own (compare ARIES, 1992).
+A commit that fits is written here, into blocks that are on the disk already, and made durable by one `fdatasync`. The
+write happens under the domain's outer lock and the flush after it: while one process waits for the disk the next
+decides and writes, and one flush covers what several have written (group commit). What the journal holds lies over the
+LMDB snapshot like a glass pane (`Overlay`). A commit that is large, or finds no room, goes to LMDB itself, in one
+transaction with all that the journal holds; the row `JOURNAL_KEY`, changed in that same transaction, begins the next
+generation, and with it every record of the last one means nothing any more. This is a redo log (compare ARIES, 1992).
 
 Promises
-- A record counts when its checksum holds, its generation is that of the LMDB snapshot beneath, and its number follows
-  the one before it. So a torn record, or one of an earlier generation, is none, and so is everything after it.
-- Commits are numbered, over all generations. The mark (`Mark`) carries the number of the last one that is durable; a
-  reader takes nothing newer, so nothing is seen before it is durable. A journal that lacks what the mark names was
-  damaged or is an older copy.
-- A writer first adopts what a dead writer left complete: it writes it again, so that it is durable, and then counts it.
+- A record counts when its checksum holds, its generation is that of the LMDB snapshot beneath, and it follows the one
+  before it by number and by checksum. So a torn record, or one of an earlier generation, is none, and so is everything
+  that was written after it: also what a power loss kept of several records that nobody had flushed yet.
+- Nothing is believed before it is durable: whoever sees a record that is not known to be on the disk, reader or writer,
+  flushes the journal before the end of its block or the beginning of its view.
+- Commits are numbered, over all generations. The mark carries the number of a late one that is durable, which saves
+  that flush. A journal that lacks what the mark or a later record calls durable was damaged or is an older copy.
+- What a dead writer left complete counts. A process that finds it when it opens the journal writes it again, because a
+  flush that failed before may have been reported to the dead writer only.
 - The generation is random, so that no payload can be made that passes for a record.
 
 When it fails
-    Killed before the write is complete: the record is torn, and the next writer overwrites it. Killed after it: the
-    next writer adopts it. After a power loss the mark is of an earlier boot, and every complete record counts: each was
-    either acknowledged, or nobody knows its outcome.
+    Killed before the write is complete: the record is torn, and the next writer overwrites it. Killed after it: it is
+    there, once somebody has flushed it. After a power loss the mark is of an earlier boot, and every complete record
+    counts: each was either acknowledged, or nobody knows its outcome.
 """
 
 from __future__ import annotations
@@ -44,7 +48,8 @@ JOURNAL_BYTES = 512 << 10
 DIRECT_BYTES = 64 << 10  # a larger commit goes to LMDB at once: its bytes cost more than the flush that is saved
 SECTOR = 512  # records share none, so that a torn write harms no older record
 
-_RECORD = struct.Struct("<IIIIQQ")  # magic, bytes, crc of all but these three, changes, generation, number
+# magic, bytes, crc of all but these three, changes, generation, number, one that was durable, crc of the record before
+_RECORD = struct.Struct("<IIIIQQQI4x")
 _CHANGE = struct.Struct("<HI")  # bytes of the key, bytes of the value
 _ROW = struct.Struct("<QQI")  # generation, number of the last commit that LMDB holds, crc of both
 _MARK = struct.Struct("<Q8sI")  # number, boot, crc of both
@@ -59,19 +64,20 @@ Version = tuple[int, bytes | None, "Version | None"]  # number, value, the versi
 class Overlay:
     """What the journal of one generation adds to one LMDB snapshot, with every version of every row."""
 
-    __slots__ = ("_lock", "_names", "base", "generation", "number", "position", "rows")
+    __slots__ = ("_lock", "_names", "base", "checksum", "generation", "number", "position", "rows")
 
     def __init__(self, base: int, generation: int, number: int) -> None:
         self.base = base  # LMDB's transaction beneath
         self.generation = generation
         self.number = number  # of the last commit in it
+        self.checksum = 0  # of its record
         self.position = 0  # where the next record goes
         self.rows: dict[bytes, Version] = {}
         self._names: list[bytes] = []  # the keys of `rows`, sorted
         self._lock = threading.Lock()
 
-    def add(self, number: int, changes: Changes, size: int) -> None:
-        """Lays a commit over the rest; what is there already stays."""
+    def add(self, number: int, changes: Changes, raw: bytes) -> None:
+        """Lays the commit of a record over the rest; what is there already stays."""
         with self._lock:
             if number <= self.number:
                 return
@@ -81,7 +87,8 @@ class Overlay:
                 if older is None:
                     insort(self._names, key)
                 rows[key] = (number, value, older)
-            self.position += size
+            self.position += len(raw)
+            self.checksum = _RECORD.unpack_from(raw)[2]
             self.number = number
 
     def span(self, start: bytes, stop: bytes, number: int) -> dict[bytes, bytes | None]:
@@ -120,36 +127,39 @@ def ended() -> Overlay:
 class Journal:
     """One process's hold on a domain's journal and its mark."""
 
-    __slots__ = ("_domain", "_fd", "_lock", "_mark_fd", "overlay", "size")
+    __slots__ = ("_domain", "_doubtful", "_fd", "_is_settled", "_lock", "_mark_fd", "durable", "overlay", "size")
 
     def __init__(self, domain: str, fd: int, mark_fd: int) -> None:
         self._domain, self._fd, self._mark_fd = domain, fd, mark_fd
         self._lock = threading.Lock()
+        self._is_settled = False
+        # Records that were there when this process opened the journal, and may have failed to be flushed before.
+        self._doubtful: list[tuple[int, int, bytes]] = []
         self.size = os.fstat(fd).st_size
         self.overlay: Overlay | None = None
+        self.durable = -1  # the number of a commit that this process knows to be on the disk
 
-    def finished(self) -> int | None:
-        """Returns the number of the last commit that is known to be durable, or None where this boot knows of none."""
-        return read_mark(self._mark_fd)
+    def marked(self) -> int | None:
+        """Returns the number of a late commit that is durable, or None where this boot knows of none."""
+        number = read_mark(self._mark_fd)
+        if number is not None and number > self.durable:
+            self.durable = number
+        return number
 
-    def snapshot(self, base: int, row: Callable[[], bytes], upto: int | None) -> Overlay | None:
-        """Returns what lies over the LMDB snapshot `base`, at least as new as `upto`; None where another is needed.
+    def snapshot(self, base: int, row: Callable[[], bytes], marked: int | None) -> Overlay | None:
+        """Returns what lies over the LMDB snapshot `base`, at least as new as `marked`; None where another is needed.
 
-        `row` reads JOURNAL_KEY from that snapshot. With `upto` None every complete record counts.
+        `row` reads JOURNAL_KEY from that snapshot.
         """
         overlay = self.overlay
-        if overlay is not None and overlay.base == base and upto is not None and overlay.number >= upto:
-            return overlay
-        with self._lock:
-            overlay = self._over(base, row)
-            if overlay is None:
-                return None
-            for raw, number, changes in self._records(overlay, upto):
-                overlay.add(number, changes, len(raw))
-            if upto is None:
-                self._check_end(overlay, 0, 0)
-            self.overlay = overlay
-        return overlay if upto is None or overlay.number >= upto else None
+        if overlay is None or overlay.base != base or self._follows(overlay):
+            with self._lock:
+                overlay = self._over(base, row)
+                if overlay is None:
+                    return None
+                self._take_in(overlay, marked)
+                self.overlay = overlay
+        return overlay if marked is None or overlay.number >= marked else None
 
     def _over(self, base: int, row: Callable[[], bytes]) -> Overlay | None:
         overlay = self.overlay
@@ -157,36 +167,51 @@ class Journal:
             return Overlay(base, *decode_row(self._domain, row()))
         return overlay if overlay.base == base else None
 
-    def _check_end(self, overlay: Overlay, size: int, count: int) -> None:
-        """Raises `Damaged` where a later record follows what looks like the end: it came after a durable one.
+    def _follows(self, overlay: Overlay) -> int:
+        """Returns the size of the record after what the overlay holds, 0 where there is none."""
+        head = os.pread(self._fd, _RECORD.size, overlay.position)
+        return record_size(head, overlay.generation, overlay.number + 1, overlay.checksum)
 
-        The end is `size` bytes and `count` records after what the overlay holds.
-        """
-        end, last = overlay.position + size, overlay.number + count
-        for position in range(end + SECTOR, self.size, SECTOR):
-            head = os.pread(self._fd, _RECORD.size, position)
-            if len(head) == _RECORD.size:
-                magic, _, _, _, generation, number = _RECORD.unpack(head)
-                if magic == _MAGIC and generation == overlay.generation and number > last:
-                    raise Damaged(self._domain, f"the journal is broken at {end}, before commit {number}")
-
-    def settle(self, overlay: Overlay, upto: int | None) -> None:
-        """Adopts what a dead writer left complete; the caller holds the outer lock. Raises `Damaged`."""
+    def settle(self, overlay: Overlay, marked: int | None) -> None:
+        """Takes in what others wrote; the caller holds the outer lock. Raises `Damaged` or `OutcomeUnknown`."""
+        if self._is_settled and not self._follows(overlay) and marked is not None and overlay.number >= marked:
+            return
         with self._lock:
-            position = overlay.position
-            found = list(self._records(overlay, None))
-            if upto is None:
-                self._check_end(overlay, sum(len(raw) for raw, _, _ in found), len(found))
-            left = b"".join(raw for raw, number, _ in found if upto is None or number > upto)
-            for raw, number, changes in found:
-                position += len(raw)
-                if left and number == found[-1][1]:
-                    self._write(left, position - len(left))
-                overlay.add(number, changes, len(raw))
-        if upto is not None and overlay.number < upto:
-            raise self.lacks(upto, overlay.number)
-        if upto != overlay.number:
-            self.mark(overlay.number)
+            self._take_in(overlay, marked)
+        if marked is not None and overlay.number < marked:
+            raise self.lacks(marked, overlay.number)
+        for generation, position, raw in self._doubtful:
+            if generation == overlay.generation:
+                self._write(raw, position)
+                self.durable = -1 if marked is None else marked
+        self._doubtful.clear()
+        self._is_settled = True
+
+    def _take_in(self, overlay: Overlay, marked: int | None) -> None:
+        for raw, number, changes in self._records(overlay):
+            if not self._is_settled and (marked is None or number > marked):
+                self._doubtful.append((overlay.generation, overlay.position, raw))
+            overlay.add(number, changes, raw)
+        if marked is None:
+            self._check_end(overlay)
+
+    def _check_end(self, overlay: Overlay) -> None:
+        """Raises `Damaged` where a later record says that one was durable which is not there."""
+        for position in range(overlay.position + SECTOR, self.size, SECTOR):
+            head = os.pread(self._fd, _RECORD.size, position)
+            if len(head) < _RECORD.size:
+                return
+            magic, size, _, _, generation, number, durable, _ = _RECORD.unpack(head)
+            if (
+                magic != _MAGIC
+                or generation != overlay.generation
+                or durable <= overlay.number
+                or position + size > self.size
+            ):
+                continue
+            if decode_record(os.pread(self._fd, size, position)) is not None:
+                why = f"the journal is broken at {overlay.position}: commit {number} came after {durable}"
+                raise Damaged(self._domain, why)
 
     def lacks(self, number: int, found: int) -> Damaged:
         """Returns what to say of files that end before a commit that was finished."""
@@ -199,11 +224,11 @@ class Journal:
         return size <= DIRECT_BYTES and overlay.position + _padded(size) <= self.size
 
     def append(self, overlay: Overlay, changes: Changes) -> None:
-        """Makes a commit durable and visible to this process; raises `OutcomeUnknown`."""
+        """Writes a commit, which is durable after `finish`; raises `OutcomeUnknown`."""
         number = overlay.number + 1
-        raw = encode_record(overlay.generation, number, changes)
+        raw = encode_record(overlay.generation, number, changes, max(0, self.durable), overlay.checksum)
         self._write(raw, overlay.position)
-        overlay.add(number, changes, len(raw))
+        overlay.add(number, changes, raw)
 
     def _write(self, raw: bytes, position: int) -> None:
         try:
@@ -213,27 +238,46 @@ class Journal:
         if written != len(raw):
             raise OutcomeUnknown(self._domain, f"the journal took {written} of {len(raw)} bytes")
 
-    def mark(self, number: int) -> None:
-        """Tells every process that the commit is durable; raises `OutcomeUnknown` where it cannot be told."""
+    def flush(self, overlay: Overlay) -> None:
+        """Makes durable what the overlay holds; raises `OutcomeUnknown`.
+
+        Whoever wrote a later record wrote it after ours, so a flush of theirs covers ours.
+        """
+        number = overlay.number
+        if self.durable >= number:
+            return
+        marked = self.marked()
+        if marked is not None and marked >= number:
+            return
         try:
-            write_mark(self._mark_fd, number)
+            os.fdatasync(self._fd)
         except OSError as error:
-            raise OutcomeUnknown(self._domain, f"writer.lock: {error.strerror}") from error
+            raise OutcomeUnknown(self._domain, f"the journal: {error.strerror}") from error
+        self.durable = max(self.durable, number)
+
+    def mark(self) -> None:
+        """Tells every process what is durable, as far as this one knows.
+
+        Of two processes the later may write the lower number. That costs a reader a flush, and nothing else.
+        """
+        try:
+            write_mark(self._mark_fd, self.durable)
+        except OSError:
+            pass  # on a full disk, say: the record is durable, so this must not become its outcome
 
     def renew(self, base: int, generation: int, number: int) -> None:
         """Begins a generation that lies over the LMDB commit `base`."""
         self.overlay = Overlay(base, generation, number)
+        self.durable = max(self.durable, number)
 
-    def _records(self, overlay: Overlay, upto: int | None) -> Iterator[tuple[bytes, int, Changes]]:
+    def _records(self, overlay: Overlay) -> Iterator[tuple[bytes, int, Changes]]:
         """Yields (bytes, number, changes) of each complete record after what the overlay holds."""
-        position, number = overlay.position, overlay.number
-        if upto is not None and number >= upto:
-            return
+        position, number, checksum = overlay.position, overlay.number, overlay.checksum
         window, begin = b"", position
         while True:
             at = position - begin
             head = window[at : at + _RECORD.size] if window else os.pread(self._fd, _RECORD.size, position)
-            size = record_size(head, overlay.generation, number + 1)
+            size = record_size(head, overlay.generation, number + 1, checksum)
             if not size or position + size > self.size:
                 return
             if position + size > begin + len(window):
@@ -244,9 +288,8 @@ class Journal:
                 return
             number += 1
             position += size
+            checksum = _RECORD.unpack_from(raw)[2]
             yield raw, number, changes
-            if number == upto:
-                return
             if len(window) - (position - begin) < _RECORD.size:
                 window, begin = b"", position
 
@@ -260,30 +303,30 @@ def new_generation() -> int:
     return int.from_bytes(clock.random_bytes(8), "little")
 
 
-def encode_record(generation: int, number: int, changes: Changes) -> bytes:
+def encode_record(generation: int, number: int, changes: Changes, durable: int = 0, previous: int = 0) -> bytes:
     """Returns a record, padded to whole sectors."""
     parts: list[bytes] = []
     for key, value in changes.items():
         parts += (_CHANGE.pack(len(key), _DELETED if value is None else len(value)), key, value or b"")
     body = b"".join(parts)
-    tail = _RECORD.pack(0, 0, 0, len(changes), generation, number)[12:] + body
     size = _padded(_RECORD.size + len(body))
-    head = _RECORD.pack(_MAGIC, size, crc32(tail), len(changes), generation, number)
-    return (head + body).ljust(size, b"\0")
+    fields = (len(changes), generation, number, durable, previous)
+    checksum = crc32(body, crc32(_RECORD.pack(0, 0, 0, *fields)[12:]))
+    return (_RECORD.pack(_MAGIC, size, checksum, *fields) + body).ljust(size, b"\0")
 
 
-def record_size(head: bytes, generation: int, number: int) -> int:
+def record_size(head: bytes, generation: int, number: int, previous: int = 0) -> int:
     """Returns the bytes of a record that begins like this, or 0 where it is not this one."""
     if len(head) < _RECORD.size:
         return 0
-    magic, size, _, _, its_generation, its_number = _RECORD.unpack_from(head)
-    is_ours = magic == _MAGIC and its_generation == generation and its_number == number
-    return size if is_ours and size >= _RECORD.size and size % SECTOR == 0 else 0
+    magic, size, _, _, *found, _, its_previous = _RECORD.unpack_from(head)
+    is_ours = magic == _MAGIC and found == [generation, number] and its_previous == previous
+    return int(size) if is_ours and size >= _RECORD.size and size % SECTOR == 0 else 0
 
 
 def decode_record(raw: bytes) -> Changes | None:
     """Returns the changes of a record, or None where it is torn."""
-    _, size, checksum, count, _, _ = _RECORD.unpack_from(raw)
+    _, size, checksum, count = _RECORD.unpack_from(raw)[:4]
     if len(raw) < size:
         return None
     changes: dict[bytes, bytes | None] = {}

@@ -193,17 +193,26 @@ class Writing:
         assert os.getpid() == self._handle.pid, "a write block was carried over a fork"
         assert threading.get_ident() == self._thread, "a write block ends in the thread that opened it"
         try:
-            if self._txn is not None:
-                self._handle.end(self._txn)
+            try:
+                if self._txn is not None:
+                    self._handle.end(self._txn)
+                if kind is None:
+                    point("driver.commit.before")
+                    self._commit()
+            finally:
+                self._handle.outer.give()
             if kind is None:
-                point("driver.commit.before")
-                if self._changes:
-                    self._handle.commit(self._overlay, self._changes)
-                else:
-                    point("driver.commit.after")  # so that each block passes both points
+                self._handle.finish(self._overlay)  # without the lock, so that others write while we wait for the disk
         finally:
             self._overlay, self._changes = OVER, {}
-            self._give_back()
+            if self._is_holding:
+                signals.release()
+
+    def _commit(self) -> None:
+        if self._changes:
+            self._overlay = self._handle.commit(self._overlay, self._changes)
+        else:
+            point("driver.commit.after")  # so that each block passes both points
 
     def _beneath(self) -> lmdb.Transaction[memoryview]:
         """Returns the snapshot under the journal, begun when it is first asked for; nobody else can commit now."""

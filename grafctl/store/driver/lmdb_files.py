@@ -230,9 +230,9 @@ def prepare_lock_file(files: Files) -> None:
 
 
 def open_journal(domain: str, files: Files) -> int:
-    """Returns a descriptor of the journal whose writes are durable when they return; raises `Damaged`."""
+    """Returns a descriptor of the journal; raises `Damaged` where there is none."""
     try:
-        return os.open(files.journal, os.O_RDWR | os.O_DSYNC | os.O_CLOEXEC)
+        return os.open(files.journal, os.O_RDWR | os.O_CLOEXEC)
     except FileNotFoundError:
         raise Damaged(domain, f"its journal is missing: {os.fsdecode(files.journal)}") from None
 

@@ -113,22 +113,30 @@ class Handle:
             if not self.is_current() or not self.gate.enter():
                 return None
             try:
-                upto = self.journal.finished()  # before the snapshot, which is then at least as new
+                marked = self.journal.marked()  # before the snapshot, which is then at least as new
             finally:
                 self.gate.leave()
             txn = self.begin(write=False)
             if txn is None:
                 return None
-            overlay = self._overlay(txn, upto)
+            overlay = self._overlay(txn, marked)
             if overlay is not None:
                 return txn, overlay
             self.end(txn)
         self.drop()
-        raise self.journal.lacks(upto or 0, self.journal.overlay.number if self.journal.overlay else 0)
+        raise self.journal.lacks(marked or 0, self.journal.overlay.number if self.journal.overlay else 0)
 
-    def _overlay(self, txn: lmdb.Transaction[memoryview], upto: int | None) -> Overlay | None:
+    def _overlay(self, txn: lmdb.Transaction[memoryview], marked: int | None) -> Overlay | None:
+        """Returns what lies over a snapshot, all of it durable."""
         try:
-            return self.journal.snapshot(txn.id(), lambda: bytes(txn.get(JOURNAL_KEY, b"")), upto)
+            overlay = self.journal.snapshot(txn.id(), lambda: bytes(txn.get(JOURNAL_KEY, b"")), marked)
+            if overlay is not None:
+                self.journal.flush(overlay)
+            return overlay
+        except OutcomeUnknown as error:
+            self.end(txn)
+            self.drop()
+            raise Unreachable(self.domain, error.why) from error
         except BaseException:
             self.end(txn)
             raise
@@ -162,7 +170,7 @@ class Handle:
             raise self.failure(error)
 
     def begin_write(self) -> Overlay | None:
-        """Returns what lies over LMDB, with the outer lock held and what a dead writer left adopted.
+        """Returns what lies over LMDB, with the outer lock held and what others wrote taken in.
 
         Also gives the map its room. Returns None where a new handle is needed first.
         """
@@ -172,7 +180,7 @@ class Handle:
         if not self.is_current() or not self.gate.enter():
             return None
         try:
-            upto = self.journal.finished()
+            marked = self.journal.marked()
             overlay = self.journal.overlay
             is_over = overlay is not None and overlay.base == self.env.info()["last_txnid"]
         finally:
@@ -182,7 +190,7 @@ class Handle:
         if overlay is None or not self.gate.enter():
             return None
         try:
-            self.journal.settle(overlay, upto)
+            self.journal.settle(overlay, marked)
         except (Damaged, OutcomeUnknown):
             self.drop()
             raise
@@ -194,30 +202,49 @@ class Handle:
         txn = self.begin(write=False)
         if txn is None:
             return None
-        overlay = self._overlay(txn, 0)
+        try:
+            overlay = self.journal.snapshot(txn.id(), lambda: bytes(txn.get(JOURNAL_KEY, b"")), 0)
+        finally:
+            self.end(txn)
         assert overlay is not None, "nobody else commits while we hold the outer lock"
-        self.end(txn)
         return overlay
 
-    def commit(self, overlay: Overlay, changes: Changes) -> None:
-        """Makes changes durable and seen by all, with the outer lock held; raises a `DriverError`."""
+    def commit(self, overlay: Overlay, changes: Changes) -> Overlay:
+        """Writes changes with the outer lock held and returns what they lie in now; raises a `DriverError`.
+
+        They are durable and seen by all when `finish` returns.
+        """
         if not self.gate.enter():
             raise Unreachable(self.domain, "its files are being replaced")
         try:
             if self.journal.has_room(overlay, changes):
                 self.journal.append(overlay, changes)
-                point("driver.commit.after")
-                self.journal.mark(overlay.number)
-                self._still_there()
-                return
+                return overlay
         except OutcomeUnknown:
             self.drop()
             raise
         finally:
             self.gate.leave()
-        self._fold(overlay, changes)
+        return self._fold(overlay, changes)
 
-    def _fold(self, overlay: Overlay, changes: Changes) -> None:
+    def finish(self, overlay: Overlay) -> None:
+        """Makes durable what a write block saw or wrote, without a lock; raises `OutcomeUnknown`."""
+        if self.journal.durable >= overlay.number:
+            return
+        if not self.gate.enter():
+            raise OutcomeUnknown(self.domain, "its files are being replaced")
+        try:
+            self.journal.flush(overlay)
+            point("driver.commit.after")
+            self.journal.mark()
+            self._still_there()
+        except OutcomeUnknown:
+            self.drop()
+            raise
+        finally:
+            self.gate.leave()
+
+    def _fold(self, overlay: Overlay, changes: Changes) -> Overlay:
         """Commits to LMDB itself, with everything that the journal holds."""
         txn = self.begin(write=True)
         if txn is None:
@@ -236,9 +263,11 @@ class Handle:
                 raise self.commit_failure(error) from error
             point("driver.commit.after")
             self.journal.renew(base, generation, number)
-            self.journal.mark(number)
+            self.journal.mark()
             self._still_there()
             self._lengthen()
+            assert self.journal.overlay is not None
+            return self.journal.overlay
         except OutcomeUnknown:
             self.drop()
             raise
