@@ -9,9 +9,10 @@ When it fails: nothing has been read or written yet.
 
 import gc
 import os
-import signal
 import sys
-from typing import NoReturn
+
+from grafctl.bare_signal import signal
+from grafctl.typed import NoReturn
 
 
 def main() -> NoReturn:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import inspect
 import os
 import sys
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn, cast
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn, cast
 
 import typer
 from typer.core import TyperCommand, TyperGroup
@@ -138,7 +138,8 @@ def _hint(hint: Any) -> Any:
     more |= {"parser": _reader(ours.parser)} if ours.parser else {}
     more |= {"autocompletion": _completer(ours.autocompletion)} if ours.autocompletion else {}
     theirs: Any = typer.Argument(**more) if isinstance(ours, Argument) else typer.Option(*ours.flags, **more)
-    return Annotated[hint.__origin__, theirs]
+    choices = getattr(hint.__origin__, "choices", ())
+    return Annotated[Literal[choices] if choices else hint.__origin__, theirs]
 
 
 def _reader(parser: Callable[[Any], Any]) -> Callable[[Any], Any]:

@@ -12,10 +12,6 @@ Promises
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from pathlib import Path
-from types import TracebackType
-from typing import TYPE_CHECKING, Any
 
 from grafctl import clock
 from grafctl.errors import Usage
@@ -27,8 +23,13 @@ from grafctl.store.log import DEADLINE_S
 from grafctl.store.operations.publishing import publish, stream
 from grafctl.store.resources.queue import Publish
 from grafctl.store.session import Session
+from grafctl.typed import Any, Iterable, Iterator, Mapping, Sequence
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from pathlib import Path
+    from types import TracebackType
+
     from grafctl.nouns.audits import Audits
     from grafctl.nouns.authorities import Authorities
     from grafctl.nouns.consumers import Consumers
@@ -48,7 +49,7 @@ VISIBILITY_MS = 30_000
 
 def open(path: str | os.PathLike[str], *, driver: str | None = None) -> Store:
     """Opens a store; raises `NotFound` where there is none, and `InvalidConfig` for one this version cannot read."""
-    directory = Path(path).absolute()
+    directory = files.absolute(path)
     file = files.read(directory)
     if driver is not None and driver != file.driver:
         raise Usage(f"The store in {directory} was made with the driver {file.driver}, not {driver}.")
@@ -65,6 +66,8 @@ def _driver(name: str) -> Any:
 
 def create(path: str | os.PathLike[str], domains: Mapping[str, Path | None], *, dry_run: bool = False) -> Change:
     """Makes a store with these failure domains; the same call again finishes what was begun."""
+    from pathlib import Path
+
     from grafctl.nouns.creating import create_store
 
     return create_store(Path(path).absolute(), domains, _driver("lmdb"), dry_run=dry_run)
@@ -72,6 +75,8 @@ def create(path: str | os.PathLike[str], domains: Mapping[str, Path | None], *, 
 
 def apply(path: str | os.PathLike[str], file: str | os.PathLike[str], *, dry_run: bool = False) -> Change:
     """Makes a store what a TOML file declares, the store itself too where there is none; see `Store.apply`."""
+    from pathlib import Path
+
     from grafctl.nouns.declared import apply_file
 
     return apply_file(Path(path), Path(file), dry_run=dry_run)
@@ -79,6 +84,8 @@ def apply(path: str | os.PathLike[str], file: str | os.PathLike[str], *, dry_run
 
 def keygen(name: str, directory: str | os.PathLike[str]) -> Shown:
     """Writes NAME.key (mode 600) and NAME.pub for a health authority; never overwrites either."""
+    from pathlib import Path
+
     from grafctl.store.signing import generate
 
     return generate(check_name("authority", name), Path(directory))
@@ -187,21 +194,28 @@ class Store:
         visibility_ms: int = VISIBILITY_MS,
         epoch: int | None = None,
         wait_s: float = 0.0,
+        finish: Iterable[int] = (),
+        lease: int | None = None,
     ) -> Delivery:
         """Leases up to `max` records to the group and returns them as read from the caller's own domain.
 
         Waits up to `wait_s` for the first. A record that is not acked within `visibility_ms` is given out again.
+        `finish` are offsets of earlier polls to be acked before that, under `lease` where one is named: one durable
+        commit for both. What `ack` would refuse, this refuses, and then nothing is leased; where the poll is refused,
+        nothing is finished.
         """
         from grafctl.store.operations.polling import poll
 
         until = clock.monotonic_s() + wait_s
         pause_s = 0.02
-        while True:
-            delivery = poll(self.session, resource, group, domain, max, visibility_ms, epoch)
-            if delivery.records or clock.monotonic_s() >= until:
-                return delivery
-            clock.sleep(min(pause_s, until - clock.monotonic_s()) if until > clock.monotonic_s() else 0)
+        asked = (self.session, resource, group, domain, max, visibility_ms, epoch)
+        delivery = poll(*asked, finish=list(finish), lease=lease)
+        finished = delivery.finished
+        while not delivery.records and (left_s := until - clock.monotonic_s()) > 0:
+            clock.sleep(min(pause_s, left_s))
             pause_s = min(pause_s * 1.5, 0.25)
+            delivery = poll(*asked, finished=finished)
+        return delivery
 
     def peek(self, resource: str, *, domain: str, offset: int | None = None, max: int = 100) -> Shown:
         """Returns records from the caller's own domain without leasing them; from the oldest kept, or from `offset`."""
@@ -366,6 +380,8 @@ class Store:
 
     def apply(self, file: str | os.PathLike[str], *, dry_run: bool = False) -> Change:
         """Creates what a TOML file declares and is not there yet; raises `InvalidConfig` with all its problems."""
+        from pathlib import Path
+
         from grafctl.nouns.declared import apply
 
         return apply(self, Path(file), dry_run=dry_run)

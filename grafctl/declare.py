@@ -1,8 +1,8 @@
 """A declared store: TOML text to frozen dataclasses, with every problem of the file at once, each with its line.
 
 The file holds `[[domain]]` (name, path), `[[authority]]` (name, public_key), `[[queue]]` (name, schema, replicas, ack,
-min_payload, allow, deny, retain_age, retain_bytes) and, below its queue, `[[queue.group]]` (name, allow, deny,
-semantics, start, max_deliveries). `replicas` is a table, `id = "domain[:role]"`. Paths are relative to the file.
+min_payload, allow, deny, retain_age, retain_bytes, compression) and, below its queue, `[[queue.group]]` (name, allow,
+deny, semantics, start, max_deliveries). `replicas` is a table, `id = "domain[:role]"`. Paths are relative to the file.
 `[store]` may stand there, empty: where the store is, the caller says. Shown in `examples/provider-migration.toml`.
 
 Promises
@@ -22,8 +22,9 @@ from pathlib import Path
 from typing import Any
 
 from grafctl.errors import GrafctlError, InvalidConfig, NotFound, Usage
-from grafctl.names import check_domain, check_name, check_pattern, shown
+from grafctl.names import check_compression, check_domain, check_name, check_pattern, shown
 from grafctl.store.authority import Placement
+from grafctl.store.blocks import NONE
 from grafctl.store.resources.group import SEMANTICS
 from grafctl.store.resources.membership import VOTER, WITNESS
 from grafctl.store.rules import ack_sizes
@@ -55,6 +56,7 @@ class DeclaredQueue:
     placement: Placement
     retain_age_ms: int | None
     retain_bytes: int | None
+    compression: str
     groups: tuple[DeclaredGroup, ...]
 
 
@@ -226,10 +228,13 @@ def _queue(table: _Table, domains: Iterable[str]) -> DeclaredQueue:
     retain_bytes = table.take(
         "retain_bytes", "a size, such as 10GB", lambda size: size_bytes(str(size)), None, str, int
     )
+    compression = table.take("compression", "text", check_compression, NONE)
     holders = [replica["domain"] for replica in replicas if replica["role"] == VOTER]
     groups = tuple(_group(group, holders) for group in table.tables("group", "queue.group"))
     table.close()
-    return DeclaredQueue(name, schema, replicas, ack, min_payload, placement, retain_age_ms, retain_bytes, groups)
+    return DeclaredQueue(
+        name, schema, replicas, ack, min_payload, placement, retain_age_ms, retain_bytes, compression, groups
+    )
 
 
 def _replicas(table: _Table, domains: Iterable[str]) -> Iterator[dict[str, str]]:

@@ -10,7 +10,7 @@ Promises
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from grafctl.typed import Any, ClassVar
 
 
 class GrafctlError(Exception):

@@ -13,14 +13,15 @@ When it fails: whatever a command had begun is left as the library leaves it, wh
 from __future__ import annotations
 
 import os
-import signal
-from typing import TYPE_CHECKING, Any
 
 from grafctl import quick, render_output
+from grafctl.bare_signal import signal
 from grafctl.commands.declared import BadValue, Exit
 from grafctl.commands.tree import GROUPS
 from grafctl.errors import GrafctlError, Internal
+from grafctl.typed import Any
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
     from types import FrameType
@@ -41,11 +42,28 @@ def run(words: list[str]) -> int:
         if call is not None:
             call()
             return
+        text = None if os.environ.get(COMPLETE_VARIABLE) else _told(words)
+        if text is not None:
+            render_output.write(text.encode())
+            return
         from grafctl import cli
 
         cli.run(words)
 
     return outcome(words, work)
+
+
+def _told(words: list[str]) -> str | None:
+    """Returns the version or a page of help, where nothing else is asked for."""
+    if words == ["--version"]:
+        from grafctl import __version__
+
+        return f"grafctl {__version__}\n"
+    if words[-1:] == ["--help"]:
+        from grafctl import help_page
+
+        return help_page.page(words[:-1])
+    return None
 
 
 def outcome(words: list[str], work: Callable[[], None]) -> int:

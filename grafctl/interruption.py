@@ -11,13 +11,13 @@ When it fails: SIGKILL cannot be held back. An `--id` makes the same command saf
 
 from __future__ import annotations
 
-import signal
-import threading
-from collections.abc import Callable
-from types import FrameType, TracebackType
-from typing import Any
-
+from grafctl.bare_signal import signal
 from grafctl.errors import GrafctlError
+from grafctl.typed import Any, Callable
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from types import FrameType, TracebackType
 
 PUBLISHED, NOT_WRITTEN, UNKNOWN = "published", "not_written", "unknown"
 NOTES = {
@@ -35,12 +35,15 @@ class Undecided:
         self._came: int | None = None
 
     def __enter__(self) -> Undecided:
-        if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGINT, signal.SIGTERM):
-                handler = signal.getsignal(number)
-                if callable(handler):
-                    self._before[number] = handler
+        for number in (signal.SIGINT, signal.SIGTERM):
+            handler = signal.getsignal(number)
+            if callable(handler):
+                self._before[number] = handler
+                try:
                     signal.signal(number, self._take)
+                except ValueError:  # another thread than the main one
+                    self._before.clear()
+                    break
         return self
 
     def _take(self, number: int, frame: FrameType | None) -> None:

@@ -15,21 +15,25 @@ When it fails: `render_output.OutputLost`, and whatever was not written is not a
 from __future__ import annotations
 
 import sys
-from functools import cache
-from types import GeneratorType
-from typing import TYPE_CHECKING, Any, Literal
 
 from grafctl import render_output
 from grafctl.errors import ConfirmationRequired
+from grafctl.json_text import encoder
+from grafctl.typed import Any, Callable, Iterable, Iterator
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
-    from json import JSONEncoder
+    from typing import Literal
 
     from grafctl.results import Ack, Delivery, Finding, Record, Result, Shown
 
-Form = Literal["json", "jsonl", "table"]
+    Form = Literal["json", "jsonl", "table"]
+
 WATCH_S = 2.0
+PIECE_LINES = 256
+PLAIN = bytes(range(0x20, 0x7F))  # what JSON and a terminal take as it is, but for two that JSON quotes
+
+_encode = encoder(sort_keys=False, allow_nan=True)
 
 
 def show(answer: Result, output: Form, json: bool = False) -> None:
@@ -45,26 +49,61 @@ def show(answer: Result, output: Form, json: bool = False) -> None:
 def records(shown: Shown, output: Form, json: bool = False) -> None:
     """Prints the records that `peek` found, like `deliveries` does."""
     found: list[Record] = shown.body["records"]
-    render_output.write(document(shown.as_json()) if json or output == "json" else _lines_of(found, output))
+    if json or output == "json":
+        render_output.write(document(shown.as_json()))
+    else:
+        _write_lines(found, output)
 
 
 def deliveries(chunks: Iterable[Delivery], output: Form, json: bool = False) -> int:
     """Prints each delivery before it asks for the next one, and returns how many records there were."""
     count = 0
     for chunk in chunks:
-        render_output.write(document(chunk.as_json()) if json or output == "json" else _lines_of(chunk.records, output))
+        if json or output == "json":
+            render_output.write(document(chunk.as_json()))
+        else:
+            _write_lines(chunk.records, output)
         count += len(chunk.records)
     return count
 
 
-def _lines_of(found: list[Record], output: Form) -> bytes:
-    if output == "jsonl":
-        return b"".join(document(record.fields()) for record in found)
+def _write_lines(found: list[Record], output: Form) -> None:
+    """Writes in pieces of many lines, because one piece of all would be a second copy of all in memory."""
+    lines_of = json_lines if output == "jsonl" else _text_lines
+    for at in range(0, len(found), PIECE_LINES):
+        render_output.write(lines_of(found[at : at + PIECE_LINES]))
+
+
+def _text_lines(found: list[Record]) -> bytes:
     lines = (
         f"{item.offset}\t{clean(item.id or '-')}\t{clean(item.payload.decode(errors='backslashreplace'))}\n"
         for item in found
     )
     return "".join(lines).encode()
+
+
+def json_lines(found: Iterable[Record]) -> bytes:
+    """Returns a line of JSON for each record: the bytes of `document`, put together without one for plain text."""
+    lines = []
+    for record in found:
+        offset, payload, id, key, headers, delivery = record
+        if payload.translate(None, PLAIN) or headers or not (_is_plain(id) and _is_plain(key)):
+            lines.append(document(record.fields()))
+            continue
+        name = b"" if id is None else b',"id":"%b"' % _quoted(id.encode())
+        name += b"" if key is None else b',"key":"%b"' % _quoted(key.encode())
+        end = b"" if delivery is None else b',"delivery":%d' % delivery
+        lines.append(b'{"offset":%d%b,"payload":"%b"%b}\n' % (offset, name, _quoted(payload), end))
+    return b"".join(lines)
+
+
+def _is_plain(text: str | None) -> bool:
+    return text is None or (text.isascii() and text.isprintable())
+
+
+def _quoted(plain: bytes) -> bytes:
+    """Returns plain bytes as they stand in a JSON string."""
+    return plain.replace(b"\\", b"\\\\").replace(b'"', b'\\"')
 
 
 def acks(answers: Iterable[Ack], output: Form, json: bool = False, quiet: bool = False) -> list[dict[str, Any]]:
@@ -82,7 +121,7 @@ def acks(answers: Iterable[Ack], output: Form, json: bool = False, quiet: bool =
                 _take(ack, total, output, json)
                 progress("records", total.count, 0)
     except BaseException as error:
-        if isinstance(error, (KeyboardInterrupt, SystemExit)) and isinstance(answers, GeneratorType):
+        if isinstance(error, (KeyboardInterrupt, SystemExit)) and hasattr(answers, "throw"):
             for ack in _rest(answers, error):
                 _take(ack, total, output, json)
         if total.batches:
@@ -102,7 +141,7 @@ def _take(ack: Ack, total: _Total, output: Form, json: bool) -> None:
         render_output.note(_conflict_line(conflict))
 
 
-def _rest(answers: GeneratorType[Ack, None, None], error: BaseException) -> Iterator[Ack]:
+def _rest(answers: Any, error: BaseException) -> Iterator[Ack]:
     """Yields what a stream gives that is interrupted here: the acknowledgements of what is on its way."""
     try:
         yield answers.throw(error)
@@ -229,17 +268,10 @@ def failure(body: dict[str, Any], *, as_json: bool, notes: Iterable[str] = ()) -
 
 def document(body: dict[str, Any]) -> bytes:
     """Returns one line of JSON in UTF-8, in which everything that a terminal would act on is escaped."""
-    text = _encoder().encode(body)
+    text = _encode(body)
     if not text.isprintable():
-        text = "".join(letter if letter.isprintable() else _escaped(letter) for letter in text)
+        text = text.translate({ord(letter): _escaped(letter) for letter in set(text) if not letter.isprintable()})
     return text.encode() + b"\n"
-
-
-@cache
-def _encoder() -> JSONEncoder:
-    from json import JSONEncoder
-
-    return JSONEncoder(ensure_ascii=False, separators=(",", ":"))
 
 
 def _escaped(letter: str) -> str:

@@ -8,10 +8,9 @@ Promises
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
-
 from grafctl import render, render_output
 from grafctl.results import Ack, Change, Finding, Finished, Listed, Proof, Result, Shift, Shown, Verdict
+from grafctl.typed import Any, NamedTuple
 
 # Columns that say which thing a row is about come first, whatever order the library has.
 FIRST = ("audit", "offset", "resource", "group", "name", "id", "domain", "kind", "role", "state")

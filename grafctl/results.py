@@ -9,7 +9,7 @@ Promises
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, dataclass_transform
+from grafctl.typed import Any, ClassVar, NamedTuple, dataclass_transform
 
 JSON_VERSION = 1
 
@@ -68,7 +68,7 @@ class Result:
 
 def plain(value: Any) -> Any:
     """Returns a value that a JSON encoder knows."""
-    if isinstance(value, Result):
+    if isinstance(value, (Result, Record)):
         return value.fields()
     if isinstance(value, (list, tuple)):
         return [plain(item) for item in value]
@@ -77,8 +77,8 @@ def plain(value: Any) -> Any:
     return value
 
 
-class Record(Result):
-    """One published message as it was delivered."""
+class Record(NamedTuple):
+    """One published message as it was delivered; a tuple, because a poll makes thousands."""
 
     offset: int
     payload: bytes
@@ -88,6 +88,7 @@ class Record(Result):
     delivery: int | None = None
 
     def fields(self) -> dict[str, Any]:
+        """Returns the fields that have a value, as JSON has them."""
         body: dict[str, Any] = {"offset": self.offset}
         if self.id is not None:
             body["id"] = self.id
@@ -104,6 +105,10 @@ class Record(Result):
         if self.delivery is not None:
             body["delivery"] = self.delivery
         return body
+
+    def as_json(self) -> dict[str, Any]:
+        """Returns the record as a JSON document of its own."""
+        return {"v": JSON_VERSION, "ok": True, **self.fields()}
 
 
 class Ack(Result):
@@ -128,6 +133,7 @@ class Delivery(Result):
     records: list[Record]
     ack_floor: int
     lease: int | None = None
+    finished: int | None = None  # how many records the poll finished, where it was given some to finish
 
 
 class Finished(Result):

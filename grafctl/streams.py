@@ -14,11 +14,10 @@ written stays leased, and is delivered again when its lease runs out.
 from __future__ import annotations
 
 import sys
-from functools import partial
-from typing import TYPE_CHECKING
 
-from grafctl.errors import Empty, IdempotencyConflict, Usage
+from grafctl.errors import Empty, Fenced, GrafctlError, IdempotencyConflict, Usage
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from typing import Any, BinaryIO
@@ -31,7 +30,8 @@ if TYPE_CHECKING:
 
 READ_BYTES = 1 << 20
 BATCH_RECORDS_MAX = 10_000
-POLL_RECORDS = 1_000
+POLL_RECORDS = 1_000  # of the first poll; the next ones take what comes to POLL_BYTES_AIM
+POLL_BYTES_AIM = 4 << 20
 LINE_BYTES_MAX = 64 << 20
 FOLLOW_WAIT_S = 1.0
 CONFLICTS_SHOWN = 100
@@ -244,30 +244,49 @@ def deliveries(
     `max_records` None means without end. Raises what `poll` and `ack` raise.
     """
     caller = {name: options[name] for name in ("domain", "epoch")}
+    written: Delivery | None = None  # and not acknowledged yet
 
     def finish(chunk: Delivery) -> None:
-        if acknowledge and chunk.records:
+        if acknowledge and chunk.lease is not None:  # without one they are final already
             store.ack(resource, group, [record.offset for record in chunk.records], lease=chunk.lease, **caller)
 
-    chunks = _chunks(partial(store.poll, resource, group, **options), max_records, wait_s, follow)
-    if not whole:
-        for chunk in chunks:
-            yield chunk
+    def poll(**asked: Any) -> Delivery:
+        """Finishes what was written, in the same commit as the next lease where that can be given."""
+        nonlocal written
+        if written is None or not acknowledge or written.lease is None:
+            return store.poll(resource, group, **asked, **options)
+        offsets = [record.offset for record in written.records]
+        try:
+            chunk = store.poll(resource, group, finish=offsets, lease=written.lease, **asked, **options)
+        except GrafctlError as error:
+            if not isinstance(error, Fenced):
+                finish(written)  # who may not poll may still finish; twice changes nothing
+            raise
+        written = None
+        return chunk
+
+    chunks = _chunks(poll, max_records, wait_s, follow)
+    if whole:
+        every = list(chunks)
+        yield _merged(every)
+        for chunk in every:
             finish(chunk)
         return
-    every = list(chunks)
-    yield _merged(every)
-    for chunk in every:
-        finish(chunk)
+    for chunk in chunks:
+        written = None
+        yield chunk
+        written = chunk
+    if written is not None:
+        finish(written)
 
 
 def _chunks(poll: Callable[..., Delivery], max_records: int | None, wait_s: float, follow: bool) -> Iterator[Delivery]:
     """Yields deliveries until one is empty (only the first may be) or `max_records` are there; follows for ever."""
     pause_s = wait_s or (FOLLOW_WAIT_S if follow else 0.0)
-    left = max_records
+    left, most = max_records, POLL_RECORDS
     first = True
     while left is None or left > 0:
-        asked = POLL_RECORDS if left is None else min(left, POLL_RECORDS)
+        asked = most if left is None else min(left, most)
         chunk = poll(max=asked, wait_s=pause_s)
         if first or chunk.records:
             yield chunk
@@ -276,6 +295,14 @@ def _chunks(poll: Callable[..., Delivery], max_records: int | None, wait_s: floa
         first = False
         pause_s = pause_s if follow else 0.0
         left = None if left is None else left - len(chunk.records)
+        most = _fitting(chunk, most)
+
+
+def _fitting(chunk: Delivery, asked: int) -> int:
+    """Returns how many records like these come to about as much as should be in memory at once."""
+    count = len(chunk.records)
+    size = sum(len(record.payload) for record in chunk.records)
+    return max(1, min(2 * asked, BATCH_RECORDS_MAX, POLL_BYTES_AIM * count // size)) if size else asked
 
 
 def _merged(chunks: list[Delivery]) -> Delivery:

@@ -6,17 +6,14 @@ Promises
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping
-
 from grafctl.errors import Usage
 from grafctl.names import shown
+from grafctl.typed import Mapping
 
 INTEGER_MAX = 2**63 - 1
 DURATIONS_MS = {"ms": 1, "s": 1000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
 SIZES = {"": 1, "kB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
 SIZES |= {"KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30, "TiB": 1 << 40}
-_FORM = re.compile(r"([0-9]{1,18})(?:\.([0-9]{1,6}))?([A-Za-z]*)")
 
 
 def duration_ms(text: str) -> int:
@@ -36,7 +33,9 @@ def size_bytes(text: str) -> int:
 
 
 def _quantity(text: str, units: Mapping[str, int]) -> int | None:
-    form = _FORM.fullmatch(text)
+    import re  # here, because it takes longer to import than a publish takes
+
+    form = re.fullmatch(r"([0-9]{1,18})(?:\.([0-9]{1,6}))?([A-Za-z]*)", text)
     if form is None or form[3] not in units:
         return None
     fraction = form[2] or ""

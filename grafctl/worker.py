@@ -163,6 +163,7 @@ class Worker:
                 "A worker's records are taken inside its `with` block.",
                 hint="with grafctl.Worker(store, …) as records: for record in records: …",
             )
+        self._take_over()
         self.ack()
         while True:
             batch = self._batch
@@ -192,8 +193,7 @@ class Worker:
 
     def ack(self) -> None:
         """Finishes the present record, as asking for the next one does; useful before a `break`."""
-        batch = self._batch
-        if batch is None or batch.present is None:
+        if (batch := self._batch) is None or batch.present is None:
             return
         with self._lock:
             batch.worked.append(batch.present.offset)
@@ -217,13 +217,10 @@ class Worker:
         pause_s, longest_s = IDLE_PAUSE_S
         self._idle_since_s = clock.monotonic_s()
         while self._stop_s is None:
-            asked_s = clock.monotonic_s()
+            until_s = clock.monotonic_s() + self.visibility_ms / 1000
             delivery = self._persist(self._poll, is_owed=False)
             if delivery is not None and delivery.records:
-                until_s = asked_s + self.visibility_ms / 1000
-                records = deque(delivery.records)
-                self._batch = Batch(delivery.lease, records, until_s, clock.monotonic_s(), len(records))
-                self._start_renewer(delivery.lease)
+                self._begin(delivery, until_s)
                 return True
             if self.idle_s is not None and clock.monotonic_s() - self._idle_since_s >= self.idle_s:
                 return False
@@ -231,20 +228,41 @@ class Worker:
             pause_s = min(pause_s * 1.5, longest_s)
         return False
 
-    def _poll(self) -> Delivery:
-        return self.store.poll(
-            self.resource,
-            self.group,
-            domain=self.domain,
-            max=self._asked,
-            visibility_ms=self.visibility_ms,
-            epoch=self.epoch,
-        )
+    def _take_over(self) -> None:
+        """Acks the end of a batch in the commit that leases the next one, where both can be had at once."""
+        batch = self._batch
+        if batch is None or batch.lease is None or batch.waiting or self._stop_s is not None or not batch.unsettled():
+            return
+        with self._lock:  # taken out first, as in `_settle`
+            offsets, batch.worked = batch.worked + ([batch.present.offset] if batch.present else []), []
+            batch.present = None
+        asked, until_s = self._asked, clock.monotonic_s() + self.visibility_ms / 1000
+        self._pace(batch)
+        try:
+            delivery = self._poll(finish=offsets, lease=batch.lease)
+        except Fenced as error:
+            self._lose(batch, offsets, error)
+        except BaseException as error:
+            batch.worked, self._asked = offsets, asked
+            if not isinstance(error, GrafctlError):  # what is in the way, an ack of its own meets again and waits for
+                raise
+        else:
+            self.acked += len(offsets)
+            self._batch = None
+            if delivery.records:
+                self._begin(delivery, until_s)
 
-    def _start_renewer(self, lease: int | None) -> None:
-        if lease is not None and self._renewer is None:
+    def _begin(self, delivery: Delivery, until_s: float) -> None:
+        """Makes a delivery the present batch, whose lease is renewed from now on."""
+        records = deque(delivery.records)
+        self._batch = Batch(delivery.lease, records, until_s, clock.monotonic_s(), len(records))
+        if delivery.lease is not None and self._renewer is None:
             self._renewer = threading.Thread(target=self._renew_in_time, name="grafctl-renew", daemon=True)
             self._renewer.start()
+
+    def _poll(self, **finish: Any) -> Delivery:
+        finish |= {"domain": self.domain, "visibility_ms": self.visibility_ms, "epoch": self.epoch}
+        return self.store.poll(self.resource, self.group, max=self._asked, **finish)
 
     def _renew_in_time(self) -> None:
         """Renews the lease of the present batch whenever a third of it is over, until the block ends."""
@@ -313,8 +331,7 @@ class Worker:
 
     def _leave(self) -> None:
         """Acks what was worked on and gives back the rest of the batch."""
-        batch = self._batch
-        if batch is None:
+        if (batch := self._batch) is None:
             return
         try:
             self._settle(batch)

@@ -31,7 +31,10 @@ ROOT = Path(__file__).resolve().parent.parent
 # Lowest first. A module may import its own floor or a lower one. A name covers itself and what is inside it, `*` is as
 # in a shell, and where two names cover a module the longer decides. A package that imports nothing needs no line.
 FLOORS = [
-    Floor(("errors", "clock", "results"), "words that every floor speaks; they know nothing of a store"),
+    Floor(
+        ("errors", "clock", "results", "typed", "json_text", "bare_signal"),
+        "words that every floor speaks; they know nothing of a store",
+    ),
     Floor(
         ("names", "units", "store.keys", "store.records", "store.blocks", "store.intervals", "store.rules"),
         "pure functions from values to values",
@@ -43,12 +46,15 @@ FLOORS = [
     Floor(
         (
             "store.log",
+            "store.group_commit",
             "store.observe",
             "store.committed",
+            "store.snapshots",
             "store.checked",
             "store.replicate",
             "store.elect",
             "store.learn",
+            "store.ahead",
         ),
         "the copies of a log taken together: observe, append, elect, repair",
     ),
@@ -61,7 +67,10 @@ FLOORS = [
     Floor(("client", "worker"), "the public Python API"),
     Floor(("streams", "render*", "interruption"), "the terminal, pipes and JSON"),
     Floor(("commands",), "one file a noun: check, call the API once, render"),
-    Floor(("quick", "front", "cli", "__main__"), "the front door: reads command lines and maps errors to exit codes"),
+    Floor(
+        ("quick", "help_page", "front", "cli", "__main__"),
+        "the front door: reads command lines and maps errors to exit codes",
+    ),
 ]
 FACADE = "client"
 
@@ -80,7 +89,11 @@ ONLY_IN = [
         ("clock.py",),
         "a test sets the clock and the dice in one place",
     ),
+    OnlyIn(("numpy",), ("store/resources/id_bulk.py",), "it takes longer to import than a publish takes"),
     OnlyIn(("cryptography",), ("store/signing.py",), "one file signs and verifies, and only it pays for the import"),
+    OnlyIn(
+        ("backports", "compression"), ("store/blocks.py",), "one file compresses and bounds what comes out of a frame"
+    ),
     OnlyIn(
         ("print", "sys.stdout", "sys.__stdout__", "typer.echo", "typer.secho"),
         ("render*.py", "cli.py", "__main__.py"),

@@ -232,6 +232,51 @@ def test_a_paused_group_is_waited_for(store: grafctl.Store) -> None:
     resumed.join()
 
 
+def entries(store: grafctl.Store) -> int:
+    with store.session.resource(QUEUE).view() as committed:
+        return committed.upto
+
+
+def test_the_end_of_a_batch_and_the_next_lease_are_one_entry(store: grafctl.Store) -> None:
+    before = entries(store)
+    with worker(store, batch=1) as records:
+        assert [record.offset for record in records] == list(range(6))
+    assert entries(store) == before + 7  # the first lease, five of a record and the next lease, the last record
+    assert (records.acked, floor(store)) == (6, 6)
+
+
+def test_a_group_that_is_paused_at_the_end_of_a_batch_still_finishes_it(store: grafctl.Store) -> None:
+    floors: list[int] = []
+
+    def resume() -> None:
+        until = time.monotonic() + 20
+        while floor(store) < 3 and time.monotonic() < until:
+            time.sleep(0.02)
+        floors.append(floor(store))
+        store.consumers.resume(QUEUE, GROUP)
+
+    resumed = threading.Thread(target=resume)
+    with worker(store, batch=1) as records:
+        for record in records:
+            if record.offset == 2:
+                store.consumers.pause(QUEUE, GROUP)
+                resumed.start()
+    resumed.join()
+    assert floors == [3] and (records.acked, floor(store)) == (6, 6)
+
+
+def test_a_lease_that_was_lost_at_the_end_of_a_batch_is_not_finished(
+    store: grafctl.Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(store, "renew", lambda *_, **__: None)
+    with worker(store, batch=1, visibility_ms=100) as records:
+        assert next(records).offset == 0
+        time.sleep(0.15)
+        assert rest(store, max=1) == [(0, 2)]  # somebody else has it now
+        assert next(records).offset == 1
+        assert (records.lost, records.acked, floor(store)) == (1, 0, 0)
+
+
 def test_slow_work_keeps_its_lease(store: grafctl.Store) -> None:
     with worker(store, visibility_ms=600) as records:
         records._asked = 3
@@ -395,7 +440,8 @@ def test_a_signal_ends_the_wait_for_a_failed_domain(path: Path) -> None:
 
 def test_workers_that_compete_do_every_record_once(path: Path) -> None:
     publish(path, 394)
-    with Process(path, idle_s=0.5) as one, Process(path, idle_s=0.5, domain=THERE, ack_every=20) as two:
+    slowly: dict[str, Any] = {"work_s": 0.005, "idle_s": 0.5}  # because one of them may start much later than the other
+    with Process(path, **slowly) as one, Process(path, **slowly, domain=THERE, ack_every=20) as two:
         assert one.end() == two.end() == 0
     done = one.numbers("done") + two.numbers("done")
     assert sorted(done) == list(range(400))

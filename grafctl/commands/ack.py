@@ -1,9 +1,8 @@
 """`ack` and `nack`: finish work, or give it back."""
 
-from typing import Annotated, Any
-
 from grafctl.commands import options
-from grafctl.commands.declared import Option
+from grafctl.commands.declared import Annotated, Option
+from grafctl.typed import Any
 
 Lease = Annotated[
     int | None,

@@ -1,10 +1,9 @@
 """`apply`: make a store what a file declares."""
 
 from pathlib import Path
-from typing import Annotated
 
 from grafctl.commands import options
-from grafctl.commands.declared import Argument
+from grafctl.commands.declared import Annotated, Argument
 
 File = Annotated[
     Path,

@@ -1,9 +1,7 @@
 """`audit`: the chained record of changes and refusals."""
 
-from typing import Annotated
-
 from grafctl.commands import options
-from grafctl.commands.declared import Argument, Option
+from grafctl.commands.declared import Annotated, Argument, Option
 
 Count = Annotated[
     int, Option("--count", "-n", metavar="N", help="How many of the latest records", parser=options.whole(1))

@@ -1,10 +1,9 @@
 """`authority`: who may say that a domain is healthy."""
 
 from pathlib import Path
-from typing import Annotated
 
 from grafctl.commands import options
-from grafctl.commands.declared import Option
+from grafctl.commands.declared import Annotated, Option
 
 PublicKey = Annotated[
     Path,

@@ -1,9 +1,7 @@
 """`can`: ask the gate without going through."""
 
-from typing import Annotated
-
 from grafctl.commands import options
-from grafctl.commands.declared import Argument, Exit, Option
+from grafctl.commands.declared import Annotated, Argument, Exit, Option
 
 Operation = Annotated[
     str,

@@ -1,9 +1,7 @@
 """`catch-up`: bring a domain up to date and prove it."""
 
-from typing import Annotated
-
 from grafctl.commands import options
-from grafctl.commands.declared import Option
+from grafctl.commands.declared import Annotated, Option
 
 AllowEmpty = Annotated[bool, Option("--allow-empty", help="Accept a proof over no records at all")]
 

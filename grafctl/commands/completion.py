@@ -1,8 +1,6 @@
 """`completion`: complete commands and names with the tab key."""
 
-from typing import Annotated, Literal
-
-from grafctl.commands.declared import Argument
+from grafctl.commands.declared import Annotated, Argument, Literal
 
 Shell = Annotated[
     Literal["bash", "zsh", "fish"], Argument(metavar="SHELL", help="bash, zsh or fish", show_default=False)

@@ -1,9 +1,8 @@
 """`consumer`: groups that read a resource."""
 
-from typing import Annotated, Any, Literal
-
 from grafctl.commands import options
-from grafctl.commands.declared import Option
+from grafctl.commands.declared import Annotated, Literal, Option
+from grafctl.typed import Any
 
 Semantics = Annotated[
     Literal["at-most-once", "at-least-once", "effectively-once"],

@@ -1,9 +1,7 @@
 """`dead`: records that failed too often."""
 
-from typing import Annotated
-
 from grafctl.commands import options
-from grafctl.commands.declared import Option
+from grafctl.commands.declared import Annotated, Option
 
 All = Annotated[bool, Option("--all", help="Every dead letter of the group")]
 

@@ -6,10 +6,33 @@ importing the framework costs more than a publish; `cli.py` hands them to Typer 
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
-
 from grafctl.errors import Usage
+from grafctl.typed import Any, Callable
+
+TYPE_CHECKING = False
+
+if TYPE_CHECKING:
+    from typing import Annotated as Annotated
+    from typing import Literal as Literal
+else:
+
+    class Annotated:
+        """`Annotated[type, parameter]`, as `typing` has it."""
+
+        def __init__(self, origin, *metadata):
+            self.__origin__, self.__metadata__ = origin, metadata
+
+        def __class_getitem__(cls, parts):
+            return cls(*parts)
+
+    class Literal:
+        """`Literal["one", "two"]`, as `typing` has it."""
+
+        def __init__(self, *choices):
+            self.choices = choices
+
+        def __class_getitem__(cls, parts):
+            return cls(*parts) if isinstance(parts, tuple) else cls(parts)
 
 
 class BadValue(Usage):

@@ -1,10 +1,9 @@
 """`domain`: the failure domains of a store."""
 
 from pathlib import Path
-from typing import Annotated
 
 from grafctl.commands import options
-from grafctl.commands.declared import Option
+from grafctl.commands.declared import Annotated, Option
 
 DomainPath = Annotated[
     Path | None, Option("--path", metavar="DIR", help="Place on another disk", parser=options.path_of)

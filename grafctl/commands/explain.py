@@ -1,12 +1,11 @@
 """`explain`: what an exit code means."""
 
-from typing import Annotated, Any
-
 from grafctl import names
 from grafctl.commands import options
-from grafctl.commands.declared import Argument
+from grafctl.commands.declared import Annotated, Argument
 from grafctl.errors import ERRORS, LATER_REASONS, NEVER_REASONS, DomainUnavailable
 from grafctl.results import Listed
+from grafctl.typed import Any
 
 Code = Annotated[
     str,

@@ -1,9 +1,7 @@
 """`fence`: shut out callers of an older epoch."""
 
-from typing import Annotated
-
 from grafctl.commands import options
-from grafctl.commands.declared import Option
+from grafctl.commands.declared import Annotated, Option
 
 NewEpoch = Annotated[int, Option("--epoch", metavar="N", help="Epoch in force from now on", parser=options.whole())]
 

@@ -1,10 +1,9 @@
 """`health`: signed statements about domains."""
 
 from pathlib import Path
-from typing import Annotated, Literal
 
 from grafctl.commands import options
-from grafctl.commands.declared import Argument, Option
+from grafctl.commands.declared import Annotated, Argument, Literal, Option
 
 Status = Annotated[
     Literal["healthy", "unhealthy"],

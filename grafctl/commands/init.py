@@ -1,10 +1,9 @@
 """`init`: a new store."""
 
 from pathlib import Path
-from typing import Annotated
 
 from grafctl.commands import options
-from grafctl.commands.declared import Argument, Option
+from grafctl.commands.declared import Annotated, Argument, Option
 
 Directory = Annotated[Path | None, Argument(metavar="[DIR]", help="Directory of the new store", parser=options.path_of)]
 StoreOfInit = Annotated[

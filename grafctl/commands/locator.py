@@ -1,10 +1,10 @@
 """`locator`: which domains hold a resource."""
 
 from pathlib import Path
-from typing import Annotated, Any
 
 from grafctl.commands import options
-from grafctl.commands.declared import Option
+from grafctl.commands.declared import Annotated, Option
+from grafctl.typed import Any
 
 Generation = Annotated[
     int,

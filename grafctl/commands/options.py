@@ -5,15 +5,17 @@ Promises
 - `GRAFCTL_STORE` and `GRAFCTL_DOMAIN` stand in where this file says so, and nowhere else.
 """
 
-# NB no `from __future__ import annotations` here and in the commands: what reads a command line needs the objects.
-
-from collections.abc import Callable
-from pathlib import Path
-from typing import Annotated, Any, Literal
+# NB the commands have no such line, since what reads a command line needs the objects.
+from __future__ import annotations
 
 from grafctl import names, units
-from grafctl.commands.declared import Argument, BadValue, Option
+from grafctl.commands.declared import Annotated, Argument, BadValue, Literal, Option
 from grafctl.errors import Usage
+from grafctl.typed import Any, Callable
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from pathlib import Path
 
 # --- how text is read
 
@@ -38,11 +40,16 @@ def text_of(noun: str) -> Callable[[str], str]:
 
 def path_of(text: str | Path) -> Path:
     """Reads a path; a default is one already."""
-    if isinstance(text, Path):
-        return text
+    from pathlib import Path
+
+    return Path(path_text(text)) if isinstance(text, str) else text
+
+
+def path_text(text: str) -> str:
+    """Reads a path as text."""
     if not text or "\0" in text:
         raise BadValue("the path is empty." if not text else "a path cannot hold a NUL.")
-    return Path(text)
+    return text
 
 
 def existing_file(text: str) -> Path:
@@ -133,7 +140,7 @@ def require_one(given: bool, sentence: str, hint: str) -> None:
 # --- what a shell completes
 
 
-def names_in_store(kind: Literal["resource", "group", "domain"]) -> Callable[[Any], list[str]]:
+def names_in_store(kind: str) -> Callable[[Any], list[str]]:
     """Returns the completion of names that the store knows."""
 
     def complete(ctx: Any) -> list[str]:
@@ -167,7 +174,8 @@ _domains = names_in_store("domain")
 # --- where and who
 
 StorePath = Annotated[
-    Path, _option("--store", "-s", metavar="DIR", help="Directory of the store", parser=path_of, envvar="GRAFCTL_STORE")
+    str,
+    _option("--store", "-s", metavar="DIR", help="Directory of the store", parser=path_text, envvar="GRAFCTL_STORE"),
 ]
 Domain = Annotated[
     str,

@@ -1,9 +1,8 @@
 """`placement`: which domains may use a resource or a group."""
 
-from typing import Annotated, Any
-
 from grafctl.commands import options
-from grafctl.commands.declared import Option
+from grafctl.commands.declared import Annotated, Option
+from grafctl.typed import Any
 
 Expect = Annotated[
     str | None,

@@ -1,9 +1,7 @@
 """`poll` and `peek`: records out, with a lease and without."""
 
-from typing import Annotated, Literal
-
 from grafctl.commands import options
-from grafctl.commands.declared import Option
+from grafctl.commands.declared import Annotated, Literal, Option
 
 Max = Annotated[
     int | None,

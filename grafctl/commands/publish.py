@@ -1,9 +1,8 @@
 """`publish`: records in, durable before the command returns."""
 
-from typing import Annotated, Any, Literal
-
 from grafctl.commands import options
-from grafctl.commands.declared import Argument, Option
+from grafctl.commands.declared import Annotated, Argument, Literal, Option
+from grafctl.typed import Any
 
 Payload = Annotated[
     str,

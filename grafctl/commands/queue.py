@@ -1,9 +1,9 @@
 """`queue`: resources that hold records in order."""
 
-from typing import Annotated, Any
-
+from grafctl import names
 from grafctl.commands import options
-from grafctl.commands.declared import Argument, Option
+from grafctl.commands.declared import Annotated, Argument, Option
+from grafctl.typed import Any
 
 QueueName = Annotated[
     str,
@@ -35,6 +35,14 @@ RetainBytes = Annotated[
     Option("--retain-bytes", metavar="SIZE", help="Keep so many bytes of finished records", parser=options.size_bytes),
 ]
 
+Compression = Annotated[
+    str,
+    Option(
+        "--compression", metavar="NAME", help="How its records rest on disk: none or zstd",
+        parser=names.check_compression,
+    ),
+]  # fmt: skip
+
 
 def create(
     name: QueueName,
@@ -47,6 +55,7 @@ def create(
     deny: options.Deny = None,
     retain_age: RetainAge = None,
     retain_bytes: RetainBytes = None,
+    compression: Compression = "none",
     dry_run: options.DryRun = False,
     json: options.Json = False,
     output: options.Output = "table",
@@ -72,6 +81,7 @@ def create(
             min_payload=min_payload,
             **placement,
             **retention,
+            compression=compression,
             dry_run=dry_run,
         )
 

@@ -1,9 +1,7 @@
 """`status`, `verify` and `doctor`: look after a store."""
 
-from typing import Annotated
-
 from grafctl.commands import options
-from grafctl.commands.declared import Option
+from grafctl.commands.declared import Annotated, Option
 
 Watch = Annotated[bool, Option("--watch", "-w", help="Look again every two seconds until Ctrl-C")]
 

@@ -168,6 +168,7 @@ def _fields(queue: DeclaredQueue) -> dict[str, Any]:
         "placement": queue.placement.as_json(),
         "retain_age_ms": queue.retain_age_ms,
         "retain_bytes": queue.retain_bytes,
+        "compression": queue.compression,
     }
 
 
@@ -190,6 +191,7 @@ def _arguments(queue: DeclaredQueue) -> dict[str, Any]:
         "deny": queue.placement.deny,
         "retain_age_ms": queue.retain_age_ms,
         "retain_bytes": queue.retain_bytes,
+        "compression": queue.compression,
     }
 
 

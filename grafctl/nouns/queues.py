@@ -13,10 +13,11 @@ from typing import Any
 
 from grafctl import clock
 from grafctl.errors import NotFound, Usage
-from grafctl.names import check_domain, check_name, check_pattern, shown
+from grafctl.names import check_compression, check_domain, check_name, check_pattern, shown
 from grafctl.results import Change, Listed, Shown
 from grafctl.store import keys
 from grafctl.store.authority import Placement
+from grafctl.store.blocks import NONE
 from grafctl.store.records import config_fields
 from grafctl.store.replica.state import State
 from grafctl.store.resources.control import Register
@@ -81,6 +82,7 @@ class Queues:
         deny: Sequence[str] = (),
         retain_age_ms: int | None = None,
         retain_bytes: int | None = None,
+        compression: str = NONE,
         dry_run: bool = False,
     ) -> Change:
         """Creates a queue on these replicas, which start ready and healthy."""
@@ -100,6 +102,7 @@ class Queues:
             "deny": list(placement.deny),
             "retain_age_ms": retain_age_ms,
             "retain_bytes": retain_bytes,
+            "compression": check_compression(compression),
         }
         record = self._record(definition, parsed)
         if dry_run:
@@ -185,4 +188,5 @@ def queue_fields(state: State, name: str) -> dict[str, Any]:
         "replicas": locator["replicas"],
         "retain_age_ms": row["retain_age_ms"],
         "retain_bytes": row["retain_bytes"],
+        "compression": row["compression"],
     }

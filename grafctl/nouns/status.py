@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import json
-from typing import Any
-
 from grafctl.errors import DriverError, GrafctlError
 from grafctl.results import Shown
 from grafctl.store import keys
 from grafctl.store.authority import Placement
 from grafctl.store.committed import Committed
 from grafctl.store.intervals import size
-from grafctl.store.log import Log
+from grafctl.store.records import parse_json
 from grafctl.store.resources.delivery import Lineage
 from grafctl.store.resources.queue import queue_row
 from grafctl.store.session import Session
+from grafctl.store.snapshots import Snapshots
+from grafctl.typed import Any
 
 
 def status(session: Session) -> Shown:
@@ -23,12 +22,12 @@ def status(session: Session) -> Shown:
     trouble: str | None = None
     try:
         observations = session.observations()
-        names = sorted(session.resources())
+        rows = sorted(session.resources().items())
     except GrafctlError as error:
-        names, trouble = [], error.message
+        rows, trouble = [], error.message
     domains = [_domain(session, name, observations) for name in session.cluster.domains]
     health = {name: row["status"] for name, row in observations.items()}
-    resources = [_resource(session, name, health) for name in names]
+    resources = _resources(session, rows, health)
     return Shown(
         {"store": str(session.cluster.directory), "domains": domains, "resources": resources, "trouble": trouble}
     )
@@ -49,21 +48,40 @@ def _domain(session: Session, name: str, observations: dict[str, dict[str, Any]]
     return fields
 
 
+def _resources(
+    session: Session, rows: list[tuple[str, dict[str, Any]]], health: dict[str, str]
+) -> list[dict[str, Any]]:
+    """Returns what there is to say of each resource; what one snapshot of all domains does not tell is looked up."""
+    found: dict[str, dict[str, Any]] = {}
+    with Snapshots(session.cluster) as snapshots:
+        for name, row in rows:
+            try:
+                committed = snapshots.committed(bytes.fromhex(row["log"]), row["domains"])
+                if committed is not None:
+                    found[name] = _fields(name, committed, health)
+            except GrafctlError as error:
+                found[name] = _trouble(name, error)
+    return [found.get(name) or _resource(session, name, health) for name, _ in rows]
+
+
 def _resource(session: Session, name: str, health: dict[str, str]) -> dict[str, Any]:
     try:
-        log = session.resource(name)
-        with log.view() as committed:
-            return _fields(log, name, committed, health)
+        with session.resource(name).view() as committed:
+            return _fields(name, committed, health)
     except GrafctlError as error:
-        return {"name": name, "kind": "queue", "trouble": error.message}
+        return _trouble(name, error)
 
 
-def _fields(log: Log, name: str, committed: Committed, health: dict[str, str]) -> dict[str, Any]:
+def _trouble(name: str, error: GrafctlError) -> dict[str, Any]:
+    return {"name": name, "kind": "queue", "trouble": error.message}
+
+
+def _fields(name: str, committed: Committed, health: dict[str, str]) -> dict[str, Any]:
     state = committed.state
     queue = queue_row(state, name)
     locator = state.get_json(keys.locator())
     replicas = [_replica(item, committed, health) for item in locator["replicas"]]
-    rows = [json.loads(body) for _, body in state.scan(keys.groups())]
+    rows = [parse_json(body) for _, body in state.scan(keys.groups())]
     lineages = {row["lineage"]: Lineage.of(state.get_json(keys.lineage(row["lineage"]))) for row in rows}
     return {
         "name": name,
@@ -116,7 +134,7 @@ def names(session: Session, kind: str, resource: str | None) -> list[str]:
             return sorted(session.resources())
         if kind == "group" and resource:
             with session.state(resource) as state:
-                return sorted(json.loads(body)["name"] for _, body in state.scan(keys.groups()))
+                return sorted(parse_json(body)["name"] for _, body in state.scan(keys.groups()))
     except GrafctlError:
         return []
     return []

@@ -9,13 +9,10 @@ Promises
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
-
 from grafctl.errors import DomainUnavailable, Fenced, GenerationConflict
 from grafctl.names import first_cover
-from grafctl.store.records import encode_json
+from grafctl.store.records import digest, encode_json
+from grafctl.typed import Any, Mapping, NamedTuple, Sequence
 
 POLL, PEEK, PUBLISH, ACK, NACK, CATCH_UP, SHIFT = "poll", "peek", "publish", "ack", "nack", "catch-up", "shift"
 
@@ -47,7 +44,7 @@ class Placement(NamedTuple):
 
     def digest(self) -> str:
         """Returns what `--expect` compares."""
-        return "pl_" + hashlib.sha256(encode_json([list(self.allow), list(self.deny)])).hexdigest()[:20]
+        return "pl_" + digest(encode_json([list(self.allow), list(self.deny)])).hex()[:20]
 
     def decide(self, domain: str) -> tuple[bool, str]:
         """Returns whether a domain is covered, and by which line."""

@@ -7,14 +7,12 @@ is away can know more; otherwise the log settles first, or the answer is that th
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TypeVar
-
 from grafctl.errors import GrafctlError
 from grafctl.store.committed import Committed
 from grafctl.store.log import Log
 from grafctl.store.replica.state import State, StateView
 from grafctl.store.rules import RULES
+from grafctl.typed import Callable, TypeVar
 
 T = TypeVar("T")
 

@@ -6,48 +6,66 @@ Promises
   a log begins with.
 - `is_failed` asks the driver each time: a drill that another process began is seen at once.
 - `election_turn` keeps electors of one host from duelling; nothing depends on it for safety.
+- `learning_turn` is had by one at a time for each log of a domain, and by nobody once its holder has died.
 """
 
 from __future__ import annotations
 
 import fcntl
 import os
-from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from pathlib import Path
-from typing import NamedTuple
 
 from grafctl import clock
 from grafctl.errors import Unreachable
 from grafctl.store.driver.contract import Driver, Environment, Identity
 from grafctl.store.rules import Member
+from grafctl.typed import Iterator, Mapping, NamedTuple
 
 LOCK_WAIT_S = 2.0
 ELECTION_WAIT_S = 1.0
 
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    StrPath = str | os.PathLike[str]
+
+
 class Place(NamedTuple):
     """Where a domain's environment is, and which incarnation the store expects there."""
 
-    path: Path
+    where: str  # absolute; text, because importing `pathlib` takes as long as a publish
     incarnation: str
+
+    @property
+    def path(self) -> Path:
+        from pathlib import Path
+
+        return Path(self.where)
 
 
 class Cluster:
     """The environments of one store by domain."""
 
-    def __init__(self, driver: Driver, store: str, places: Mapping[str, Place], directory: Path) -> None:
+    def __init__(self, driver: Driver, store: str, places: Mapping[str, Place], directory: StrPath) -> None:
         self.driver = driver
         self.store = store
-        self.directory = directory
+        self._directory = os.fspath(directory)
         self.lock_wait_s = LOCK_WAIT_S
         self._places = dict(places)
         self._open: dict[str, Environment] = {}
         self._read = self._stamp()
 
+    @property
+    def directory(self) -> Path:
+        from pathlib import Path
+
+        return Path(self._directory)
+
     def _stamp(self) -> tuple[int, int] | None:
         try:
-            found = os.stat(self.directory / "store.toml")
+            found = os.stat(os.path.join(self._directory, "store.toml"))
         except OSError:  # a store in memory, or one that is being made
             return None
         return (found.st_ino, found.st_mtime_ns)
@@ -59,7 +77,7 @@ class Cluster:
             return
         from grafctl.store import files
 
-        places = files.read(self.directory).places(self.directory)
+        places = files.read(self._directory).places(self._directory)
         for domain in [name for name, place in self._places.items() if places.get(name) != place]:
             self.drop(domain)
         self._places = places
@@ -90,18 +108,18 @@ class Cluster:
         if found is None:
             place = self.place(domain)
             identity = Identity(self.store, domain, place.incarnation)
-            found = self._open[domain] = self.driver.open(place.path, identity)
+            found = self._open[domain] = self.driver.open(place.where, identity)
         return found
 
     def is_failed(self, domain: str) -> bool:
         """Returns whether a domain is out for a drill, or not of this store."""
         place = self._places.get(domain)
-        return place is None or self.driver.is_failed(place.path)
+        return place is None or self.driver.is_failed(place.where)
 
     def is_away(self, member: Member) -> bool:
         """Returns whether a member is out for a drill, or not of this store any more."""
         place = self._places.get(member[0])
-        return place is None or place.incarnation != member[1] or self.driver.is_failed(place.path)
+        return place is None or place.incarnation != member[1] or self.driver.is_failed(place.where)
 
     def add(self, domain: str, place: Place) -> None:
         """Makes a new domain known to this process."""
@@ -126,11 +144,34 @@ class Cluster:
             yield
 
     @contextmanager
+    def learning_turn(self, domain: str, log: bytes) -> Iterator[None]:
+        """Keeps others from copying this log to this domain; raises `Unreachable` while somebody does."""
+        path = self.place(domain).path / f"learn-{log.hex()}.lock"
+        if not path.parent.is_dir():  # in memory, or not there, which whoever opens it finds out
+            yield
+            return
+        try:
+            handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        except OSError as error:
+            raise Unreachable(domain, f"{path} cannot be made: {error.strerror}") from error
+        try:
+            is_mine = _lock_before(handle, 0.0)
+            # Its last holder may have removed the file between the two calls; then it is no longer the lock.
+            if not is_mine or not path.exists() or not os.path.samestat(os.fstat(handle), os.stat(path)):
+                raise Unreachable(domain, "another catch-up is copying to it")
+            try:
+                yield
+            finally:
+                path.unlink(missing_ok=True)
+        finally:
+            os.close(handle)
+
+    @contextmanager
     def _lock(self, name: str, wait_s: float) -> Iterator[bool]:
-        if not self.directory.is_dir():  # a store in memory has no directory, and one process only
+        if not os.path.isdir(self._directory):  # a store in memory has no directory, and one process only
             yield True
             return
-        handle = os.open(self.directory / name, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        handle = os.open(os.path.join(self._directory, name), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         try:
             yield _lock_before(handle, clock.monotonic_s() + wait_s)
         finally:

@@ -7,15 +7,14 @@ Promises
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
-from typing import NamedTuple
 
 from grafctl.errors import Corrupt, Damaged, DriverError, NoQuorum
 from grafctl.store.cluster import Cluster
 from grafctl.store.driver.contract import View
 from grafctl.store.observe import Lead, Observation, sight_of
 from grafctl.store.replica.state import StateView, state_at
+from grafctl.typed import Iterable, Iterator, NamedTuple
 
 
 class Committed(NamedTuple):
@@ -48,7 +47,7 @@ def committed_view(cluster: Cluster, log: bytes, found: Observation, prefer: str
         lead = found.lead()
         if lead is None:
             raise nobody(found.errors.values(), "not_written")
-        yield _choose(log, found, lead, views, prefer)
+        yield choose(log, found, lead, views, prefer)
 
 
 def nobody(errors: Iterable[DriverError], outcome: str) -> Corrupt | NoQuorum:
@@ -67,7 +66,8 @@ def nobody(errors: Iterable[DriverError], outcome: str) -> Corrupt | NoQuorum:
     )
 
 
-def _choose(log: bytes, found: Observation, lead: Lead, views: dict[str, View], prefer: str | None) -> Committed:
+def choose(log: bytes, found: Observation, lead: Lead, views: dict[str, View], prefer: str | None) -> Committed:
+    """Returns the committed state in the view that is best for it; raises `NoQuorum` where none holds payloads."""
     payload = {d: s for d, s in found.sights.items() if not lead.is_witness(d) and not s.head.learning and s.head.tail}
     fit = [d for d, s in payload.items() if s.head.acc == lead.term and s.head.tail >= lead.known >= s.head.commit]
     count = lead.known

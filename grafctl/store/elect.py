@@ -12,9 +12,6 @@ When it fails: promised terms without a START are harmless; whoever comes next s
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, NamedTuple
-
 from grafctl import clock
 from grafctl.errors import DriverError, Full, NoQuorum
 from grafctl.store.cluster import Cluster
@@ -25,6 +22,7 @@ from grafctl.store.replica.replica import Apply, Draft, Writer
 from grafctl.store.replica.state import State
 from grafctl.store.replicate import Moved, remember
 from grafctl.store.rules import RULES, Config, Member, Promise, Term, Voter
+from grafctl.typed import Any, Callable, NamedTuple
 
 
 class NewVoters(NamedTuple):

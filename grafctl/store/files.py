@@ -1,7 +1,9 @@
-"""`store.toml`: what a store is and where its domains are; read by tomllib, written whole or not at all.
+"""`store.toml`: what a store is and where its domains are; written whole or not at all.
 
 Promises
 - The file is replaced by rename after an fsync, under the store's own lock: a reader sees the old one or the new one.
+- What this program writes is read without tomllib, which takes longer to import than a publish; a file that looks
+  different, because somebody edited it or it is broken, is read by tomllib. Where both can read it they agree.
 - A file of a newer format, or written by another driver, is refused with a sentence, and nothing else is touched.
 """
 
@@ -9,21 +11,24 @@ from __future__ import annotations
 
 import fcntl
 import os
-import tomllib
-from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
-from typing import Any, NamedTuple
 
 from grafctl import clock
 from grafctl.errors import Busy, GrafctlError, InvalidConfig, NotFound, StoreFull, Usage
 from grafctl.store.cluster import Place
+from grafctl.typed import Any, Iterator, NamedTuple
 
 FORMAT = 1
 FILE_NAME = "store.toml"
 LOCK_NAME = "store.lock"
 DOMAINS_FOLDER = "domains"
 LOCK_WAIT_S = 10.0
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    StrPath = str | os.PathLike[str]
 
 
 class StoreFile(NamedTuple):
@@ -34,10 +39,11 @@ class StoreFile(NamedTuple):
     domains: dict[str, dict[str, str]]  # name -> {"path", "incarnation"}
     format: int = FORMAT
 
-    def places(self, directory: Path) -> dict[str, Place]:
+    def places(self, directory: StrPath) -> dict[str, Place]:
         """Returns where each domain's environment is."""
         return {
-            name: Place((directory / row["path"]).absolute(), row["incarnation"]) for name, row in self.domains.items()
+            name: Place(absolute(os.path.join(directory, row["path"])), row["incarnation"])
+            for name, row in self.domains.items()
         }
 
     def with_domain(self, name: str, path: str) -> StoreFile:
@@ -53,11 +59,24 @@ def default_path(domain: str) -> str:
     return f"{DOMAINS_FOLDER}/{domain.replace('/', '~')}"
 
 
-def read(directory: Path) -> StoreFile:
+def absolute(path: StrPath) -> str:
+    """Returns what `Path(path).absolute()` is, as text; `pathlib` takes as long to import as a publish takes."""
+    text = os.fspath(path)
+    if not os.path.isabs(text):
+        text = os.path.join(os.getcwd(), text)
+    if "//" in text or "/./" in text or text.endswith(("/", "/.")):
+        from pathlib import Path
+
+        text = str(Path(text))
+    return text
+
+
+def read(directory: StrPath) -> StoreFile:
     """Returns the store's file; raises `NotFound`, or `InvalidConfig` with every problem of it."""
-    path = directory / FILE_NAME
+    path = os.path.join(directory, FILE_NAME)
     try:
-        text = path.read_bytes()
+        with open(path, "rb") as file:
+            text = file.read()
     except (FileNotFoundError, NotADirectoryError):
         raise NotFound(
             f"There is no store in {directory}.",
@@ -65,13 +84,13 @@ def read(directory: Path) -> StoreFile:
         ) from None
     except OSError as error:
         raise NotFound(f"{path} cannot be read: {error.strerror}.") from None
-    return _parse(str(path), text)
+    return _parse(path, text)
 
 
 def _parse(path: str, text: bytes) -> StoreFile:
     try:
-        body = tomllib.loads(text.decode())
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        body = parse_toml(text.decode())
+    except ValueError as error:
         raise InvalidConfig(path, [(1, f"this is not TOML: {error}")]) from None
     if isinstance(body.get("format"), int) and body["format"] > FORMAT:
         raise InvalidConfig(
@@ -82,6 +101,39 @@ def _parse(path: str, text: bytes) -> StoreFile:
         raise InvalidConfig(path, [(1, problem) for problem in problems])
     rows = {row["name"]: {"path": row["path"], "incarnation": row["incarnation"]} for row in body["domain"]}
     return StoreFile(body["identity"], body["driver"], rows, body["format"])
+
+
+def parse_toml(text: str) -> dict[str, Any]:
+    """Returns what TOML says; raises ValueError."""
+    body = parse_plain_toml(text)
+    if body is None:
+        import tomllib
+
+        body = tomllib.loads(text)
+    return body
+
+
+def parse_plain_toml(text: str) -> dict[str, Any] | None:
+    """Returns what TOML says that looks as `write` makes it, or None for any other text, right or wrong."""
+    body: dict[str, Any] = {}
+    rows: list[dict[str, Any]] = []
+    for line in text.split("\n"):
+        table = rows[-1] if rows else body
+        key, equals, value = line.partition(" = ")
+        if not line.isprintable() or key in table or (key == "domain" and table is body):
+            return None
+        if line == "[[domain]]":
+            rows.append({})
+        elif equals and key.isascii() and key.isidentifier():
+            if len(value) > 1 and value[0] == value[-1] == '"' and value.count('"') == 2 and "\\" not in value:
+                table[key] = value[1:-1]
+            elif value.isascii() and value.isdigit() and value[0] != "0":
+                table[key] = int(value)
+            else:
+                return None
+        elif line and line[0] != "#":
+            return None
+    return body | {"domain": rows} if rows else body
 
 
 def _problems(body: dict[str, Any]) -> list[str]:
@@ -102,11 +154,10 @@ def write(directory: Path, file: StoreFile) -> None:
     """Replaces the file durably; the caller holds `locked`."""
     import tomli_w
 
-    rows = [{"name": name, **row} for name, row in file.domains.items()]
-    body = {"format": file.format, "identity": file.identity, "driver": file.driver, "domain": rows}
-    text = "# Written by grafctl; change it with `grafctl domain add` and `grafctl domain remove`.\n" + tomli_w.dumps(
-        body
-    )
+    text = "# Written by grafctl; change it with `grafctl domain add` and `grafctl domain remove`.\n"
+    text += tomli_w.dumps({"format": file.format, "identity": file.identity, "driver": file.driver})
+    for name, row in file.domains.items():
+        text += "\n[[domain]]\n" + tomli_w.dumps({"name": name, **row})
     temporary = directory / (FILE_NAME + ".new")
     try:
         handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644)
@@ -121,7 +172,7 @@ def write(directory: Path, file: StoreFile) -> None:
         raise unwritable(directory, error) from None
 
 
-def sync_folder(folder: Path) -> None:
+def sync_folder(folder: StrPath) -> None:
     """Makes a rename in a folder durable."""
     handle = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
     try:

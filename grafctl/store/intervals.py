@@ -9,7 +9,8 @@ Promises
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterable, Sequence
+
+from grafctl.typed import Iterable, Sequence
 
 Intervals = list[list[int]]
 
@@ -64,7 +65,10 @@ def size(intervals: Sequence[Sequence[int]]) -> int:
 
 def from_offsets(offsets: Iterable[int]) -> Intervals:
     """Returns the set of these offsets."""
-    return union([[offset, offset + 1] for offset in offsets], [])
+    ordered = sorted(set(offsets))
+    if ordered and ordered[-1] - ordered[0] == len(ordered) - 1:  # no gap: what is acked is mostly what was polled
+        return [[ordered[0], ordered[-1] + 1]]
+    return union([[offset, offset + 1] for offset in ordered], [])
 
 
 def take(intervals: Sequence[Sequence[int]], count: int) -> Intervals:

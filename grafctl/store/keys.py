@@ -18,8 +18,9 @@ Promises
 - `parse_index` refuses a key of another shape.
 
 State tables. Resource 0 is the log itself: `L` locator, `H` locator history by generation, `P` proofs by id. Resource
-1 is what the log carries. Queue: `Q` the queue, `B` blocks by first offset, `I` ids by hash, `G` groups, `N`
-lineages, `T` leases by lineage and token, `D` dead letters by lineage and offset. Control: `R` resources by name, `A`
+1 is what the log carries. Queue: `Q` the queue, `B` blocks by first offset, `I` the index of ids (`ID` its directory,
+`IA` records by number, `IR` items by run and first item, `IF` filters by run and first cell), `G` groups, `N` lineages,
+`T` leases by lineage and token, `D` dead letters by lineage and offset. Control: `R` resources by name, `A`
 authorities, `O` health observations by domain. Audit: `C` the counters, `U` the latest record of each refusal.
 """
 
@@ -151,12 +152,38 @@ def parse_block(row: bytes) -> int:
     return int(U64.unpack_from(row, 3)[0])
 
 
-def id_(digest: bytes) -> bytes:
-    return PAYLOAD + b"I" + digest
-
-
 def ids() -> tuple[bytes, bytes]:
+    """Returns the range of all rows of the index of ids."""
     return _range(PAYLOAD + b"I")
+
+
+def id_directory() -> bytes:
+    return PAYLOAD + b"ID"
+
+
+def id_records(number: int) -> bytes:
+    return PAYLOAD + b"IA" + U64.pack(number)
+
+
+def id_records_from(number: int, stop: int = U64_MAX) -> tuple[bytes, bytes]:
+    return id_records(number), id_records(stop)
+
+
+def id_items(run: int, first: bytes) -> bytes:
+    return PAYLOAD + b"IR" + U64.pack(run) + first
+
+
+def id_items_of(run: int, stop: bytes | None = None) -> tuple[bytes, bytes]:
+    """Returns the range of a run's rows whose first item is below `stop`, or of all of them."""
+    return id_items(run, b""), id_items(run + 1, b"") if stop is None else id_items(run, stop)
+
+
+def id_filter(run: int, cell: int) -> bytes:
+    return PAYLOAD + b"IF" + U64.pack(run) + U64.pack(cell)
+
+
+def id_filters_of(run: int, start: int = 0, stop: int = U64_MAX) -> tuple[bytes, bytes]:
+    return id_filter(run, start), id_filter(run, stop)
 
 
 def group(name: str) -> bytes:
@@ -200,7 +227,7 @@ def all_dead_letters() -> tuple[bytes, bytes]:
 
 
 def last_u64(row: bytes) -> int:
-    """Returns the token or offset that ends a row's subkey."""
+    """Returns the number that ends a row's subkey: a token, an offset, an id's number, a cell of a filter."""
     return int(U64.unpack_from(row, len(row) - 8)[0])
 
 

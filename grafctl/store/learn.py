@@ -4,6 +4,9 @@ Promises
 - Only committed entries are copied, and a replica that is learning is counted nowhere and serves nobody.
 - Entries are copied in chunks, each durable, and a killed copy goes on where it was. The state tables come from one
   snapshot of the source; a copy that died among them begins the tables again.
+- Entries travel as they rest. While one chunk is committed, header, chain and digest of the next one's entries are
+  checked, and those that were committed before are read back from the domain and checked there as well.
+- One call at a time copies a log to a domain; a second one would put back what the first has finished.
 - When it ends, the replica holds exactly what the source held at one committed index, and COPY takes over from there.
 
 When it fails: `learning` stays set in the head, and the same call goes on.
@@ -11,11 +14,12 @@ When it fails: `learning` stays set in the head, and the same call goes on.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from itertools import islice
+from collections.abc import Callable, Generator
+from typing import NamedTuple
 
 from grafctl.errors import Corrupt, Damaged, Full
 from grafctl.store import keys
+from grafctl.store.ahead import Ahead
 from grafctl.store.cluster import Cluster
 from grafctl.store.committed import Committed
 from grafctl.store.driver.contract import Batch
@@ -24,20 +28,72 @@ from grafctl.store.log import Log
 from grafctl.store.records import (
     NO_CHAIN,
     HeadRow,
+    check_entry,
     decode_config_row,
-    decode_entry,
     encode_head,
     encode_row,
     follows,
     strip_block,
 )
 from grafctl.store.replica.replica import Replica, wipe
+from grafctl.store.replicate import match_point
 from grafctl.store.rules import EMPTY_HEAD
 
-CHUNK_BYTES = 8 << 20
+CHUNK_BYTES = 24 << 20  # three chunks are in memory: one being made, one being put, and the driver's own copy of that
 CHUNK_ROWS = 5_000
 
 Progress = Callable[[str, int, int], None]
+
+
+class Checked(NamedTuple):
+    """Entries whose every byte was read in a domain and found right."""
+
+    domain: str
+    incarnation: str
+    start: int
+    stop: int
+
+    def __contains__(self, index: object) -> bool:
+        return isinstance(index, int) and self.start <= index < self.stop
+
+
+class _Finished(Exception):
+    """Somebody else has brought the replica up meanwhile."""
+
+
+class _ReadingBack:
+    """Reads what was committed in a domain from there, and checks it."""
+
+    def __init__(self, cluster: Cluster, log: bytes, domain: str, at: int, chain: bytes) -> None:
+        self.committed = self.start = self.at = at
+        self._cluster, self._log, self._domain, self._chain = cluster, log, domain, chain
+        self._is_wrong = False
+
+    def go_on(self) -> None:
+        """Checks what was committed since the last call; where a byte is wrong it stops, and the proof finds it."""
+        stop = self.committed
+        if self.at == stop or self._is_wrong:
+            return
+        with self._cluster.environment(self._domain).read() as view:
+            reader = Replica(view, self._log, self._domain)
+            try:
+                for raw in reader.raw_entries(self.at, stop):
+                    self._chain = _checked(reader, self.at, raw, self._chain)
+                    self.at += 1
+            except (Corrupt, Damaged):
+                self._is_wrong = True
+
+    @property
+    def checked(self) -> Checked:
+        return Checked(*self._cluster.member(self._domain), self.start, self.at)
+
+
+class _Chunk(NamedTuple):
+    """Checked entries on their way."""
+
+    at: int
+    entries: list[bytes]
+    chain: bytes  # after them
 
 
 def needs_learning(log: Log, domain: str) -> bool:
@@ -46,21 +102,38 @@ def needs_learning(log: Log, domain: str) -> bool:
         floor = Replica(source.view, log.id, source.domain).row.head.floor
         with log.cluster.environment(domain).read() as view:
             head = Replica(view, log.id, domain).row.head
-        return head.learning or (head.tail < floor) or (head.tail == 0 and source.upto > CHUNK_ROWS)
+        if head.learning or head.tail < floor:
+            return True
+        return head.tail == 0 and _is_long(Replica(source.view, log.id, source.domain), source.upto)
 
 
-def learn(log: Log, domain: str, *, witness: bool = False, progress: Progress | None = None) -> int:
-    """Copies the committed prefix and its state to `domain`; returns how many entries it covers."""
+def _is_long(reader: Replica, upto: int) -> bool:
+    """Returns whether the entries come to more than one chunk."""
+    size = 0
+    for index in range(reader.row.head.floor, min(upto, CHUNK_ROWS)):
+        size += reader.entry_bytes(index)
+        if size > CHUNK_BYTES:
+            return True
+    return upto > CHUNK_ROWS
+
+
+def learn(log: Log, domain: str, *, witness: bool = False, progress: Progress | None = None) -> list[Checked]:
+    """Copies the committed prefix and its state to `domain`; returns what of both sides was read on the way."""
     with log.view() as source:
         reader = Replica(source.view, log.id, source.domain)
         if source.domain == domain:
-            return source.upto
-        at = _begin(log.cluster, log.id, domain, reader)
-        _entries(log.cluster, log.id, domain, source, reader, at, witness, progress)
-        if not witness:
-            _tables(log.cluster, log.id, domain, source, progress)
-        _finish(log.cluster, log.id, domain, source, reader)
-        return source.upto
+            return []
+        with log.cluster.learning_turn(domain, log.id):
+            try:
+                at = _begin(log.cluster, log.id, domain, reader)
+            except _Finished:
+                return []
+            back = _ReadingBack(log.cluster, log.id, domain, at, reader.chain_at(at) or NO_CHAIN)
+            _entries(log.cluster, log.id, domain, source, reader, back, witness, progress)
+            if not witness:
+                _tables(log.cluster, log.id, domain, source, progress)
+            _finish(log.cluster, log.id, domain, source, reader)
+        return [Checked(*log.cluster.member(source.domain), at, source.upto), back.checked]
 
 
 def _write(cluster: Cluster, domain: str, change: Callable[[Batch], bool]) -> bool:
@@ -84,6 +157,8 @@ def _begin(cluster: Cluster, log: bytes, domain: str, reader: Replica) -> int:
     def mark(batch: Batch) -> bool:
         target = Replica(batch, log, domain)
         head = target.row.head
+        if not head.learning and head.tail > 0 and match_point(target, reader) is not None:
+            raise _Finished  # it may vote by now: nothing of it may be taken back
         chain = target.chain_at(head.tail)
         goes_on = head.learning and source.floor <= head.tail and chain == reader.chain_at(head.tail)
         if not goes_on:
@@ -112,68 +187,90 @@ def _entries(
     domain: str,
     source: Committed,
     reader: Replica,
-    at: int,
+    back: _ReadingBack,
     witness: bool,
     progress: Progress | None,
 ) -> None:
+    with Ahead(_chunks(reader, back, source.upto)) as chunks:
+        for chunk in chunks:
+
+            def put(batch: Batch, chunk: _Chunk = chunk) -> bool:
+                for index, raw in enumerate(chunk.entries, start=chunk.at):
+                    batch.put(keys.entry(log, index), strip_block(raw) if witness else raw)
+                row = Replica(batch, log, domain).row
+                tail = chunk.at + len(chunk.entries)
+                head = row.head._replace(tail=tail, commit=tail)
+                batch.put(keys.head(log), encode_head(row._replace(head=head, chain=chunk.chain)))
+                return True
+
+            _write(cluster, domain, put)
+            done = chunk.at + len(chunk.entries)
+            if progress:
+                progress("entries", done, source.upto)
+            back.committed = done
+    back.go_on()
+
+
+def _chunks(reader: Replica, back: _ReadingBack, stop: int) -> Generator[_Chunk, None, None]:
+    """Yields the entries, each checked on its own and against the one before it; reads back between them."""
+    at = back.at
     chain = reader.chain_at(at) or NO_CHAIN
-    while at < source.upto:
-        chunk, chain = _chunk(reader, at, source.upto, chain)
-
-        def put(batch: Batch, at: int = at, chunk: list[bytes] = chunk, chain: bytes = chain) -> bool:
-            for index, raw in enumerate(chunk, start=at):
-                batch.put(keys.entry(log, index), strip_block(raw) if witness else raw)
-            row = Replica(batch, log, domain).row
-            head = row.head._replace(tail=at + len(chunk), commit=at + len(chunk))
-            batch.put(keys.head(log), encode_head(row._replace(head=head, chain=chain)))
-            return True
-
-        _write(cluster, domain, put)
-        at += len(chunk)
-        if progress:
-            progress("entries", at, source.upto)
-
-
-def _chunk(reader: Replica, at: int, stop: int, chain: bytes) -> tuple[list[bytes], bytes]:
-    """Returns the next entries, checked, and the chain after them."""
-    chunk: list[bytes] = []
+    entries: list[bytes] = []
     size = 0
     for index, raw in enumerate(reader.raw_entries(at, stop), start=at):
-        what = f"{reader.domain}: entry {index} of log {reader.log.hex()}"
-        try:
-            entry = decode_entry(raw, what)
-        except Corrupt as error:
-            raise Damaged(reader.domain, error.message) from error
-        if not follows(chain, raw):
-            raise Damaged(reader.domain, f"{what} does not follow the one before it")
-        chunk.append(raw)
-        chain = entry.chain
+        chain = _checked(reader, index, raw, chain)
+        entries.append(raw)
         size += len(raw)
-        if size >= CHUNK_BYTES or len(chunk) >= CHUNK_ROWS:
-            break
-    return chunk, chain
+        if size >= CHUNK_BYTES or len(entries) >= CHUNK_ROWS:
+            yield _Chunk(index + 1 - len(entries), entries, chain)
+            entries, size = [], 0
+            back.go_on()
+    if entries:
+        yield _Chunk(stop - len(entries), entries, chain)
+
+
+def _checked(reader: Replica, index: int, raw: bytes, chain: bytes) -> bytes:
+    """Returns the chain after an entry; raises `Damaged` where a byte of it is wrong, or it follows another one."""
+    what = f"{reader.domain}: entry {index} of log {reader.log.hex()}"
+    try:
+        entry, _ = check_entry(raw, what)
+    except Corrupt as error:
+        raise Damaged(reader.domain, error.message) from error
+    if not follows(chain, raw):
+        raise Damaged(reader.domain, f"{what} does not follow the one before it")
+    return entry.chain
 
 
 def _tables(cluster: Cluster, log: bytes, domain: str, source: Committed, progress: Progress | None) -> None:
     while _write(cluster, domain, lambda batch: wipe(batch, keys.states(log), CHUNK_ROWS)):
         pass
-    rows = _rows(source)
     done = 0
-    while chunk := list(islice(rows, CHUNK_ROWS)):
+    with Ahead(_rows(log, source)) as chunks:
+        for chunk in chunks:
 
-        def put(batch: Batch, chunk: list[tuple[bytes, bytes]] = chunk) -> bool:
-            for row, body in chunk:
-                batch.put(keys.state(log, row), encode_row(body))
-            return True
+            def put(batch: Batch, chunk: list[tuple[bytes, bytes]] = chunk) -> bool:
+                for key, raw in chunk:
+                    batch.put(key, raw)
+                return True
 
-        _write(cluster, domain, put)
-        done += len(chunk)
-        if progress:
-            progress("state", done, done)
+            _write(cluster, domain, put)
+            done += len(chunk)
+            if progress:
+                progress("state", done, done)
 
 
-def _rows(source: Committed) -> Iterator[tuple[bytes, bytes]]:
-    return source.state.scan((b"", b"\xff" * 8))
+def _rows(log: bytes, source: Committed) -> Generator[list[tuple[bytes, bytes]], None, None]:
+    """Yields the rows of the state, as they are to rest, some at a time."""
+    rows: list[tuple[bytes, bytes]] = []
+    size = 0
+    for row, body in source.state.scan((b"", b"\xff" * 8)):
+        rows.append((keys.state(log, row), encode_row(body)))
+        size += len(body)
+        if size >= CHUNK_BYTES or len(rows) >= CHUNK_ROWS:
+            yield rows
+            rows, size = [], 0
+    if rows:
+        yield rows
 
 
 def _finish(cluster: Cluster, log: bytes, domain: str, source: Committed, reader: Replica) -> None:

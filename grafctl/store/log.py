@@ -13,9 +13,7 @@ with "unknown" makes another try safe.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, NamedTuple
 
 from grafctl import clock
 from grafctl.errors import (
@@ -42,6 +40,7 @@ from grafctl.store.replica.replica import Appended, Apply, Draft, Replica, Safet
 from grafctl.store.replicate import Failures, Moved, NeedsLearning, copy_all, note_commit
 from grafctl.store.requests import Attempt, Context, Nothing, Outcome, Request, Turn, new_operation
 from grafctl.store.rules import RULES, Config, Member, Seen
+from grafctl.typed import Any, Iterator, NamedTuple
 
 DEADLINE_S = 10.0
 
@@ -103,13 +102,13 @@ class Log:
     ) -> Outcome:
         """Appends what the request decides, and returns once it is committed.
 
-        `operation` names an earlier try of the same request, which began when the log had `hint` entries. With `turn`
-        it goes after another request that is on its way. Raises the request's own refusal, `NoQuorum`, `StoreFull`,
-        `Timeout` or `Corrupt`.
+        With `hint`, `operation` names an earlier try of the same request, which began when the log had so many entries.
+        With `turn` it goes after another request that is on its way. Raises the request's own refusal, `NoQuorum`,
+        `StoreFull`, `Timeout` or `Corrupt`.
         """
         until = clock.monotonic_s() + deadline_s
         attempt = Attempt(request, operation or new_operation(), 0 if hint is None else hint, until)
-        attempt.may_be_written = operation is not None
+        attempt.may_be_written = hint is not None
         attempt.turn = turn
         pause_s = 0.001
         while True:
@@ -193,13 +192,15 @@ class Log:
         """Returns what an earlier try of this operation appended, or None."""
         if not attempt.may_be_written:
             return None
-        at = writer.find_operation(attempt.operation, attempt.hint)
-        if at is None:
+        found = writer.find_operation(attempt.operation, attempt.hint)
+        if found is None:
             return None
+        at, place = found
         if attempt.last is not None:
             return _Done(attempt.last.answer, at)
         recall = getattr(attempt.request, "recall", None)
-        return _Done(recall(writer.entry(at, verify_block=False), at) if recall else None, at)
+        answer = recall(writer.entry(at, verify_block=False), place) if recall else None
+        return None if recall and answer is None else _Done(answer, at)
 
     def _decide(self, attempt: Attempt, writer: Writer, lead: Lead, config: Config) -> _Done:
         head = writer.row.head

@@ -7,9 +7,6 @@ Promises
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import NamedTuple
-
 from grafctl.errors import Corrupt, Damaged, DriverError
 from grafctl.store import keys
 from grafctl.store.cluster import Cluster
@@ -17,6 +14,7 @@ from grafctl.store.driver.contract import View
 from grafctl.store.records import HeadRow, decode_seen
 from grafctl.store.replica.replica import Replica
 from grafctl.store.rules import NO_TERM, RULES, Config, Head, Member, Seen, Term
+from grafctl.typed import Iterable, NamedTuple
 
 
 class Sight(NamedTuple):
@@ -184,7 +182,7 @@ def _exclude_rolled_back(cluster: Cluster, log: bytes, found: Observation) -> No
     Replicas are read one after the other, so one that was read first may only seem to be behind: it is read once more,
     now later than the peer that remembers it.
     """
-    for domain in [sight.domain for sight in found.sights.values() if _witness_against(found, sight)]:
+    for domain in [sight.domain for sight in found.sights.values() if witness_against(found, sight)]:
         try:
             again = look(cluster, log, domain)
         except DriverError as error:
@@ -192,14 +190,14 @@ def _exclude_rolled_back(cluster: Cluster, log: bytes, found: Observation) -> No
             del found.sights[domain]
             continue
         found.sights[domain] = again
-        peer = _witness_against(found, again)
+        peer = witness_against(found, again)
         if peer is not None:
             why = f"an older copy was put back: {peer} has seen it further than it is now"
             found.errors[domain] = Damaged(domain, why)
             del found.sights[domain]
 
 
-def _witness_against(found: Observation, sight: Sight) -> str | None:
+def witness_against(found: Observation, sight: Sight) -> str | None:
     """Returns a peer that has seen this replica further than it is, or None."""
     for peer in found.sights.values():
         memory = peer.seen.get(sight.domain)

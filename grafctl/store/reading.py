@@ -6,16 +6,16 @@ Promises
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator, Sequence
-from typing import NamedTuple
-
 from grafctl.errors import Corrupt
 from grafctl.store import blocks, keys
-from grafctl.store.blocks import Packed
-from grafctl.store.records import Entry
+from grafctl.store.blocks import Columns, Packed
+from grafctl.store.records import Entry, parse_json
 from grafctl.store.replica.replica import Replica
 from grafctl.store.replica.state import State
+from grafctl.typed import Iterator, NamedTuple, Sequence, TypeVar
+
+HELD_BYTES_MAX = 4 << 20
+Range = TypeVar("Range", bound=Sequence[int])
 
 
 class BlockRef(NamedTuple):
@@ -34,7 +34,7 @@ def block_refs(state: State, start: int, stop: int) -> Iterator[BlockRef]:
     before = next(iter(state.scan(keys.blocks(0, start + 1), reverse=True)), None)
     begin = keys.parse_block(before[0]) if before else start
     for row, body in state.scan(keys.blocks(begin, stop)):
-        ref = json.loads(body)
+        ref = parse_json(body)
         first = keys.parse_block(row)
         if first + ref["count"] > start:
             yield BlockRef(first, ref["count"], ref["index"], ref["bytes"])
@@ -50,14 +50,47 @@ def block_entry(replica: Replica, ref: BlockRef) -> Entry:
     return entry
 
 
-def read_records(replica: Replica, state: State, ranges: Sequence[Sequence[int]]) -> Iterator[tuple[int, Packed]]:
-    """Yields (offset, record) for every offset of these ranges, range by range."""
-    held: tuple[int, list[Packed]] | None = None  # neighbours share a block: unpack it once
+class Held:
+    """The last block that was unpacked: polls of few records come back to it, and it need not be read again.
+
+    It is told from another block of the same offsets by the chain of its entry, which is read each time.
+    """
+
+    __slots__ = ("found",)
+
+    def __init__(self) -> None:
+        self.found: tuple[bytes, BlockRef, Columns] | None = None  # chain of its entry; put in whole, for threads
+
+    def unpacked(self, replica: Replica, ref: BlockRef) -> Columns:
+        """Returns the records of a block; raises `Corrupt`."""
+        found = self.found
+        chain = replica.chain_at(ref.at + 1)
+        if found is not None and found[0] == chain and found[1] == ref:
+            return found[2]
+        entry = block_entry(replica, ref)
+        columns = blocks.columns(entry.block, f"{replica.domain}: entry {ref.at}")
+        self.found = (entry.chain, ref, columns) if ref.bytes <= HELD_BYTES_MAX else None
+        return columns
+
+
+def read_columns(
+    replica: Replica, state: State, ranges: Sequence[Range], held: Held
+) -> Iterator[tuple[Range, int, Columns]]:
+    """Yields the records of these ranges in parts: (their range, offset of the first, records)."""
+    ref = BlockRef(0, 0, -1, 0)
+    columns = Columns([], [], [], [])
     for item in ranges:
         start, stop = item[0], item[1]
-        for ref in block_refs(state, start, stop):
-            if held is None or held[0] != ref.at:
-                block = block_entry(replica, ref).block
-                held = (ref.at, list(blocks.unpack(block, f"{replica.domain}: entry {ref.at}")))
-            for offset in range(max(start, ref.first), min(stop, ref.first + ref.records)):
-                yield offset, held[1][offset - ref.first]
+        inside = ref.first <= start and stop <= ref.first + ref.records
+        for found in (ref,) if inside else block_refs(state, start, stop):
+            if found != ref:  # neighbours share a block
+                ref, columns = found, held.unpacked(replica, found)
+            first, last = max(start, ref.first), min(stop, ref.first + ref.records)
+            whole = last - first == ref.records
+            yield item, first, columns if whole else columns.cut(first - ref.first, last - ref.first)
+
+
+def read_records(replica: Replica, state: State, ranges: Sequence[Sequence[int]]) -> Iterator[tuple[int, Packed]]:
+    """Yields (offset, record) for every offset of these ranges, range by range."""
+    for _, first, columns in read_columns(replica, state, ranges, Held()):
+        yield from enumerate(map(Packed, *columns), first)

@@ -12,16 +12,18 @@ Formats are written out in `docs/format.md` and held by golden bytes in the test
 
 from __future__ import annotations
 
-import hashlib
-import json
 import struct
-from collections.abc import Sequence
 from functools import lru_cache
-from typing import Any, NamedTuple
 from zlib import crc32
 
 from grafctl.errors import Corrupt
+from grafctl.json_text import decode, encoder
 from grafctl.store.rules import Config, Head, Seen, Term, Voter
+from grafctl.typed import Any, Callable, NamedTuple, Sequence
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from hashlib import _Hash
 
 ROW_VERSION = 1
 ENTRY_VERSION = 1
@@ -43,27 +45,49 @@ _ENTRY = struct.Struct(">BBHIIQQQ16s32s32sI")
 ENTRY_HEADER_BYTES = _ENTRY.size
 _STRIPPED = 1
 
-_decoder = json.JSONDecoder()
-_encoder = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+_encode = encoder(sort_keys=True, allow_nan=False)
 
 
 def encode_json(value: Any) -> bytes:
     """Returns the canonical JSON of a value."""
-    return _encoder.encode(value).encode()
+    return _encode(value).encode()
 
 
 def parse_json(body: bytes) -> Any:
-    """Returns the value of canonical JSON; quicker than `json.loads`, which guesses the encoding and skips space."""
-    text = str(body, "utf-8")
-    value, end = _decoder.raw_decode(text)
-    if end != len(text):
-        raise ValueError(f"JSON ends at {end} of {len(text)} characters")
-    return value
+    """Returns the value of canonical JSON; raises `ValueError`."""
+    return decode(str(body, "utf-8"))
 
 
-def digest(data: bytes) -> bytes:
+def digest(data: bytes | memoryview) -> bytes:
     """Returns the SHA-256 of the bytes."""
-    return hashlib.sha256(data).digest()
+    return hasher(len(data))(data).digest()
+
+
+def hasher(size: int) -> Callable[[bytes | memoryview], _Hash]:
+    """Returns what makes a SHA-256 of about so many bytes.
+
+    That is OpenSSL's where there is much to do. Loading it takes longer than a publish, so the first few KiB of a
+    process go without.
+    """
+    global _sha256, _little_left
+    if _little_left >= 0:
+        _little_left -= size
+        if _little_left < 0:
+            from hashlib import sha256
+
+            _sha256 = sha256
+    return _sha256
+
+
+try:
+    from _sha2 import sha256 as _little  # type: ignore[import-not-found]
+except ImportError:
+    try:
+        from _sha256 import sha256 as _little  # type: ignore[import-not-found]  # its name before Python 3.12
+    except ImportError:
+        from hashlib import sha256 as _little
+_sha256: Callable[[bytes | memoryview], _Hash] = _little
+_little_left = 32 << 10
 
 
 # --- rows
@@ -224,6 +248,38 @@ def make_entry(
 
 def decode_entry(raw: bytes, what: str, *, verify_block: bool = True) -> Entry:
     """Returns an entry; raises `Corrupt` when its header, meta or (unless told not to look) block were changed."""
+    entry, at = _decode_whole(raw, what)
+    block = raw[at:]
+    if verify_block and block and digest(block) != entry.block_digest:
+        raise Corrupt(f"{what}: the data fails its digest.", what=what)
+    return entry._replace(block=block) if block else entry
+
+
+def check_entry(raw: bytes, what: str) -> tuple[Entry, memoryview]:
+    """Returns an entry without its block, and the block, copying neither; raises `Corrupt` as `decode_entry` does."""
+    entry, at = _decode_whole(raw, what)
+    block = memoryview(raw)[at:]
+    if block and digest(block) != entry.block_digest:
+        raise Corrupt(f"{what}: the data fails its digest.", what=what)
+    return entry, block
+
+
+def _decode_whole(raw: bytes, what: str) -> tuple[Entry, int]:
+    """Returns what `_decode_head` does; raises `Corrupt` also where the block has another length than is said there."""
+    entry, at = _decode_head(raw, what)
+    block_bytes = 0 if entry.stripped else _ENTRY.unpack_from(raw)[4]
+    if len(raw) - at != block_bytes:
+        raise Corrupt(f"{what} has {len(raw) - at} bytes of data where {block_bytes} belong.", what=what)
+    return entry, at
+
+
+def decode_beginning(raw: bytes, what: str) -> Entry:
+    """Returns an entry without its block from its first bytes; raises `Corrupt` where they do not hold all its meta."""
+    return _decode_head(raw, what)[0]
+
+
+def _decode_head(raw: bytes, what: str) -> tuple[Entry, int]:
+    """Returns an entry without its block and where that begins; raises `Corrupt` when header or meta were changed."""
     if len(raw) < ENTRY_HEADER_BYTES:
         raise Corrupt(f"{what} is too short to be an entry.", what=what)
     version, kind, flags, meta_bytes, block_bytes, stamped, t0, t1, operation, block_digest, chain, checksum = (
@@ -233,12 +289,8 @@ def decode_entry(raw: bytes, what: str, *, verify_block: bool = True) -> Entry:
     stripped = flags == _STRIPPED and block_bytes > 0
     if version != ENTRY_VERSION or flags != stripped or crc32(meta, crc32(_header(raw))) != checksum:
         raise Corrupt(f"{what} fails its checksum.", what=what)
-    block = raw[ENTRY_HEADER_BYTES + meta_bytes :]
-    if len(block) != (0 if stripped else block_bytes):
-        raise Corrupt(f"{what} has {len(block)} bytes of data where {block_bytes} belong.", what=what)
-    if verify_block and block and digest(block) != block_digest:
-        raise Corrupt(f"{what}: the data fails its digest.", what=what)
-    return Entry(kind, (t0, t1), stamped, operation, meta, block, block_digest, chain, stripped)
+    entry = Entry(kind, (t0, t1), stamped, operation, meta, b"", block_digest, chain, stripped)
+    return entry, ENTRY_HEADER_BYTES + meta_bytes
 
 
 def _header(raw: bytes) -> bytes:
@@ -256,6 +308,12 @@ def follows(previous: bytes, raw: bytes) -> bool:
 def entry_chain(raw: bytes) -> bytes:
     """Returns the chain of an entry from its first ENTRY_HEADER_BYTES."""
     return raw[_BOUND.size : _BOUND.size + DIGEST_BYTES]
+
+
+def entry_bytes(raw: bytes) -> int:
+    """Returns how long meta and block of an entry are, from its first ENTRY_HEADER_BYTES."""
+    meta_bytes, block_bytes = _ENTRY.unpack_from(raw)[3:5]
+    return int(meta_bytes + block_bytes)
 
 
 def entry_operation(raw: bytes) -> bytes:

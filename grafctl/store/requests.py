@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple, Protocol
-
 from grafctl import clock
+from grafctl.errors import GrafctlError
 from grafctl.store.records import DATA, NO_DIGEST
 from grafctl.store.replica.state import State
 from grafctl.store.rules import Config, Term
+from grafctl.typed import Any, NamedTuple, Protocol
 
 
 class Context(NamedTuple):
@@ -81,7 +81,7 @@ class Attempt:
     @property
     def name(self) -> str | None:
         """Returns the operation key as it is printed, where the outcome is unknown."""
-        return f"op_{self.hint:x}_{self.operation.hex()}" if self.may_be_written else None
+        return operation_name(self.hint, self.operation) if self.may_be_written else None
 
 
 class Nothing:
@@ -91,6 +91,41 @@ class Nothing:
         return Decision(None)
 
 
+OPERATION_BYTES, STEM_BYTES = 16, 14
+
+
 def new_operation() -> bytes:
-    """Returns a new operation key: 16 random bytes."""
-    return clock.random_bytes(16)
+    """Returns a new operation key: 14 random bytes, and a place in an entry that several requests may share."""
+    return clock.random_bytes(STEM_BYTES) + bytes(OPERATION_BYTES - STEM_BYTES)
+
+
+def operation_of(operation: bytes, place: int) -> bytes:
+    """Returns the operation key of the request that has this place in the entry of `operation`."""
+    return operation[:STEM_BYTES] + (_place(operation) + place).to_bytes(OPERATION_BYTES - STEM_BYTES, "big")
+
+
+def place_in(operation: bytes, sought: bytes) -> int | None:
+    """Returns the place of the request `sought` in the entry of `operation`, or None where it cannot be in it."""
+    place = _place(sought) - _place(operation)
+    return place if operation[:STEM_BYTES] == sought[:STEM_BYTES] and place >= 0 else None
+
+
+def _place(operation: bytes) -> int:
+    return int.from_bytes(operation[STEM_BYTES:], "big")
+
+
+def operation_name(hint: int, operation: bytes) -> str:
+    """Returns an operation key as it is printed."""
+    return f"op_{hint:x}_{operation.hex()}"
+
+
+def error_of(error: GrafctlError, place: int) -> GrafctlError:
+    """Returns the error of an entry as the error of the request that has this place in it."""
+    from copy import copy
+
+    own = copy(error)
+    own.fields = dict(error.fields)
+    if isinstance(name := own.fields.get("operation"), str):
+        stem, _, key = name.rpartition("_")
+        own.fields["operation"] = f"{stem}_{operation_of(bytes.fromhex(key), place).hex()}"
+    return own

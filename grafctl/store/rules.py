@@ -18,9 +18,9 @@ When it fails: nothing here can; there is no I/O, no clock and no randomness. Th
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
 from itertools import pairwise
-from typing import NamedTuple
+
+from grafctl.typed import Collection, Mapping, NamedTuple, Sequence
 
 Term = tuple[int, int]  # (counter, the elector's random 64 bits); ordered like any tuple
 NO_TERM: Term = (0, 0)

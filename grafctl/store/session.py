@@ -10,12 +10,8 @@ When it fails: a resource that is registered but has no log yet (its creator die
 
 from __future__ import annotations
 
-import json
 import os
-from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from pathlib import Path
-from typing import Any
 
 from grafctl import clock
 from grafctl.errors import (
@@ -33,12 +29,15 @@ from grafctl.errors import (
 from grafctl.store import keys
 from grafctl.store.checked import checked
 from grafctl.store.cluster import Cluster
+from grafctl.store.group_commit import GroupCommit
 from grafctl.store.log import Log
-from grafctl.store.records import NO_DIGEST, NO_OPERATION, START, encode_json
+from grafctl.store.reading import Held
+from grafctl.store.records import NO_DIGEST, NO_OPERATION, START, encode_json, parse_json
 from grafctl.store.replica.replica import Draft, Writer
 from grafctl.store.replica.state import State
 from grafctl.store.resources.applying import apply_entry
 from grafctl.store.rules import Member
+from grafctl.typed import Any, Iterator, Mapping
 
 AUDITED = (DomainUnavailable, Fenced, GenerationConflict, HealthRejected, ProofRequired)
 SPOOL_NAME = "audit.spool"
@@ -52,7 +51,11 @@ class Session:
         self.cluster = cluster
         self.control = Log(cluster, keys.CONTROL_LOG, cluster.domains, apply_entry)
         self.audit = Log(cluster, keys.AUDIT_LOG, cluster.domains, apply_entry)
+        self.compressions: dict[str, str] = {}  # of queues that were published to; it never changes
+        self.publishers: dict[str, GroupCommit] = {}
         self._logs: dict[str, Log] = {}
+        self.held = Held()
+        self._health: tuple[dict[str, bytes | None] | None, dict[str, str]] | None = None
 
     # --- resources
 
@@ -86,8 +89,26 @@ class Session:
         return {domain: self.cluster.member(domain) for domain in self.cluster.domains}
 
     def health(self) -> dict[str, str]:
-        """Returns the last observed status of each domain that was observed."""
-        return {domain: row["status"] for domain, row in self.observations().items()}
+        """Returns the last observed status of each domain that was observed.
+
+        Every poll asks this: what the control log said is kept for as long as no replica of it has another head.
+        """
+        heads = self._control_heads()
+        if heads is None or self._health is None or self._health[0] != heads:
+            self._health = (heads, {domain: row["status"] for domain, row in self.observations().items()})
+        return self._health[1]
+
+    def _control_heads(self) -> dict[str, bytes | None] | None:
+        """Returns the head of the control log in every domain, or None where one cannot be read."""
+        self.cluster.refresh()
+        heads = {}
+        for domain in self.cluster.domains:
+            try:
+                with self.cluster.environment(domain).read() as view:
+                    heads[domain] = view.get(keys.head(keys.CONTROL_LOG))
+            except DriverError:
+                return None
+        return heads
 
     def observations(self) -> dict[str, dict[str, Any]]:
         """Returns the last observation of each domain that was observed."""
@@ -158,7 +179,7 @@ class Session:
             spool.rename(directory / f"{SPOOL_NAME}.{clock.random_u64():x}")
         for taken in sorted(directory.glob(f"{SPOOL_NAME}.*")):
             for line in taken.read_bytes().splitlines():
-                self.audit.append(Note(json.loads(line) | {"spooled": True}), deadline_s=AUDIT_DEADLINE_S)
+                self.audit.append(Note(parse_json(line) | {"spooled": True}), deadline_s=AUDIT_DEADLINE_S)
             taken.unlink(missing_ok=True)
 
     def close(self) -> None:
@@ -193,8 +214,3 @@ def begin_log(cluster: Cluster, log: Log, start: Mapping[str, Any], uid: int, no
             domains=[domain],
         ) from error
     log.settle()
-
-
-def find_directory(path: str | os.PathLike[str]) -> Path:
-    """Returns the absolute directory of a store."""
-    return Path(path).absolute()

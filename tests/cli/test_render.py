@@ -231,6 +231,39 @@ def test_deliveries_are_written_before_the_next_is_asked_for(printed: Callable[[
     assert seen == ['{"offset":0,"payload":"a"}\n', '{"offset":1,"payload":"b"}\n']
 
 
+TEXTS = st.text(max_size=8) | st.text(st.sampled_from('ab"\\/\x7f\x1f ~\u2028é'), max_size=8)
+
+
+@given(
+    st.lists(
+        st.builds(
+            Record,
+            st.integers(0, 1 << 63),
+            TEXTS.map(str.encode) | st.binary(max_size=8),
+            st.none() | TEXTS,
+            st.none() | TEXTS,
+            st.none() | st.dictionaries(TEXTS, TEXTS, max_size=2),
+            st.none() | st.integers(1, 9),
+        )
+    )
+)
+def test_lines_of_records_are_their_documents(records: list[Record]) -> None:
+    lines = render.json_lines(records)
+    assert lines == b"".join(render.document(record.fields()) for record in records)
+    assert [json.loads(line) for line in lines.decode().splitlines()] == [record.fields() for record in records]
+    assert lines.count(b"\n") == len(records) and lines.replace(b"\n", b"").decode().isprintable()
+
+
+@pytest.mark.parametrize("output", ["jsonl", "table"])
+def test_many_records_are_written_in_pieces_and_in_order(output: render.Form, printed: Callable[[], str]) -> None:
+    records = [Record(offset, b"a") for offset in range(3 * render.PIECE_LINES + 1)]
+    assert render.deliveries([Delivery("q", "g", records, 0)], output) == len(records)
+    lines = printed().splitlines()
+    assert len(lines) == len(records)
+    found = [json.loads(line)["offset"] if output == "jsonl" else int(line.split("\t")[0]) for line in lines]
+    assert found == list(range(len(records)))
+
+
 def test_findings_are_counted(printed: Callable[[], str]) -> None:
     found = [Finding("aws", "It is gone.", "Run: grafctl domain restore aws", domain="aws")]
     assert render.findings(iter(found), "table") == 1

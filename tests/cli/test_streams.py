@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from grafctl import streams
-from grafctl.errors import Empty, IdempotencyConflict, Usage
+from grafctl.errors import Busy, Empty, Fenced, GrafctlError, IdempotencyConflict, NoQuorum, Usage
 from grafctl.results import Delivery, Record
 
 
@@ -102,9 +102,9 @@ def test_a_line_of_json_is_a_record() -> None:
 
 def test_what_poll_prints_is_what_publish_reads() -> None:
     polled = [Record(0, b"\xff", "a", "k", {"h": "v"}, 1), Record(1, "é\u2028\x9b\x00".encode(), None, None, None, 2)]
-    from grafctl.render import document
+    from grafctl.render import json_lines
 
-    text = b"".join(document(record.fields()) for record in polled).decode()
+    text = json_lines(polled).decode()
     again = [record for batch in parsed(text) for record in batch]
     assert [record[:4] for record in again] == [(p.payload, p.id, p.key, p.headers) for p in polled]
 
@@ -172,6 +172,108 @@ def chunks(sizes: list[int], *, max_records: int | None, follow: bool = False) -
 )
 def test_a_large_max_is_polled_in_chunks(sizes: list[int], most: int, given_out: list[int], asked: list[int]) -> None:
     assert chunks(sizes, max_records=most) == (given_out, asked)
+
+
+@pytest.mark.parametrize(
+    ("payload_bytes", "asked"),
+    [
+        (0, [1000, 1000, 1000, 1000, 1000]),
+        (1, [1000, 2000, 4000, 8000, 10_000]),  # at most doubled, so that a wrong guess is not far off
+        (1024, [1000, 2000, 4000, 4096, 4096]),
+        (1 << 20, [1000, 4, 4, 4, 4]),
+        (8 << 20, [1000, 1, 1, 1, 1]),
+    ],
+)
+def test_a_poll_takes_what_fits_in_memory(payload_bytes: int, asked: list[int]) -> None:
+    made: list[int] = []
+
+    def poll(*, max: int, wait_s: float) -> Delivery:
+        made.append(max)
+        return Delivery("q", "g", [Record(0, bytes(payload_bytes))] * max, 0)
+
+    chunks = streams._chunks(poll, None, 0.0, False)
+    for _ in asked:
+        next(chunks)
+    assert made == asked
+
+
+class Shop:
+    """What `deliveries` asks a store for, in order; `refuse` is what the poll that finishes something raises."""
+
+    def __init__(self, sizes: list[int], lease: bool = True, refuse: GrafctlError | None = None) -> None:
+        self.sizes, self.lease, self.refuse = sizes, lease, refuse
+        self.done: list[tuple[Any, ...]] = []
+        self.next = 0
+
+    def poll(self, resource: str, group: str, *, max: int, finish: Any = (), lease: Any = None, **_: Any) -> Delivery:
+        self.done.append(("poll", max, list(finish), lease))
+        if finish and self.refuse:
+            raise self.refuse
+        size = min(max, self.sizes.pop(0) if self.sizes else 0)
+        records = [Record(self.next + at, b"") for at in range(size)]
+        self.next += size
+        return Delivery(resource, group, records, 0, self.next if self.lease and records else None)
+
+    def ack(self, resource: str, group: str, offsets: list[int], *, lease: int, **_: Any) -> None:
+        self.done.append(("ack", offsets, lease))
+
+    def run(self, most: int | None, *, acknowledge: bool = True, whole: bool = False, stop: int = 9) -> list[Any]:
+        """Takes deliveries, and stops in the middle of writing one of them where `stop` says so."""
+        shop: Any = self
+        how: Any = {"max_records": most, "wait_s": 0.0, "follow": False, "acknowledge": acknowledge, "whole": whole}
+        chunks = streams.deliveries(shop, "q", "g", **how, domain="aws", epoch=None, visibility_ms=1)
+        for at, chunk in enumerate(chunks):
+            self.done.append(("write", len(chunk.records)))
+            if at == stop:
+                break
+        return self.done
+
+
+@pytest.fixture
+def by_two(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(streams, "POLL_RECORDS", 2)
+
+
+def test_what_was_written_is_finished_with_the_next_lease_and_the_last_by_itself(by_two: None) -> None:
+    assert Shop([2, 1, 9]).run(5) == [
+        ("poll", 2, [], None), ("write", 2),
+        ("poll", 2, [0, 1], 2), ("write", 1),
+        ("poll", 2, [2], 3), ("write", 2),
+        ("ack", [3, 4], 5),
+    ]  # fmt: skip
+    assert Shop([2]).run(5) == [("poll", 2, [], None), ("write", 2), ("poll", 2, [0, 1], 2)]
+
+
+def test_what_was_not_written_to_its_end_is_not_finished(by_two: None) -> None:
+    assert Shop([2, 1, 9]).run(5, stop=1) == [("poll", 2, [], None), ("write", 2), ("poll", 2, [0, 1], 2), ("write", 1)]
+    assert Shop([2, 1, 9]).run(5, stop=0) == [("poll", 2, [], None), ("write", 2)]
+
+
+def test_one_document_is_finished_when_all_of_it_is_written(by_two: None) -> None:
+    assert Shop([2, 1]).run(3, whole=True) == [
+        ("poll", 2, [], None), ("poll", 1, [], None), ("write", 3), ("ack", [0, 1], 2), ("ack", [2], 3),
+    ]  # fmt: skip
+
+
+def test_nothing_is_finished_that_is_final_or_that_nobody_asked_for(by_two: None) -> None:
+    neither: list[Any] = [("poll", 2, [], None), ("write", 2), ("poll", 1, [], None), ("write", 1)]
+    assert Shop([2, 1]).run(3, acknowledge=False) == neither
+    assert Shop([2, 1], lease=False).run(3) == neither
+
+
+@pytest.mark.parametrize(
+    ("refusal", "acked"),
+    [(Busy("The group is paused."), True), (NoQuorum("Nobody answers."), True), (Fenced("It is over."), False)],
+)
+def test_where_the_next_poll_is_refused_what_was_written_is_finished_all_the_same(
+    by_two: None, refusal: GrafctlError, acked: bool
+) -> None:
+    shop = Shop([2, 1], refuse=refusal)
+    with pytest.raises(type(refusal)):
+        shop.run(3)
+    assert shop.done == [
+        ("poll", 2, [], None), ("write", 2), ("poll", 1, [0, 1], 2), *([("ack", [0, 1], 2)] if acked else []),
+    ]  # fmt: skip
 
 
 def test_merged_chunks_name_no_lease_that_is_not_theirs() -> None:

@@ -144,6 +144,7 @@ def test_what_is_absent_is_refused(words: tuple[str, ...]) -> None:
         ("queue", "create", "q", "--schema", "s", "--replica", "a=aws", "--retain-bytes", "10gb"),
         ("queue", "create", "q", "--schema", "s", "--replica", "a=aws", "--retain-age", "7y"),
         ("queue", "create", "q", "--schema", "s", "--replica", "a=aws", "--min-payload", "0"),
+        ("queue", "create", "q", "--schema", "s", "--replica", "a=aws", "--compression", "gzip"),
         ("consumer", "create", "q", "g", "--semantics", "exactly-once"),
         ("consumer", "create", "q", "g", "--max-deliveries", "0"),
         ("health", "observe", "aws", "fine", "--authority", "a", "--key-file", "k"),

@@ -14,17 +14,10 @@ import pytest
 from drivers.contract import IDENTITY, get, in_thread, put
 from grafctl.errors import Damaged, OutcomeUnknown, Unreachable
 from grafctl.store.driver.contract import View
-from grafctl.store.driver.journal import (
-    DIRECT_BYTES,
-    SECTOR,
-    Overlay,
-    decode_record,
-    encode_record,
-    overlaid,
-    read_mark,
-    record_size,
-)
+from grafctl.store.driver.journal import DIRECT_BYTES
+from grafctl.store.driver.journal_bytes import SECTOR, decode_record, encode_record, read_mark, record_size
 from grafctl.store.driver.lmdb import LmdbDriver, LmdbEnvironment
+from grafctl.store.driver.overlay import Overlay, overlaid
 
 EVERYTHING = (b"", b"\xff" * 8)
 
@@ -66,7 +59,8 @@ def test_a_small_commit_is_one_write_and_one_flush_and_no_transaction_of_lmdb(
     env: LmdbEnvironment, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     put(env, b"a", b"0")
-    before, steps = transactions(env), []
+    before = transactions(env)
+    steps: list[tuple[int, int | str]] = []
     pwrite, fdatasync = os.pwrite, os.fdatasync
 
     def counting(fd: int, data: bytes, offset: int) -> int:

@@ -142,6 +142,24 @@ def test_a_process_with_little_address_space_takes_a_smaller_map(env: LmdbEnviro
     assert get(env, b"b") == b"2"
 
 
+def test_pages_that_were_looked_at_do_not_stay_in_memory(env: LmdbEnvironment, path: Path) -> None:
+    code = """
+e = env()
+def mapped():
+    (line,) = [line for line in open("/proc/self/status") if line.startswith("RssFile")]
+    return int(line.split()[1]) >> 10
+before, most = mapped(), 0
+for number in range(100):
+    put(e, b"row %d" % number, os.urandom(1 << 20))
+    most = max(most, mapped())
+for number in range(100):
+    assert len(get(e, b"row %d" % number)) == 1 << 20
+    most = max(most, mapped())
+say(str(most - before < 60))
+"""
+    assert ended(code, path) == (0, "True")
+
+
 # --- a disk that has no room ---
 
 

@@ -25,7 +25,7 @@ from faults.stores import Templates, note
 from faults.verdict import Ledger, verdict
 from grafctl.store import keys
 from grafctl.store.resources.delivery import Lineage
-from grafctl.store.resources.group import leases_of
+from grafctl.store.resources.leases import leases_of
 
 VOTERS = {"two": "ab", "three": "abc", "witness1": "ab"}  # the domains in which there is work
 PUBLISHERS, GOES, CONSUMERS = 3, 16, 2

@@ -27,7 +27,7 @@ from grafctl.store.reading import read_records
 from grafctl.store.records import Entry
 from grafctl.store.replica.replica import Replica
 from grafctl.store.resources.delivery import Lineage
-from grafctl.store.resources.group import leases_of
+from grafctl.store.resources.leases import leases_of
 
 
 @dataclass

@@ -36,6 +36,7 @@ ack = 2
 allow = ["aws"]
 retain_age = "7d"
 retain_bytes = "10GB"
+compression = "zstd"
 replicas = { a = "aws", g = "gcp" }
 [[queue.group]]
 name = "first"
@@ -98,6 +99,7 @@ def test_apply_makes_what_is_missing_in_order(store: client.Store, file: Path, t
     orders, other = found["queues"]
     assert (orders["resource"], orders["schema"], orders["ack"]) == ("orders", "order.v1", "2")
     assert (orders["retain_age_ms"], orders["retain_bytes"]) == (604_800_000, 10**10)
+    assert (orders["compression"], other["compression"]) == ("zstd", "none")
     assert [(item["id"], item["domain"]) for item in orders["replicas"]] == [("a", "aws"), ("g", "gcp")]
     assert other["placement"] == {"allow": []}
     first, second = found["groups"][0]

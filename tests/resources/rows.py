@@ -7,7 +7,7 @@ entry goes through its bytes, because that is how it reaches another domain.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from grafctl.store import keys, records
@@ -100,8 +100,18 @@ class Rows:
         semantics, most = fields.pop("semantics", "at-least-once"), fields.pop("max_deliveries", None)
         return bool(self.run(CreateGroup(Q, new_group(name, placement, semantics, most, **fields))))
 
-    def poll(self, group: str, count: int = 10, *, visibility_ms: int = 100, **caller: Any) -> Leased:
-        leased: Leased = self.run(Lease(self.caller(group, **caller), count, visibility_ms))
+    def poll(
+        self,
+        group: str,
+        count: int = 10,
+        *,
+        visibility_ms: int = 100,
+        finish: Sequence[tuple[int, int]] = (),
+        token: int | None = None,
+        **caller: Any,
+    ) -> Leased:
+        ranges = [list(item) for item in finish]
+        leased: Leased = self.run(Lease(self.caller(group, **caller), count, visibility_ms, ranges, token))
         return leased
 
     def ack(self, group: str, *ranges: tuple[int, int], token: int | None = None, **caller: Any) -> Settled:

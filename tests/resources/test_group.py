@@ -10,7 +10,7 @@ import pytest
 from grafctl.errors import Busy, DomainUnavailable, Fenced, NotFound, Usage
 from grafctl.store import keys
 from grafctl.store.resources.consumers import Pause
-from grafctl.store.resources.group import leases_of
+from grafctl.store.resources.leases import leases_of
 from resources.rows import AWS, GCP, Q, Rows, a_queue, replica
 
 

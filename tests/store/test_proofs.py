@@ -12,6 +12,7 @@ import pytest
 from grafctl.errors import DomainUnavailable, ProofRequired
 from grafctl.store import keys
 from grafctl.store.records import ENTRY_HEADER_BYTES, decode_entry, decode_row, encode_row
+from grafctl.store.resources.ids import RECORD_BYTES
 from store.world import World, changed_keys, without_log, world
 
 AWS, GCP, AZURE, ORACLE = "aws/us-east-1", "gcp/us-central1", "azure/eastus", "oracle/phx"
@@ -241,12 +242,10 @@ def test_a_row_with_another_content_and_a_good_checksum_fails_the_proof(
 def test_an_idempotency_record_that_one_side_alone_has_fails_the_proof(made: World, more: bool) -> None:
     state = keys.state(made.log_id(Q), b"")
     with made.store.session.cluster.environment(AZURE).write(wait_s=1) as batch:
-        known = [key for key, _ in batch.scan(*(state + bound for bound in keys.ids()))]
-        if more:
-            batch.put(state + keys.id_(bytes(16)), encode_row(bytes(24)))
-        else:
-            batch.delete(known[0])
-    assert len(known) == 3
+        ((key, raw),) = batch.scan(*(state + bound for bound in keys.ids()))
+        body = decode_row(raw, "ids")
+        assert len(body) == 3 * RECORD_BYTES
+        batch.put(key, encode_row(body + bytes(RECORD_BYTES) if more else body[RECORD_BYTES:]))
     with pytest.raises(ProofRequired, match="idempotency"):
         made.store.catch_up(Q, domain=AZURE)
 

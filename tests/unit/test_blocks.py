@@ -2,6 +2,13 @@
 
 from __future__ import annotations
 
+import json
+import random
+import subprocess
+import sys
+import tracemalloc
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -25,6 +32,11 @@ SAMPLES = [
     blocks.pack([Outgoing(b"a", "id-1", "key", {"h": "v"}), Outgoing(b"bb"), Outgoing(b"", None, "", None)]),
     blocks.pack([Outgoing(b"x", "ä"), Outgoing(b"y", "ö")]),
 ]
+ORDERS = [
+    Outgoing(json.dumps({"order": number, "status": "created", "lines": [number % 7]}).encode(), f"order-{number}")
+    for number in range(200)
+]
+SQUEEZED = blocks.pack([Outgoing(b"created" * 9, f"order-{number}", "key", {"h": "v"}) for number in range(9)], "zstd")
 
 
 @given(st.lists(RECORDS))
@@ -69,12 +81,12 @@ def test_foreign_bytes_are_corrupt_and_nothing_else(raw: bytes) -> None:
     read(b"\1" + raw)
 
 
-@given(st.integers(0, 7), st.integers(0, 6), st.binary(max_size=100))
+@given(st.integers(0, 15), st.integers(0, 6), st.binary(max_size=100))
 def test_a_good_head_before_foreign_bytes_is_corrupt_and_nothing_else(flags: int, count: int, raw: bytes) -> None:
     read(bytes([1, flags, 0, 0]) + count.to_bytes(4, "little") + raw)
 
 
-@given(st.sampled_from(SAMPLES), st.data())
+@given(st.sampled_from([*SAMPLES, SQUEEZED]), st.data())
 def test_changed_bytes_are_corrupt_and_nothing_else(block: bytes, data: st.DataObject) -> None:
     changed = bytearray(block)
     for _ in range(data.draw(st.integers(1, 4))):
@@ -82,7 +94,7 @@ def test_changed_bytes_are_corrupt_and_nothing_else(block: bytes, data: st.DataO
     read(bytes(changed))
 
 
-@pytest.mark.parametrize("block", SAMPLES)
+@pytest.mark.parametrize("block", [*SAMPLES, SQUEEZED])
 def test_a_cut_or_longer_block_is_corrupt(block: bytes) -> None:
     for changed in [block[:size] for size in range(len(block))] + [block + b"\0"]:
         with pytest.raises(Corrupt, match="block"):
@@ -105,7 +117,7 @@ def test_another_version_is_corrupt(version: int) -> None:
 
 def test_an_unknown_flag_is_corrupt() -> None:
     with pytest.raises(Corrupt, match="unknown format"):
-        blocks.count(SAMPLES[0][:1] + b"\x08" + SAMPLES[0][2:], "block")
+        blocks.count(SAMPLES[0][:1] + b"\x10" + SAMPLES[0][2:], "block")
 
 
 def with_headers(text: bytes) -> bytes:
@@ -118,6 +130,111 @@ def test_headers_that_are_no_object_are_corrupt(text: bytes) -> None:
     with pytest.raises(Corrupt):
         list(blocks.unpack(with_headers(text), "block"))
     assert [record.headers for record in blocks.unpack(with_headers(b'{"a":"b"}'), "block")] == [{"a": "b"}]
+
+
+# --- compressed
+
+
+def compressed(body: bytes, count: int, *, size: int | None = None, flags: int = 8) -> bytes:
+    """Returns a block as somebody may write it who means harm: its frame is good, its head says what it likes."""
+    frame: bytes = blocks._zstd().compress(body)
+    head = bytes([1, flags, 0, 0]) + count.to_bytes(4, "little")
+    return head + (len(body) if size is None else size).to_bytes(4, "little") + frame
+
+
+def wide(body: bytes) -> bytes:
+    """Returns a good frame whose reader must keep 128 MiB at hand."""
+    zstd = blocks._zstd()
+    writer = zstd.ZstdCompressor(options={zstd.CompressionParameter.window_log: 27})
+    return bytes(writer.compress(body) + writer.flush())
+
+
+def summed(body: bytes) -> bytes:
+    """Returns a good frame that ends with a checksum."""
+    zstd = blocks._zstd()
+    return bytes(zstd.compress(body, options={zstd.CompressionParameter.checksum_flag: 1}))
+
+
+def everything(block: bytes) -> list[Any]:
+    return [blocks.count(block, "block"), blocks.ids(block, "block"), list(blocks.unpack(block, "block"))]
+
+
+def test_compressed_records_come_back_from_fewer_bytes() -> None:
+    plain, small = blocks.pack(ORDERS), blocks.pack(ORDERS, "zstd")
+    assert len(small) < len(plain) / 5
+    assert everything(small) == everything(plain)
+    assert small[1] == plain[1] | blocks.COMPRESSED and small[1] & blocks.IDS
+    assert blocks.pack(ORDERS, "none") == plain
+
+
+@given(st.lists(RECORDS), st.integers(0, 300))
+def test_compressed_or_not_the_same_records_come_back(records: list[Outgoing], alike: int) -> None:
+    records = [*records, *(Outgoing(b"alike") for _ in range(alike))]
+    assert everything(blocks.pack(records, "zstd")) == everything(blocks.pack(records))
+
+
+def test_what_does_not_shrink_rests_as_it_is() -> None:
+    noise = [random.Random(number).randbytes(1024) for number in range(8)]
+    assert blocks.pack(noise, "zstd") == blocks.pack(noise)
+    assert blocks.pack([], "zstd") == blocks.pack([])
+    barely = [*noise, b"a" * 300]  # 300 of 8,500 bytes are less than a twentieth
+    assert blocks.pack(barely, "zstd") == blocks.pack(barely)
+
+
+def test_a_block_that_no_reader_would_unfold_is_not_compressed() -> None:
+    large = blocks.pack([bytes(blocks.BLOCK_BYTES_MAX - 11)])
+    assert len(large) == blocks.BLOCK_BYTES_MAX + 1 and blocks.compress(large) == large
+    largest = blocks.compress(large[:-1])
+    assert len(largest) < 10_000 and blocks.count(largest, "block") == 1
+    many = blocks.pack([b""] * (blocks._RECORDS_MAX + 1))
+    assert blocks.compress(many) == many
+
+
+BODY = blocks.pack_payloads([b"first", b"second"])[8:]
+HOSTILE = {
+    "holds more than it says": compressed(BODY + b"x", 2, size=len(BODY)),
+    "holds less than it says": compressed(BODY, 2, size=len(BODY) + 1),
+    "ends before its frame does": compressed(BODY, 2)[:12] + summed(BODY)[:-4],
+    "says nothing": compressed(BODY, 2, size=0),
+    "says more than a block may be": compressed(BODY, 2, size=blocks.BLOCK_BYTES_MAX - 7),
+    "says 4 GiB": compressed(BODY, 2, size=(1 << 32) - 1),
+    "has bytes behind it": compressed(BODY, 2) + b"x",
+    "has a second frame": compressed(BODY, 2) + compressed(b"more", 0)[12:],
+    "is no frame": compressed(BODY, 2)[:12] + b"no frame",
+    "is no frame at all": compressed(BODY, 2)[:12],
+    "is cut in its size": compressed(BODY, 2)[:10],
+    "is a frame to be skipped": compressed(BODY, 2)[:12] + bytes.fromhex("502a4d1804000000") + b"skip",
+    "is compressed twice": compressed(compressed(BODY, 2), 2),
+    "counts too many": compressed(BODY, 1000),
+    "counts too few": compressed(BODY, 1),
+    "has an id too few": compressed(BODY, 2, flags=9),
+    "is 128 MiB of nothing": compressed(bytes(1 << 27), 1, size=100),
+    "is more than a block may be": compressed(bytes(blocks.BLOCK_BYTES_MAX), 1),
+    "is millions of nothings": compressed(bytes(4 * 2_000_000), 2_000_000),
+    "wants a window of 128 MiB": compressed(BODY, 2)[:12] + wide(BODY),
+}
+
+
+@pytest.mark.parametrize("block", [pytest.param(block, id=name) for name, block in HOSTILE.items()])
+def test_a_hostile_compressed_block_is_corrupt_and_takes_no_memory(block: bytes) -> None:
+    assert everything(compressed(BODY, 2))[0] == 2, "the good one is good"
+    tracemalloc.start()
+    try:
+        with pytest.raises(Corrupt, match="block"):
+            list(blocks.unpack(block, "block"))
+        assert tracemalloc.get_traced_memory()[1] < 1 << 20
+    finally:
+        tracemalloc.stop()
+
+
+def test_the_codec_is_imported_only_for_compressed_blocks() -> None:
+    code = (
+        "import sys\nfrom grafctl.store import blocks\n"
+        "assert list(blocks.unpack(blocks.pack([b'x' * 1000]), 'block'))\n"
+        "known = lambda: {'backports.zstd', 'compression.zstd'} & set(sys.modules)\n"
+        "assert not known()\nassert list(blocks.unpack(blocks.pack([b'x' * 1000], 'zstd'), 'block'))\nassert known()"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 # --- limits on the way in

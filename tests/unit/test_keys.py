@@ -88,7 +88,10 @@ def test_ranges_are_half_open(start: int, stop: int, number: int) -> None:
 TABLES = {
     "locator history": (keys.locator_history(), [keys.locator_generation(0), keys.locator_generation(9)]),
     "proofs": (keys.proofs(), [keys.proof("prf_0"), keys.proof("z")]),
-    "ids": (keys.ids(), [keys.id_(bytes(16)), keys.id_(b"\xff" * 16)]),
+    "ids": (
+        keys.ids(),
+        [keys.id_directory(), keys.id_records(0), keys.id_items(9, b"\xff" * 16), keys.id_filter(9, 9)],
+    ),
     "groups": (keys.groups(), [keys.group("a"), keys.group("z")]),
     "lineages": (keys.lineages(), [keys.lineage("a"), keys.lineage("z")]),
     "leases": (keys.all_leases(), [keys.lease("a", 0), keys.lease("z", keys.U64_MAX)]),
@@ -144,6 +147,11 @@ def test_a_head_has_no_index_and_an_entry_is_no_head() -> None:
 def test_the_longest_names_fit() -> None:
     name, domain = "n" * NAME_CHARACTERS_MAX, "/".join(["d" * 63] * 3)
     rows = [keys.lease(name, 1), keys.dead(name, 1), keys.group(name), keys.resource(name), keys.authority(name)]
-    rows += [keys.observation(domain), keys.proof("prf_" + "0" * 24), keys.id_(bytes(16)), keys.refusal(bytes(16))]
+    rows += [
+        keys.observation(domain),
+        keys.proof("prf_" + "0" * 24),
+        keys.id_items(1, bytes(16)),
+        keys.refusal(bytes(16)),
+    ]
     for key in [keys.state(LOG, row) for row in rows] + [keys.seen(LOG, domain), keys.quarantine(LOG, 1, (1, 1))]:
         assert len(key) <= KEY_BYTES_MAX

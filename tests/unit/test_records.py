@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -198,3 +200,22 @@ def test_what_was_read_is_named() -> None:
     with pytest.raises(Corrupt, match="aws/a: entry 7 fails its checksum") as refused:
         records.decode_entry(b"\0" * 200, "aws/a: entry 7")
     assert refused.value.exit_code == 25
+
+
+def test_a_digest_is_sha_256_before_and_after_openssl_is_loaded() -> None:
+    """A process of its own, because the tests have loaded OpenSSL and the switch happens once."""
+    program = """
+import sys
+from grafctl.store.records import digest
+little = [digest(bytes([number]) * number) for number in range(200)]
+before = "_hashlib" in sys.modules
+large = digest(bytes(1 << 16))
+after = "_hashlib" in sys.modules
+import hashlib
+assert little == [hashlib.sha256(bytes([number]) * number).digest() for number in range(200)]
+assert large == hashlib.sha256(bytes(1 << 16)).digest()
+assert digest(b"x") == hashlib.sha256(b"x").digest()
+print(before, after)
+"""
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert ended.stdout == "False True\n"

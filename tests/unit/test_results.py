@@ -44,11 +44,15 @@ def test_what_lacks_a_field_or_has_another_is_refused(values: tuple[Any, ...], n
 
 
 def test_an_answer_does_not_change() -> None:
-    record = Record(0, b"created")
-    for change in (lambda: setattr(record, "offset", 1), lambda: delattr(record, "offset")):
+    ack, record = Ack(**ACK), Record(0, b"created")
+    for change in (lambda: setattr(ack, "offset", 2), lambda: delattr(ack, "offset")):
         with pytest.raises(AttributeError, match="answers do not change"):
             change()
-    assert record == Record(0, b"created") and hash(record) == hash(Record(0, b"created", None))
+    for change in (lambda: setattr(record, "offset", 1), lambda: delattr(record, "offset")):
+        with pytest.raises(AttributeError):
+            change()
+    assert ack == Ack(**ACK) and record == Record(0, b"created") == Record(0, b"created", None)
+    assert hash(record) == hash(Record(0, b"created", None))
 
 
 def test_an_answer_is_shown_matched_and_copied_like_any_value() -> None:

@@ -31,10 +31,14 @@ Must be recognisable
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import AbstractContextManager
-from pathlib import Path
-from typing import NamedTuple, Protocol
+from grafctl.typed import Iterator, NamedTuple, Protocol
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import os
+    from contextlib import AbstractContextManager
+
+    StrPath = str | os.PathLike[str]
 
 KEY_BYTES_MAX = 511
 VALUE_BYTES_MAX = 64 << 20
@@ -104,29 +108,29 @@ class Driver(Protocol):
 
     name: str
 
-    def create(self, path: Path, identity: Identity) -> None:
+    def create(self, path: StrPath, identity: Identity) -> None:
         """Makes an empty environment that is durable, whole or absent; raises `Unreachable` where one is already."""
         ...
 
-    def open(self, path: Path, identity: Identity) -> Environment:
+    def open(self, path: StrPath, identity: Identity) -> Environment:
         """Returns the environment without touching the disk yet; the first use raises `Unreachable` or `Damaged`.
 
         `identity.incarnation` may be empty: then any incarnation is accepted and `identity` gives the one found.
         """
         ...
 
-    def fail(self, path: Path) -> None:
+    def fail(self, path: StrPath) -> None:
         """Makes the domain unavailable to all processes at once, until `restore`; for drills."""
         ...
 
-    def restore(self, path: Path) -> None:
+    def restore(self, path: StrPath) -> None:
         """Ends `fail`."""
         ...
 
-    def is_failed(self, path: Path) -> bool:
+    def is_failed(self, path: StrPath) -> bool:
         """Returns whether `fail` is in force."""
         ...
 
-    def destroy(self, path: Path) -> None:
+    def destroy(self, path: StrPath) -> None:
         """Removes the environment and everything in it."""
         ...

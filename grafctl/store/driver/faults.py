@@ -18,11 +18,11 @@ When it fails
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from enum import Enum
-from pathlib import Path
 from threading import Lock
 from types import TracebackType
 from typing import Self
@@ -246,20 +246,20 @@ class FaultDriver:
         self.inner = inner
         self._faults = _Faults(plan, schedule)
 
-    def create(self, path: Path, identity: Identity) -> None:
+    def create(self, path: str | os.PathLike[str], identity: Identity) -> None:
         self.inner.create(path, identity)
 
-    def open(self, path: Path, identity: Identity) -> FaultEnvironment:
+    def open(self, path: str | os.PathLike[str], identity: Identity) -> FaultEnvironment:
         return FaultEnvironment(self._faults, self.inner.open(path, identity), identity.domain)
 
-    def fail(self, path: Path) -> None:
+    def fail(self, path: str | os.PathLike[str]) -> None:
         self.inner.fail(path)
 
-    def restore(self, path: Path) -> None:
+    def restore(self, path: str | os.PathLike[str]) -> None:
         self.inner.restore(path)
 
-    def is_failed(self, path: Path) -> bool:
+    def is_failed(self, path: str | os.PathLike[str]) -> bool:
         return self.inner.is_failed(path)
 
-    def destroy(self, path: Path) -> None:
+    def destroy(self, path: str | os.PathLike[str]) -> None:
         self.inner.destroy(path)

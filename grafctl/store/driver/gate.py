@@ -11,7 +11,8 @@ When it fails
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+
+from grafctl.typed import Callable
 
 
 class Gate:

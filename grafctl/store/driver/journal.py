@@ -32,96 +32,31 @@ When it fails
 from __future__ import annotations
 
 import os
-import struct
 import threading
-from bisect import bisect_left, insort
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from functools import lru_cache
-from typing import NoReturn
-from zlib import crc32
 
-from grafctl import clock
 from grafctl.errors import Damaged, OutcomeUnknown
+from grafctl.store.driver.journal_bytes import (
+    CHANGE_BYTES,
+    RECORD_HEADER_BYTES,
+    SECTOR,
+    Changes,
+    decode_record,
+    decode_row,
+    encode_record,
+    padded,
+    read_mark,
+    record_checksum,
+    record_points,
+    record_size,
+    write_mark,
+)
+from grafctl.store.driver.overlay import Overlay
+from grafctl.typed import Callable, Iterator
 
 JOURNAL_KEY = b"\x01journal"
 JOURNAL_BYTES = 512 << 10
 DIRECT_BYTES = 64 << 10  # a larger commit goes to LMDB at once: its bytes cost more than the flush that is saved
-SECTOR = 512  # records share none, so that a torn write harms no older record
-
-# magic, bytes, crc of all but these three, changes, generation, number, one that was durable, crc of the record before
-_RECORD = struct.Struct("<IIIIQQQI4x")
-_CHANGE = struct.Struct("<HI")  # bytes of the key, bytes of the value
-_ROW = struct.Struct("<QQI")  # generation, number of the last commit that LMDB holds, crc of both
-_MARK = struct.Struct("<Q8sI")  # number, boot, crc of both
-_MAGIC = 0x4A47524C
-_DELETED = 0xFFFFFFFF
 _READ_BYTES = 256 << 10
-
-Changes = Mapping[bytes, bytes | None]  # a key without a value is deleted
-Version = tuple[int, bytes | None, "Version | None"]  # number, value, the version before it
-
-
-class Overlay:
-    """What the journal of one generation adds to one LMDB snapshot, with every version of every row."""
-
-    __slots__ = ("_lock", "_names", "base", "checksum", "generation", "number", "position", "rows")
-
-    def __init__(self, base: int, generation: int, number: int) -> None:
-        self.base = base  # LMDB's transaction beneath
-        self.generation = generation
-        self.number = number  # of the last commit in it
-        self.checksum = 0  # of its record
-        self.position = 0  # where the next record goes
-        self.rows: dict[bytes, Version] = {}
-        self._names: list[bytes] = []  # the keys of `rows`, sorted
-        self._lock = threading.Lock()
-
-    def add(self, number: int, changes: Changes, raw: bytes) -> None:
-        """Lays the commit of a record over the rest; what is there already stays."""
-        with self._lock:
-            if number <= self.number:
-                return
-            rows = self.rows
-            for key, value in changes.items():
-                older = rows.get(key)
-                if older is None:
-                    insort(self._names, key)
-                rows[key] = (number, value, older)
-            self.position += len(raw)
-            self.checksum = _RECORD.unpack_from(raw)[2]
-            self.number = number
-
-    def span(self, start: bytes, stop: bytes, number: int) -> dict[bytes, bytes | None]:
-        """Returns the rows of a range as commit `number` left them, in order of their keys."""
-        with self._lock:
-            names = self._names[bisect_left(self._names, start) : bisect_left(self._names, stop)]
-        found: dict[bytes, bytes | None] = {}
-        for key in names:
-            version: Version | None = self.rows[key]
-            while version is not None and version[0] > number:
-                version = version[2]
-            if version is not None:
-                found[key] = version[1]
-        return found
-
-    def newest(self) -> Iterator[tuple[bytes, bytes | None]]:
-        """Yields every row as the last commit left it, in order of their keys."""
-        for key in self._names:
-            yield key, self.rows[key][1]
-
-
-class _Ended(dict[bytes, Version]):
-    """Stands for the rows of a block that is over."""
-
-    def get(self, *_: object) -> NoReturn:
-        raise AssertionError("this block is over")
-
-
-def ended() -> Overlay:
-    """Returns an overlay that nothing can be read from."""
-    overlay = Overlay(0, 0, 0)
-    overlay.rows = _Ended()
-    return overlay
 
 
 class Journal:
@@ -169,7 +104,7 @@ class Journal:
 
     def _follows(self, overlay: Overlay) -> int:
         """Returns the size of the record after what the overlay holds, 0 where there is none."""
-        head = os.pread(self._fd, _RECORD.size, overlay.position)
+        head = os.pread(self._fd, RECORD_HEADER_BYTES, overlay.position)
         return record_size(head, overlay.generation, overlay.number + 1, overlay.checksum)
 
     def settle(self, overlay: Overlay, marked: int | None) -> None:
@@ -198,16 +133,11 @@ class Journal:
     def _check_end(self, overlay: Overlay) -> None:
         """Raises `Damaged` where a later record says that one was durable which is not there."""
         for position in range(overlay.position + SECTOR, self.size, SECTOR):
-            head = os.pread(self._fd, _RECORD.size, position)
-            if len(head) < _RECORD.size:
-                return
-            magic, size, _, _, generation, number, durable, _ = _RECORD.unpack(head)
-            if (
-                magic != _MAGIC
-                or generation != overlay.generation
-                or durable <= overlay.number
-                or position + size > self.size
-            ):
+            points = record_points(os.pread(self._fd, RECORD_HEADER_BYTES, position))
+            if points is None:
+                continue
+            size, generation, number, durable = points
+            if generation != overlay.generation or durable <= overlay.number or position + size > self.size:
                 continue
             if decode_record(os.pread(self._fd, size, position)) is not None:
                 why = f"the journal is broken at {overlay.position}: commit {number} came after {durable}"
@@ -220,8 +150,8 @@ class Journal:
 
     def has_room(self, overlay: Overlay, changes: Changes) -> bool:
         """Returns whether a commit is small, and fits."""
-        size = sum(len(key) + len(value or b"") + _CHANGE.size for key, value in changes.items()) + _RECORD.size
-        return size <= DIRECT_BYTES and overlay.position + _padded(size) <= self.size
+        size = sum(len(key) + len(value or b"") + CHANGE_BYTES for key, value in changes.items()) + RECORD_HEADER_BYTES
+        return size <= DIRECT_BYTES and overlay.position + padded(size) <= self.size
 
     def append(self, overlay: Overlay, changes: Changes) -> None:
         """Writes a commit, which is durable after `finish`; raises `OutcomeUnknown`."""
@@ -276,7 +206,9 @@ class Journal:
         window, begin = b"", position
         while True:
             at = position - begin
-            head = window[at : at + _RECORD.size] if window else os.pread(self._fd, _RECORD.size, position)
+            head = (
+                window[at : at + RECORD_HEADER_BYTES] if window else os.pread(self._fd, RECORD_HEADER_BYTES, position)
+            )
             size = record_size(head, overlay.generation, number + 1, checksum)
             if not size or position + size > self.size:
                 return
@@ -288,119 +220,7 @@ class Journal:
                 return
             number += 1
             position += size
-            checksum = _RECORD.unpack_from(raw)[2]
+            checksum = record_checksum(raw)
             yield raw, number, changes
-            if len(window) - (position - begin) < _RECORD.size:
+            if len(window) - (position - begin) < RECORD_HEADER_BYTES:
                 window, begin = b"", position
-
-
-def _padded(size: int) -> int:
-    return (size + SECTOR - 1) // SECTOR * SECTOR
-
-
-def new_generation() -> int:
-    """Returns a random generation."""
-    return int.from_bytes(clock.random_bytes(8), "little")
-
-
-def encode_record(generation: int, number: int, changes: Changes, durable: int = 0, previous: int = 0) -> bytes:
-    """Returns a record, padded to whole sectors."""
-    parts: list[bytes] = []
-    for key, value in changes.items():
-        parts += (_CHANGE.pack(len(key), _DELETED if value is None else len(value)), key, value or b"")
-    body = b"".join(parts)
-    size = _padded(_RECORD.size + len(body))
-    fields = (len(changes), generation, number, durable, previous)
-    checksum = crc32(body, crc32(_RECORD.pack(0, 0, 0, *fields)[12:]))
-    return (_RECORD.pack(_MAGIC, size, checksum, *fields) + body).ljust(size, b"\0")
-
-
-def record_size(head: bytes, generation: int, number: int, previous: int = 0) -> int:
-    """Returns the bytes of a record that begins like this, or 0 where it is not this one."""
-    if len(head) < _RECORD.size:
-        return 0
-    magic, size, _, _, *found, _, its_previous = _RECORD.unpack_from(head)
-    is_ours = magic == _MAGIC and found == [generation, number] and its_previous == previous
-    return int(size) if is_ours and size >= _RECORD.size and size % SECTOR == 0 else 0
-
-
-def decode_record(raw: bytes) -> Changes | None:
-    """Returns the changes of a record, or None where it is torn."""
-    _, size, checksum, count = _RECORD.unpack_from(raw)[:4]
-    if len(raw) < size:
-        return None
-    changes: dict[bytes, bytes | None] = {}
-    at = _RECORD.size
-    try:
-        for _ in range(count):
-            key_bytes, value_bytes = _CHANGE.unpack_from(raw, at)
-            at += _CHANGE.size + key_bytes
-            key, value = raw[at - key_bytes : at], None
-            if value_bytes != _DELETED:
-                value = raw[at : at + value_bytes]
-                at += value_bytes
-            changes[key] = value
-    except struct.error:
-        return None
-    return changes if at <= size and crc32(raw[12:at]) == checksum else None
-
-
-def encode_row(generation: int, number: int) -> bytes:
-    """Returns the value of JOURNAL_KEY."""
-    body = struct.pack("<QQ", generation, number)
-    return body + struct.pack("<I", crc32(body))
-
-
-def decode_row(domain: str, row: bytes) -> tuple[int, int]:
-    """Returns (generation, number) of the value of JOURNAL_KEY; raises `Damaged`."""
-    if len(row) != _ROW.size:
-        raise Damaged(domain, "data.mdb does not say which journal belongs to it")
-    generation, number, checksum = _ROW.unpack(row)
-    if crc32(row[:16]) != checksum:
-        raise Damaged(domain, "the checksum of the journal's row is wrong")
-    return generation, number
-
-
-@lru_cache(maxsize=1)
-def _boot() -> bytes:
-    """Returns eight bytes that differ from boot to boot; zeros where the system does not say."""
-    try:
-        with open("/proc/sys/kernel/random/boot_id", "rb") as file:
-            return bytes.fromhex(file.read(36).decode().replace("-", ""))[:8]
-    except (OSError, ValueError):
-        return bytes(8)
-
-
-def read_mark(fd: int) -> int | None:
-    """Returns the number in the mark; None where it is torn, absent or of another boot."""
-    raw = os.pread(fd, _MARK.size, 0)
-    if len(raw) < _MARK.size:
-        return None
-    number, boot, checksum = _MARK.unpack(raw)
-    is_ours = boot == _boot() != bytes(8) and crc32(raw[:16]) == checksum
-    return int(number) if is_ours else None
-
-
-def write_mark(fd: int, number: int) -> None:
-    """Writes the mark without a flush: it is for the processes of this boot."""
-    body = struct.pack("<Q8s", number, _boot())
-    os.pwrite(fd, body + struct.pack("<I", crc32(body)), 0)
-
-
-def overlaid(
-    rows: Iterable[tuple[bytes, bytes]], over: Mapping[bytes, bytes | None], *, reverse: bool
-) -> Iterator[tuple[bytes, bytes]]:
-    """Yields the rows beneath and those that lie over them, in order; both are in that order already."""
-    waiting = iter(over.items())
-    key, value = next(waiting, (None, None))
-    for below, old in rows:
-        while key is not None and (key > below if reverse else key < below):
-            if value is not None:
-                yield key, value
-            key, value = next(waiting, (None, None))
-        if below not in over:
-            yield below, old
-    while key is not None:
-        if value is not None:
-            yield key, value
-        key, value = next(waiting, (None, None))

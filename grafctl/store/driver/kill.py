@@ -12,7 +12,8 @@ When it fails
 from __future__ import annotations
 
 import os
-import signal
+
+from grafctl.bare_signal import signal
 
 KILL_VARIABLE = "GRAFCTL_KILL_AT"
 STOP_VARIABLE = "GRAFCTL_STOP_AT"

@@ -19,7 +19,6 @@ from __future__ import annotations
 import os
 import threading
 from functools import lru_cache
-from pathlib import Path
 
 import lmdb
 
@@ -43,7 +42,7 @@ class LmdbEnvironment:
 
     __slots__ = ("_handle", "_is_closed", "_lock", "_map_bytes", "_map_bytes_max", "_path", "identity_known")
 
-    def __init__(self, path: Path, identity: Identity, map_bytes: int, map_bytes_max: int) -> None:
+    def __init__(self, path: str | os.PathLike[str], identity: Identity, map_bytes: int, map_bytes_max: int) -> None:
         self._path = path
         self.identity_known = identity
         self._map_bytes = map_bytes
@@ -99,9 +98,9 @@ class LmdbEnvironment:
 
 
 @lru_cache(maxsize=1024)
-def _failed_file(path: Path) -> bytes:
+def _failed_file(path: str) -> bytes:
     """Every publish asks whether a domain is failed."""
-    return Files(str(path)).failed
+    return Files(path).failed
 
 
 class LmdbDriver:
@@ -116,7 +115,7 @@ class LmdbDriver:
         self._map_size_max = map_size_max
         self._journal_size = journal_size
 
-    def create(self, path: Path, identity: Identity) -> None:
+    def create(self, path: str | os.PathLike[str], identity: Identity) -> None:
         lmdb_directory.create(str(path), identity, self._write_first, self._journal_size)
 
     def _write_first(self, files: Files, rows: dict[bytes, bytes]) -> None:
@@ -132,17 +131,17 @@ class LmdbDriver:
         finally:
             env.close()
 
-    def open(self, path: Path, identity: Identity) -> LmdbEnvironment:
+    def open(self, path: str | os.PathLike[str], identity: Identity) -> LmdbEnvironment:
         return LmdbEnvironment(path, identity, self._map_size, self._map_size_max)
 
-    def fail(self, path: Path) -> None:
+    def fail(self, path: str | os.PathLike[str]) -> None:
         lmdb_directory.fail(Files(str(path)))
 
-    def restore(self, path: Path) -> None:
+    def restore(self, path: str | os.PathLike[str]) -> None:
         lmdb_directory.restore(Files(str(path)))
 
-    def is_failed(self, path: Path) -> bool:
-        return os.access(_failed_file(path), os.F_OK)
+    def is_failed(self, path: str | os.PathLike[str]) -> bool:
+        return os.access(_failed_file(os.fspath(path)), os.F_OK)
 
-    def destroy(self, path: Path) -> None:
+    def destroy(self, path: str | os.PathLike[str]) -> None:
         lmdb_directory.destroy(Files(str(path)))

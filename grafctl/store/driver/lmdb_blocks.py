@@ -15,22 +15,24 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Iterator
 from itertools import chain
-from types import TracebackType
-from typing import TYPE_CHECKING, Self
 
 import lmdb
 
 from grafctl import clock
 from grafctl.store.driver import signals
 from grafctl.store.driver.contract import KEY_BYTES_MAX, VALUE_BYTES_MAX
-from grafctl.store.driver.journal import JOURNAL_KEY, Overlay, ended, overlaid
+from grafctl.store.driver.journal import JOURNAL_KEY
 from grafctl.store.driver.kill import point
 from grafctl.store.driver.lmdb_files import IDENTITY_KEY
 from grafctl.store.driver.lmdb_handle import ATTEMPTS, Handle
+from grafctl.store.driver.overlay import Overlay, ended, overlaid
+from grafctl.typed import Iterator, Self
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from types import TracebackType
+
     from grafctl.store.driver.lmdb import LmdbEnvironment
 
 OWN_KEYS = (IDENTITY_KEY, JOURNAL_KEY)
@@ -96,6 +98,7 @@ def below(handle: Handle, txn: lmdb.Transaction[memoryview], key: bytes, size: i
         raise handle.failure(error) from error
     if value is None or key in OWN_KEYS:
         return None
+    handle.bytes_mapped += len(value) if size is None else size
     return bytes(value if size is None else value[:size])
 
 

@@ -14,12 +14,12 @@ When it fails
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
 
 from grafctl import clock
 from grafctl.errors import Unreachable
 from grafctl.store.driver.contract import Identity
-from grafctl.store.driver.journal import JOURNAL_BYTES, JOURNAL_KEY, encode_row, new_generation, write_mark
+from grafctl.store.driver.journal import JOURNAL_BYTES, JOURNAL_KEY
+from grafctl.store.driver.journal_bytes import encode_row, new_generation, write_mark
 from grafctl.store.driver.kill import point
 from grafctl.store.driver.lmdb_files import (
     IDENTITY_KEY,
@@ -30,6 +30,7 @@ from grafctl.store.driver.lmdb_files import (
     open_writer_lock,
     prepare_lock_file,
 )
+from grafctl.typed import Callable
 
 WriteFirst = Callable[[Files, dict[bytes, bytes]], None]
 

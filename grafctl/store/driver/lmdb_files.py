@@ -26,6 +26,7 @@ import zlib
 
 from grafctl import clock
 from grafctl.errors import Damaged, DriverError, Full, Unreachable
+from grafctl.json_text import decode
 from grafctl.store.driver.contract import Identity
 
 DRIVER_NAME = "lmdb"
@@ -188,15 +189,13 @@ def encode_identity(identity: Identity) -> bytes:
 
 def decode_identity(domain: str, row: bytes | None) -> tuple[str, Identity]:
     """Returns the driver's name and the identity; raises `Damaged` where the row is absent or its crc is wrong."""
-    import json
-
     if row is None:
         raise Damaged(domain, "data.mdb has no identity row: it is empty or not one of grafctl's")
     if row[:1] != bytes([_IDENTITY_VERSION]):
         raise Unreachable(domain, "foreign: its identity row was written by another version of grafctl")
     if zlib.crc32(row[5:]).to_bytes(4, "big") != row[1:5]:
         raise Damaged(domain, "the checksum of the identity row is wrong")
-    body = json.loads(row[5:])
+    body = decode(str(row[5:], "utf-8"))
     return body["driver"], Identity(body["store"], body["domain"], body["incarnation"], body["format"])
 
 

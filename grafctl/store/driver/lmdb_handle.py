@@ -14,20 +14,23 @@ When it fails
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
 
 import lmdb
 
 from grafctl.errors import Damaged, Full, OutcomeUnknown, Unreachable
 from grafctl.store.driver import lmdb_files
 from grafctl.store.driver.gate import Gate
-from grafctl.store.driver.journal import JOURNAL_KEY, Changes, Journal, Overlay, encode_row, new_generation
+from grafctl.store.driver.journal import JOURNAL_KEY, Journal
+from grafctl.store.driver.journal_bytes import Changes, encode_row, new_generation
 from grafctl.store.driver.kill import point
 from grafctl.store.driver.lmdb_files import IDENTITY_KEY, Files
 from grafctl.store.driver.outer_lock import OuterLock
+from grafctl.store.driver.overlay import Overlay
+from grafctl.typed import Callable
 
 IDLE_WAIT_S = 5.0  # how long a change of the map, or a new handle, waits for this process's own snapshots
 ATTEMPTS = 3
+SHED_BYTES = 24 << 20
 SNAPSHOT_ATTEMPTS = 20  # each fails only if LMDB took in the journal within microseconds
 
 DAMAGE = (
@@ -46,9 +49,9 @@ class Handle:
     """One open LMDB environment of this process: engine, outer lock, and a gate that every transaction passes."""
 
     __slots__ = (
-        "_forget", "bytes_used", "data_fd", "domain", "driver", "env", "fd", "files", "gate", "identity", "journal",
-        "journal_fd", "key", "map_bytes_max", "map_size", "map_wanted", "outer", "page_size", "pid", "references",
-        "watch",
+        "_forget", "bytes_mapped", "bytes_used", "data_fd", "domain", "driver", "env", "fd", "files", "gate",
+        "identity", "journal", "journal_fd", "key", "map_bytes_max", "map_size", "map_wanted", "outer", "page_size",
+        "pid", "references", "watch",
     )  # fmt: skip
 
     def __init__(
@@ -70,6 +73,7 @@ class Handle:
         self.map_size = env.info()["map_size"]
         self.bytes_used = (env.info()["last_pgno"] + 1) * self.page_size
         self.map_wanted = self.map_bytes_max = 0
+        self.bytes_mapped = 0  # about how many bytes of the map were looked at since it was made
         env.reader_check()
         with env.begin() as txn:
             self.driver, self.identity = lmdb_files.decode_identity(domain, txn.get(IDENTITY_KEY))
@@ -273,6 +277,8 @@ class Handle:
             raise
         finally:
             self.gate.leave()
+            if self.bytes_mapped > SHED_BYTES:
+                self._shed()
 
     def _put_all(self, txn: lmdb.Transaction[memoryview], changes: list[tuple[bytes, bytes | None]]) -> None:
         try:
@@ -292,6 +298,19 @@ class Handle:
             txn.abort()
         finally:
             self.gate.leave()
+        if self.bytes_mapped > SHED_BYTES:
+            self._shed()
+
+    def _shed(self) -> None:
+        """Maps the file anew, so that pages which were looked at no longer count as this process's memory.
+
+        It is put off while other threads have snapshots.
+        """
+        try:
+            if self.gate.alone(lambda: self.env.set_mapsize(self.map_size), 0):
+                self.bytes_mapped = 0
+        except (lmdb.Error, MemoryError, OSError):
+            self.drop()  # since LMDB unmaps before it maps
 
     def _still_there(self) -> None:
         """Makes sure that what was committed is where the next process will look."""
@@ -302,6 +321,7 @@ class Handle:
         needed = (self.env.info()["last_pgno"] + 1) * self.page_size
         length = os.lseek(self.data_fd, 0, os.SEEK_END)
         grown, self.bytes_used = needed - self.bytes_used, needed
+        self.bytes_mapped += grown  # since the tree's pages lie among them, and the kernel maps neighbours too
         if length < needed + lmdb_files.FILL_BYTES_LEFT:
             lmdb_files.extend(self.files, length, needed, is_bulk=grown > lmdb_files.BULK_BYTES)
 

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import os
 import threading
-from pathlib import Path
 
 import lmdb
 
@@ -133,7 +132,7 @@ def _check_short_file(domain: str, files: Files, fd: int) -> None:
     try:
         meta = lmdb_files.read_meta(domain, files)
         if meta.bytes_missing:
-            findings = structural_findings(Path(os.fsdecode(files.directory)))
+            findings = structural_findings(os.fsdecode(files.directory))
             if findings:
                 raise Damaged(domain, f"data.mdb lacks {meta.bytes_missing} bytes at its end: {findings[0]}")
             lmdb_files.extend(files, os.stat(files.data).st_size, meta.bytes_needed)
@@ -141,7 +140,7 @@ def _check_short_file(domain: str, files: Files, fd: int) -> None:
         lock.give()
 
 
-def structural_findings(path: Path) -> list[str]:
+def structural_findings(path: str | os.PathLike[str]) -> list[str]:
     """Returns what an offline walk of the pages finds wrong; no writer may be at work meanwhile."""
     from lmdb.verify import VerifyError, verify
 

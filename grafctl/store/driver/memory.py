@@ -15,7 +15,6 @@ import os
 import threading
 from bisect import bisect_left, insort
 from collections.abc import Iterator
-from pathlib import Path
 from types import TracebackType
 from typing import Self
 
@@ -140,7 +139,7 @@ class _Writing(_Reading):
 class MemoryEnvironment:
     """One domain in memory, found at its first use."""
 
-    def __init__(self, driver: MemoryDriver, path: Path, identity: Identity) -> None:
+    def __init__(self, driver: MemoryDriver, path: str | os.PathLike[str], identity: Identity) -> None:
         self._driver = driver
         self._path = path
         self._identity = identity
@@ -191,34 +190,34 @@ class MemoryDriver:
     def __init__(self) -> None:
         self.domains: dict[str, _Domain] = {}
 
-    def create(self, path: Path, identity: Identity) -> None:
+    def create(self, path: str | os.PathLike[str], identity: Identity) -> None:
         if self.domains.setdefault(_key(path), made := _Domain(identity)) is not made:
             raise Unreachable(identity.domain, f"there is an environment already at {path}")
 
-    def open(self, path: Path, identity: Identity) -> MemoryEnvironment:
+    def open(self, path: str | os.PathLike[str], identity: Identity) -> MemoryEnvironment:
         return MemoryEnvironment(self, path, identity)
 
-    def fail(self, path: Path) -> None:
+    def fail(self, path: str | os.PathLike[str]) -> None:
         self._require(path).is_failed = True
 
-    def restore(self, path: Path) -> None:
+    def restore(self, path: str | os.PathLike[str]) -> None:
         domain = self.domains.get(_key(path))
         if domain is not None:
             domain.is_failed = False
 
-    def is_failed(self, path: Path) -> bool:
+    def is_failed(self, path: str | os.PathLike[str]) -> bool:
         domain = self.domains.get(_key(path))
         return domain is not None and domain.is_failed
 
-    def destroy(self, path: Path) -> None:
+    def destroy(self, path: str | os.PathLike[str]) -> None:
         self.domains.pop(_key(path), None)
 
-    def _require(self, path: Path) -> _Domain:
+    def _require(self, path: str | os.PathLike[str]) -> _Domain:
         domain = self.domains.get(_key(path))
         if domain is None:
             raise Unreachable(str(path), f"missing: nothing was made at {path}")
         return domain
 
 
-def _key(path: Path) -> str:
+def _key(path: str | os.PathLike[str]) -> str:
     return os.path.abspath(path)

@@ -13,19 +13,14 @@ When it fails
 
 from __future__ import annotations
 
-import importlib
-import signal
 import threading
-from collections.abc import Callable
-from types import FrameType
-from typing import Any
 
-_get: Callable[[int], Any] = signal.getsignal
-_set: Callable[[int, Any], Any] = signal.signal
-try:  # the functions below those, because those try to make an enum of every handler: 10 us more in each commit
-    _get, _set = (getattr(importlib.import_module("_signal"), name) for name in ("getsignal", "signal"))
-except (ImportError, AttributeError):
-    pass
+from grafctl.bare_signal import signal
+from grafctl.typed import Any
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from types import FrameType
 
 _SIGNALS = (int(signal.SIGINT), int(signal.SIGTERM))
 _saved: list[tuple[int, Any]] = []
@@ -66,16 +61,16 @@ def _record(signum: int, frame: FrameType | None) -> None:
 
 def _swap() -> None:
     for signum in _SIGNALS:
-        handler = _get(signum)
+        handler = signal.getsignal(signum)
         if handler is not None and handler != signal.SIG_IGN:
             _saved.append((signum, handler))  # before the swap, so that no handler is ever lost
-            _set(signum, _record)
+            signal.signal(signum, _record)
 
 
 def _restore() -> None:
     if _saved:
         try:
-            _set(*_saved.pop())
+            signal.signal(*_saved.pop())
         finally:  # because the handler just put back may raise for a signal that is already waiting
             _restore()
 

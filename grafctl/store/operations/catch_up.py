@@ -14,6 +14,7 @@ When it fails: the replica stays `catching_up`, counts nowhere, and the same com
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from typing import Any
 
 from grafctl.errors import Damaged, DomainUnavailable, DriverError, NoQuorum, ProofRequired
@@ -22,7 +23,7 @@ from grafctl.results import Proof
 from grafctl.store import keys
 from grafctl.store.authority import CATCH_UP, Asked, Placement, pass_locator
 from grafctl.store.driver.kill import point
-from grafctl.store.learn import learn, needs_learning
+from grafctl.store.learn import Checked, learn, needs_learning
 from grafctl.store.log import Log
 from grafctl.store.observe import look
 from grafctl.store.operations.polling import ack, poll
@@ -63,11 +64,11 @@ def catch_up(
         replica = next(item for item in locator["replicas"] if item["domain"] == domain)
         if dry_run:
             return _planned(resource, locator, domain)
-        _copy(session, log, domain, replica["role"] == WITNESS, progress)
+        checked = _copy(session, log, domain, replica["role"] == WITNESS, progress)
         point("catch-up.copied")
         if replica["role"] == WITNESS:
             return _admit_witness(session, log, resource, locator, domain)
-        proof = _prove(session, log, resource, locator, domain, allow_empty, progress)
+        proof = _prove(session, log, resource, locator, domain, allow_empty, progress, checked)
         changed = log.append(RecordProof(proof)).answer
         point("catch-up.recorded")
         changed |= _promote(session, log, resource, locator, domain)
@@ -107,20 +108,22 @@ def _planned(resource: str, locator: dict[str, Any], domain: str) -> Proof:
     )
 
 
-def _copy(session: Session, log: Log, domain: str, witness: bool, progress: Progress | None) -> None:
-    """Brings the domain's replica close to the primary's log."""
+def _copy(session: Session, log: Log, domain: str, witness: bool, progress: Progress | None) -> list[Checked]:
+    """Brings the domain's replica close to the primary's log; returns what of both was read and found right."""
     lead = log.settle()
+    checked: list[Checked] = []
     if domain == lead.primary:
-        return
+        return checked
     try:
         if needs_learning(log, domain):
-            learn(log, domain, witness=witness, progress=progress)
+            checked = learn(log, domain, witness=witness, progress=progress)
         tail = lead.tails[session.cluster.member(lead.primary)]
         try:
             copy(session.cluster, log.id, log.apply, lead, domain, tail)
         except NeedsLearning:
-            learn(log, domain, witness=witness, progress=progress)
+            checked = learn(log, domain, witness=witness, progress=progress)
             copy(session.cluster, log.id, log.apply, log.settle(), domain, tail)
+        return checked
     except DriverError as error:
         raise DomainUnavailable(
             f"{error.domain} cannot be reached: {error.why}.",
@@ -138,11 +141,13 @@ def _prove(
     domain: str,
     allow_empty: bool,
     progress: Progress | None,
+    checked: Sequence[Checked],
 ) -> dict[str, Any]:
     source = _source(session, log, locator, domain)
     try:
         with both_sides(log, source, domain) as (ours, theirs):
-            content, read_back = compare(resource, ours, theirs, progress)
+            now = [item for item in checked if session.cluster.member(item.domain) == (item.domain, item.incarnation)]
+            content, read_back = compare(resource, ours, theirs, progress, now)
             epoch = queue_row(ours.replica.state, resource)["epoch"]
     except DriverError as error:
         raise DomainUnavailable(

@@ -8,8 +8,8 @@ Promises
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from functools import partial
+from itertools import repeat
 
 from grafctl.errors import Corrupt, DomainUnavailable, DriverError, GrafctlError, NoQuorum, StoreFull, Timeout, Usage
 from grafctl.names import check_domain, check_name
@@ -20,7 +20,7 @@ from grafctl.store.checked import checked
 from grafctl.store.committed import Committed
 from grafctl.store.intervals import from_offsets
 from grafctl.store.log import Log
-from grafctl.store.reading import read_records
+from grafctl.store.reading import read_columns
 from grafctl.store.replica.replica import Replica
 from grafctl.store.replica.state import State
 from grafctl.store.resources.group import (
@@ -36,6 +36,7 @@ from grafctl.store.resources.group import (
 )
 from grafctl.store.resources.queue import queue_row
 from grafctl.store.session import Session
+from grafctl.typed import Any, Callable, Sequence
 
 POLL_MAX = 10_000_000
 OFFSETS_MAX = 1_000_000
@@ -71,28 +72,49 @@ def pass_local_gate(session: Session, state: State, asked: Asked, placement: Pla
 
 
 def poll(
-    session: Session, resource: str, group: str, domain: str, count: int, visibility_ms: int, epoch: int | None
+    session: Session,
+    resource: str,
+    group: str,
+    domain: str,
+    count: int,
+    visibility_ms: int,
+    epoch: int | None,
+    *,
+    finish: Sequence[int] = (),
+    lease: int | None = None,
+    finished: int | None = None,
 ) -> Delivery:
-    """Leases up to `count` records and returns them."""
+    """Leases up to `count` records and returns them; what is to be finished is finished in the same entry, or refused
+    as an ack refuses it, and then nothing is leased. `finished` is what an earlier try of the same poll finished."""
     if not 1 <= count <= POLL_MAX:
         raise Usage(f"--max takes 1 to {POLL_MAX:,}, not {count}.")
     if visibility_ms < 1:
         raise Usage("The visibility must be at least a millisecond.")
+    if finish:
+        _check_offsets(finish)
     caller = _caller(session, resource, group, domain, epoch)
     log = session.resource(resource)
     with session.audited(POLL, group=group):
-        checked(log, lambda state: _pass_poll(session, state, caller), domain)
-        request = Lease(caller, min(count, LEASE_RECORDS_MAX), visibility_ms)
-        leased: Leased = log.append(request).answer
+        gate = partial(_pass_poll, session, caller)
+        if not log.is_leading or not _serves(session, domain):
+            checked(log, gate, domain)  # where all is well, the transaction asks the rest
+        request = Lease(caller, min(count, LEASE_RECORDS_MAX), visibility_ms, from_offsets(finish), lease)
+        leased: Leased = _append(log, request, gate, domain)
     try:
         records = _read_leased(session, log, domain, leased)
     except GrafctlError:
         _give_back_unread(log, caller, leased)
         raise
-    return Delivery(resource, group, records, leased.ack_floor, leased.token)
+    finished = leased.finished if finish else finished
+    return Delivery(resource, group, records, leased.ack_floor, leased.token, finished)
 
 
-def _pass_poll(session: Session, state: State, caller: Caller) -> None:
+def _serves(session: Session, domain: str) -> bool:
+    """Returns whether a domain is there and not observed as anything but healthy."""
+    return not _is_away(session, domain) and session.health().get(domain, "healthy") == "healthy"
+
+
+def _pass_poll(session: Session, caller: Caller, state: State) -> None:
     queue = queue_row(state, caller.resource)
     group = group_row(state, caller.resource, caller.group)
     asked = Asked(POLL, caller.resource, caller.domain, caller.group, caller.epoch, caller.known)
@@ -102,14 +124,10 @@ def _pass_poll(session: Session, state: State, caller: Caller) -> None:
 def _read_leased(session: Session, log: Log, domain: str, leased: Leased) -> list[Record]:
     if not leased.grants:
         return []
-    deliveries = iter([delivery for start, stop, delivery in leased.grants for _ in range(stop - start)])
     try:
         with session.cluster.environment(domain).read() as view:
             replica = Replica(view, log.id, domain)
-            found = [
-                Record(offset, packed.payload, packed.id, packed.key, packed.headers, next(deliveries))
-                for offset, packed in read_records(replica, replica.state, leased.grants)
-            ]
+            found = _records(session, replica, replica.state, leased.grants)
     except DriverError as error:
         raise _lagging(domain, error.why) from error
     except Corrupt as error:
@@ -117,6 +135,17 @@ def _read_leased(session: Session, log: Log, domain: str, leased: Leased) -> lis
         raise
     if len(found) != sum(stop - start for start, stop, _ in leased.grants):
         raise _lagging(domain, "it has not received them yet")
+    return found
+
+
+def _records(session: Session, replica: Replica, state: State, ranges: Sequence[Sequence[int]]) -> list[Record]:
+    """Returns the records of some [start, stop, delivery], or of some [start, stop] that were not delivered."""
+    make = partial(tuple.__new__, Record)  # what `Record` itself does with its arguments, without a call in Python
+    found: list[Record] = []
+    for item, first, columns in read_columns(replica, state, ranges, session.held):
+        offsets = range(first, first + len(columns.payloads))
+        delivery = item[2] if len(item) > 2 else None
+        found.extend(map(make, zip(offsets, *columns, repeat(delivery), strict=False)))
     return found
 
 
@@ -154,19 +183,15 @@ def peek(session: Session, resource: str, domain: str, offset: int | None, count
         if committed.domain != domain:
             raise _lagging(domain, "it has not received what is committed")
         start = max(queue["first"], offset or 0)
-        records = _read_committed(log, committed, start, min(queue["next"], start + count))
+        records = _read_committed(session, log, committed, start, min(queue["next"], start + count))
     return Shown({"resource": resource, "domain": domain, "records": records, "next_offset": queue["next"]})
 
 
-def _read_committed(log: Log, committed: Committed, start: int, stop: int) -> list[Record]:
-    replica = Replica(committed.view, log.id, committed.domain)
-    return [
-        Record(offset, packed.payload, packed.id, packed.key, packed.headers)
-        for offset, packed in read_records(replica, committed.state, [[start, stop]])
-    ]
+def _read_committed(session: Session, log: Log, committed: Committed, start: int, stop: int) -> list[Record]:
+    return _records(session, Replica(committed.view, log.id, committed.domain), committed.state, [[start, stop]])
 
 
-def _check_offsets(offsets: list[int]) -> None:
+def _check_offsets(offsets: Sequence[int]) -> None:
     if not offsets:
         raise Usage("There is no offset to acknowledge.")
     if len(offsets) > OFFSETS_MAX:
@@ -218,21 +243,24 @@ def _settle(session: Session, op: str, request: Finalise | GiveBack, dry_run: bo
     caller = request.caller
     log = session.resource(caller.resource)
     with session.audited(op, group=caller.group):
+        gate = partial(caller.pass_gate, op)
         if dry_run or not log.is_leading:
-            checked(log, lambda state: caller.pass_gate(op, state))
+            checked(log, gate)
         if dry_run:
             with log.view() as committed:
                 return _would_settle(request, committed)
-        settled: Settled = _append(log, op, request)
+        settled: Settled = _append(log, request, gate)
     return _finished(caller, settled)
 
 
-def _append(log: Log, op: str, request: Finalise | GiveBack | Renew) -> Any:
+def _append(
+    log: Log, request: Lease | Finalise | GiveBack | Renew, gate: Callable[[State], object], prefer: str | None = None
+) -> Any:
     """Returns the answer of a request; a refusal that holds for ever is said before one that may pass."""
     try:
         return log.append(request).answer
     except (NoQuorum, Timeout, StoreFull):
-        checked(log, lambda state: request.caller.pass_gate(op, state))
+        checked(log, gate, prefer)
         raise
 
 
@@ -261,7 +289,7 @@ def renew(session: Session, resource: str, group: str, token: int, domain: str, 
         raise Usage("The visibility must be at least a millisecond.")
     caller = _caller(session, resource, group, domain, None)
     with session.audited("renew", group=group):
-        until = _append(session.resource(resource), ACK, Renew(caller, token, visibility_ms))
+        until = _append(session.resource(resource), Renew(caller, token, visibility_ms), partial(caller.pass_gate, ACK))
     return Change(True, resource=resource, group=group, after={"lease": token, "until_ms": until})
 
 

@@ -3,26 +3,32 @@
 Promises
 - A digest covers every retained record, every group, what is finalised, and every idempotency record, in both
   directions: a row that only one side has changes that side's digest.
-- Nothing that was copied is believed: blocks are hashed as they are read, and rows are compared by content.
+- Nothing that was copied is believed: the digest of every block is that of bytes that were read from its own side, for
+  this proof or, after they were committed there, by the copy that the proof follows; rows are compared by content.
 - Both sides are read at one index of the log; the primary is held still only while the two snapshots are opened.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from typing import NamedTuple
+from itertools import zip_longest
+from typing import Any, NamedTuple
 
 from grafctl.errors import Corrupt, DriverError, NoQuorum, ProofRequired
-from grafctl.store import keys
+from grafctl.store import blocks, keys
+from grafctl.store.ahead import Ahead
+from grafctl.store.learn import Checked
 from grafctl.store.log import Log
 from grafctl.store.reading import BlockRef, block_entry, block_refs
-from grafctl.store.records import digest
+from grafctl.store.records import check_entry, decode_beginning, digest
 from grafctl.store.replica.replica import Replica
 from grafctl.store.replicate import copy
 from grafctl.store.resources.queue import queue_row
 
+BEGINNING_BYTES = 1024  # of an entry: more than header and meta of a publish take
+LINES_AHEAD = 256
 COVERS = ("records", "groups", "finalised", "idempotency")
 
 Progress = Callable[[str, int, int], None]
@@ -80,30 +86,80 @@ def _open(log: Log, stack: ExitStack, domain: str) -> Replica:
     return Replica(view, log.id, domain)
 
 
-def read_content(side: Side, resource: str, progress: Progress | None = None) -> Content:
-    """Returns what a side holds; raises `Corrupt` where a byte of it is wrong."""
-    state = side.replica.state
-    queue = queue_row(state, resource)
-    first, stop = queue["first"], queue["next"]
-    records = hashlib.sha256()
-    counted = 0
-    at = first
-    for ref in block_refs(state, first, stop):
-        if ref.first > at:
+class _Block(NamedTuple):
+    """What one block adds to the digest of the records."""
+
+    ref: BlockRef
+    digest: bytes
+
+
+def _blocks(side: Side, resource: str, checked: Sequence[Checked]) -> Generator[_Block | Exception, None, None]:
+    """Yields every retained block of a side, and at last what is wrong with it, if anything is."""
+    try:
+        queue = queue_row(side.replica.state, resource)
+        at, stop = queue["first"], queue["next"]
+        for ref in block_refs(side.replica.state, at, stop):
+            if ref.first > at:
+                break
+            is_checked = any(item.domain == side.domain and ref.at in item for item in checked)
+            yield _Block(ref, _known_digest(side, ref) if is_checked else _digest(side, ref))
+            at = ref.first + ref.records
+        if at != stop:
             raise Corrupt(f"{side.domain}: offset {at} of {resource} is missing.", domain=side.domain, offset=at)
-        entry = block_entry(side.replica, ref)
-        records.update(_block_line(ref, digest(entry.block)))
-        counted += ref.records
-        at = ref.first + ref.records
-        if progress:
-            progress("verify", counted, stop - first)
-    if at != stop:
-        raise Corrupt(f"{side.domain}: offset {at} of {resource} is missing.", domain=side.domain, offset=at)
-    digests = {"records": records.hexdigest()}
-    digests["groups"] = _rows(side, keys.groups(), keys.all_leases(), keys.all_dead_letters())
-    digests["finalised"] = _rows(side, keys.lineages())
-    digests["idempotency"] = _rows(side, keys.ids())
-    return Content(first, stop - 1, counted, digests)
+    except (Corrupt, DriverError) as error:
+        yield error
+
+
+def _digest(side: Side, ref: BlockRef) -> bytes:
+    """Returns the digest of a block, computed from what is read now."""
+    raw = side.replica.view.get(keys.entry(side.replica.log, ref.at))
+    what = f"{side.domain}: entry {ref.at} of log {side.replica.log.hex()}"
+    if raw is None:
+        raise Corrupt(f"{what} is missing.", domain=side.domain)
+    entry, block = check_entry(raw, what)
+    return _matching(side, ref, entry.block_digest, blocks.count(block, what))
+
+
+def _known_digest(side: Side, ref: BlockRef) -> bytes:
+    """Returns the digest of a block whose bytes have been compared with it."""
+    raw = side.replica.view.get(keys.entry(side.replica.log, ref.at), BEGINNING_BYTES)
+    if raw is None:
+        return _digest(side, ref)
+    entry = decode_beginning(raw, f"{side.domain}: entry {ref.at} of log {side.replica.log.hex()}")
+    return _matching(side, ref, entry.block_digest, entry.request.get("count"))
+
+
+def _matching(side: Side, ref: BlockRef, found: bytes, records: Any) -> bytes:
+    if records != ref.records:
+        raise Corrupt(
+            f"{side.domain}: entry {ref.at} does not hold the block of offset {ref.first}.", domain=side.domain
+        )
+    return found
+
+
+class _Records:
+    """The digest of one side's records, block by block."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.error: Exception | None = None
+        self._whole = hashlib.sha256()
+
+    def add(self, block: _Block | Exception | None) -> None:
+        if isinstance(block, Exception):
+            self.error = block
+        elif block is not None:
+            self._whole.update(_block_line(*block))
+            self.count += block.ref.records
+
+    def content(self, side: Side, resource: str) -> Content:
+        """Returns what the side holds, with everything that is not records."""
+        queue = queue_row(side.replica.state, resource)
+        digests = {"records": self._whole.hexdigest()}
+        digests["groups"] = _rows(side, keys.groups(), keys.all_leases(), keys.all_dead_letters())
+        digests["finalised"] = _rows(side, keys.lineages())
+        digests["idempotency"] = _rows(side, keys.ids())
+        return Content(queue["first"], queue["next"] - 1, self.count, digests)
 
 
 def _block_line(ref: BlockRef, block_digest: bytes) -> bytes:
@@ -118,17 +174,39 @@ def _rows(side: Side, *spans: tuple[bytes, bytes]) -> str:
     return whole.hexdigest()
 
 
-def compare(resource: str, source: Side, target: Side, progress: Progress | None = None) -> tuple[Content, Content]:
-    """Returns both contents; raises `ProofRequired` with the first difference."""
-    ours = read_content(source, resource)
+def compare(
+    resource: str, source: Side, target: Side, progress: Progress | None = None, checked: Sequence[Checked] = ()
+) -> tuple[Content, Content]:
+    """Returns both contents, read in parallel; raises `ProofRequired` with the first difference.
+
+    Blocks of entries that are `checked` on a side are not read again there.
+    """
+    ours, theirs = _Records(), _Records()
+    through = queue_row(source.replica.state, resource)
+    with (
+        Ahead(_blocks(source, resource, checked), LINES_AHEAD) as mine,
+        Ahead(_blocks(target, resource, checked), LINES_AHEAD) as others,
+    ):
+        for one, other in zip_longest(mine, others):
+            ours.add(one)
+            theirs.add(other)
+            if ours.error or theirs.error:
+                break
+            if progress:
+                progress("verify", theirs.count, through["next"] - through["first"])
+    if ours.error:
+        raise ours.error
+    if theirs.error:
+        raise _differ(resource, source, target, str(theirs.error)) from theirs.error
+    content = ours.content(source, resource)
     try:
-        theirs = read_content(target, resource, progress)
+        read_back = theirs.content(target, resource)
     except (Corrupt, DriverError) as error:
         raise _differ(resource, source, target, str(error)) from error
-    different = [part for part in COVERS if ours.digests[part] != theirs.digests[part]]
-    if different or ours[:3] != theirs[:3]:
+    different = [part for part in COVERS if content.digests[part] != read_back.digests[part]]
+    if different or content[:3] != read_back[:3]:
         raise _differ(resource, source, target, f"{', '.join(different) or 'the range of offsets'} differ")
-    return ours, theirs
+    return content, read_back
 
 
 def _differ(resource: str, source: Side, target: Side, why: str) -> ProofRequired:

@@ -8,24 +8,26 @@ Promises
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
-from typing import TYPE_CHECKING
 
 from grafctl.errors import NoQuorum, StoreFull, Timeout, Usage
 from grafctl.names import check_domain, check_name
 from grafctl.store.authority import PUBLISH
-from grafctl.store.blocks import Outgoing, check_records
+from grafctl.store.blocks import BLOCK_BYTES_AIM, NONE, Outgoing, check_records
 from grafctl.store.checked import checked
+from grafctl.store.group_commit import GroupCommit
 from grafctl.store.log import Log
 from grafctl.store.records import NO_OPERATION
 from grafctl.store.requests import Context
 from grafctl.store.resources.queue import Publish, Published
 from grafctl.store.session import Session
+from grafctl.typed import Iterable, Iterator, Sequence
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from grafctl.results import Ack
     from grafctl.store.operations.streaming import Turn
+    from grafctl.store.resources.together import Together
 
 Records = Sequence[Outgoing] | Sequence[bytes]
 Batches = Iterable[Records]
@@ -48,11 +50,17 @@ def publish(
         return _would_publish(session, log, request)
     key, hint = parse_operation(operation)
     with session.audited(PUBLISH):
-        if not log.is_leading:
-            checked(log, request.pass_gate)  # the transaction asks it again
-        request.prepare()
+        compression = session.compressions.get(request.resource)
+        if compression is None or not log.is_leading:
+            queue = checked(log, request.pass_gate)  # the transaction asks it again
+            session.compressions[request.resource] = compression = queue.get("compression", NONE)
+        request.compression = compression
         try:
-            outcome = log.append(request, operation=key, hint=hint, deadline_s=timeout_s, turn=turn)
+            if turn is None and hint is None:
+                outcome = _group(session, log, request.resource).append(request, timeout_s)
+            else:
+                request.prepare()
+                outcome = log.append(request, operation=key, hint=hint, deadline_s=timeout_s, turn=turn)
         except (NoQuorum, Timeout, StoreFull):
             checked(log, request.pass_gate)  # a refusal that holds for ever is said before one that may pass
             raise
@@ -62,6 +70,18 @@ def publish(
 
         trim(log, request.resource)
     return _ack(request.resource, published, outcome.acked_by, outcome.payload_copies)
+
+
+def _group(session: Session, log: Log, resource: str) -> GroupCommit:
+    """Returns where this process's publishers of a resource meet."""
+    group = session.publishers.get(resource)
+    return group or session.publishers.setdefault(resource, GroupCommit(log, _together, BLOCK_BYTES_AIM))
+
+
+def _together(requests: list[Publish]) -> Together:
+    from grafctl.store.resources.together import Together  # a command publishes alone and does not wait for this
+
+    return Together(requests)
 
 
 def _check(request: Publish) -> None:

@@ -16,12 +16,12 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from typing import TYPE_CHECKING, TypeVar
 
 from grafctl.errors import GrafctlError
 from grafctl.store.rules import NO_TERM, Term
+from grafctl.typed import Callable, Iterable, Iterator, TypeVar
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from grafctl.results import Ack
 

@@ -23,7 +23,7 @@ from grafctl.store.records import decode_entry, follows
 from grafctl.store.replica.replica import Replica
 from grafctl.store.replica.state import state_at
 from grafctl.store.resources.delivery import Lineage
-from grafctl.store.resources.group import leases_of
+from grafctl.store.resources.leases import leases_of
 from grafctl.store.session import Session
 
 REPAIR = "Run `grafctl locator set` to remove the replica, `grafctl domain remove` and `domain add`, and add it anew."
@@ -148,7 +148,9 @@ def _replica_findings(name: str, replica: Replica) -> Iterator[Finding]:
 
 
 def _queue_findings(name: str, replica: Replica, first: int, stop: int) -> Iterator[Finding]:
-    """Yields gaps between blocks, and lineages whose sets overlap."""
+    """Yields gaps between blocks, ids that would not be found, and lineages whose sets overlap."""
+    from grafctl.store.resources.id_check import problems as id_problems  # because it loads numpy
+
     where = f"{name} in {replica.domain}"
     at = first
     for ref in block_refs(replica.state, first, stop):
@@ -157,6 +159,8 @@ def _queue_findings(name: str, replica: Replica, first: int, stop: int) -> Itera
         at = ref.first + ref.records
     if at != stop:
         yield Finding(where, f"offsets {at} to {stop - 1} are missing", REPAIR, replica.domain, name)
+    for problem in id_problems(replica.state):
+        yield Finding(where, problem, REPAIR, replica.domain, name)
     for row, body in replica.state.scan(keys.lineages()):
         yield from _lineage_findings(where, name, replica, row, body)
 

@@ -11,9 +11,6 @@ When it fails: an exception aborts the caller's transaction, and nothing of it i
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from typing import NamedTuple
-
 from grafctl.errors import Corrupt
 from grafctl.store import keys
 from grafctl.store.driver.contract import Batch, View
@@ -33,13 +30,16 @@ from grafctl.store.records import (
     encode_head,
     encode_row,
     encode_undo,
+    entry_bytes,
     entry_chain,
     entry_operation,
     make_entry,
     strip_block,
 )
 from grafctl.store.replica.state import State, StateView, Writes
+from grafctl.store.requests import place_in
 from grafctl.store.rules import EMPTY_HEAD, Config, Head, Term
+from grafctl.typed import Callable, Iterator, NamedTuple
 
 Apply = Callable[[State, Entry, int], Writes]
 EMPTY = HeadRow(EMPTY_HEAD, 0, NO_CHAIN, NO_CHAIN)
@@ -110,6 +110,11 @@ class Replica:
             raise Corrupt(f"{what} is missing.", domain=self.domain, key=keys.entry(self.log, index).hex())
         return decode_entry(raw, what, verify_block=verify_block)
 
+    def entry_bytes(self, index: int) -> int:
+        """Returns how many bytes of meta and block an entry has, 0 where it is not there."""
+        raw = self.view.get(keys.entry(self.log, index), ENTRY_HEADER_BYTES)
+        return 0 if raw is None else entry_bytes(raw)
+
     def chain_at(self, count: int) -> bytes | None:
         """Returns the chain after the first `count` entries, or None where that is not kept."""
         head = self.row.head
@@ -122,12 +127,13 @@ class Replica:
         raw = self.view.get(keys.entry(self.log, count - 1), ENTRY_HEADER_BYTES)
         return None if raw is None else entry_chain(raw)
 
-    def find_operation(self, operation: bytes, start: int) -> int | None:
-        """Returns where an operation stands at or after `start`, or None."""
+    def find_operation(self, operation: bytes, start: int) -> tuple[int, int] | None:
+        """Returns the entry at or after `start` that holds an operation, and the operation's place in it, or None."""
         for index in range(max(start, self.row.head.floor), self.row.head.tail):
             raw = self.view.get(keys.entry(self.log, index), ENTRY_HEADER_BYTES)
-            if raw is not None and entry_operation(raw) == operation:
-                return index
+            place = None if raw is None else place_in(entry_operation(raw), operation)
+            if place is not None and place < len(self.entry(index, verify_block=False).request.get("parts", (None,))):
+                return index, place
         return None
 
     def raw_entries(self, start: int, stop: int) -> Iterator[bytes]:

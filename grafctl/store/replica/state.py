@@ -8,12 +8,10 @@ Promises
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any, Protocol
-
 from grafctl.store import keys
 from grafctl.store.driver.contract import View
 from grafctl.store.records import decode_row, decode_undo, encode_json, parse_json, row_body
+from grafctl.typed import Any, Iterator, Protocol
 
 Writes = list[tuple[bytes, bytes | None]]  # (row, new body or None to delete); applied in order
 

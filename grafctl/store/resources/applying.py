@@ -8,8 +8,6 @@ Promises
 
 from __future__ import annotations
 
-from importlib import import_module
-
 from grafctl.errors import Corrupt
 from grafctl.store.records import Entry
 from grafctl.store.replica.replica import Apply
@@ -54,6 +52,6 @@ def apply_entry(state: State, entry: Entry, index: int) -> Writes:
 
 def function_for(change: str) -> Apply:
     """Returns the function that applies what an entry does."""
-    module = import_module(f"grafctl.store.resources.{MODULES[change]}")
+    module = __import__(f"grafctl.store.resources.{MODULES[change]}", fromlist=["resources"])
     apply: Apply = getattr(module, f"apply_{change}")
     return apply

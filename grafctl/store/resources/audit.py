@@ -8,14 +8,13 @@ Promises
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from grafctl.store import keys
 from grafctl.store.records import CTRL, Entry, encode_json
 from grafctl.store.replica.state import State, Writes, json_write
 from grafctl.store.requests import Context, Decision
+from grafctl.typed import Any, Mapping
 
 REPEAT_MS = 60_000
 _SAME = ("op", "resource", "group", "domain", "code", "reason")

@@ -8,9 +8,7 @@ Promises
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from grafctl.errors import GenerationConflict, Usage
 from grafctl.store import keys
@@ -24,6 +22,7 @@ from grafctl.store.resources.group import group_row, lineage_of
 from grafctl.store.resources.membership import check_proof
 from grafctl.store.resources.queue import queue_row
 from grafctl.store.rules import Member
+from grafctl.typed import Any, Mapping
 
 DEFINITION = ("allow", "deny", "semantics", "lineage", "max_deliveries", "asked_start", "shifted_from")
 

@@ -11,15 +11,14 @@ Promises
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from grafctl.errors import GenerationConflict, HealthRejected, NotFound
 from grafctl.store import keys
 from grafctl.store.records import CTRL, Entry, encode_json
 from grafctl.store.replica.state import State, Writes, json_write
 from grafctl.store.requests import Context, Decision
+from grafctl.typed import Any, Mapping
 
 
 @dataclass(slots=True)

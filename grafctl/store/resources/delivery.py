@@ -10,11 +10,10 @@ Promises
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 from grafctl.store.intervals import Intervals, contains, difference, intersection, size, take, union
+from grafctl.typed import Any, Mapping, Sequence
 
 Grants = list[list[int]]  # [start, stop, delivery]
 Retries = list[list[int]]  # [start, stop, deliveries so far, not before ms]

@@ -13,20 +13,20 @@ Promises
 
 from __future__ import annotations
 
-import json
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any, NamedTuple
+from dataclasses import dataclass, field
+from functools import lru_cache
 
 from grafctl.errors import Busy, Fenced, NotFound, Usage
 from grafctl.store import keys
 from grafctl.store.authority import ACK, NACK, POLL, Asked, Placement, pass_epoch, pass_locator, pass_placement
 from grafctl.store.intervals import Intervals, difference, intersection, size, union
-from grafctl.store.records import Entry, encode_json
+from grafctl.store.records import Entry, encode_json, parse_json
 from grafctl.store.replica.state import State, Writes, json_write
 from grafctl.store.requests import Context, Decision
-from grafctl.store.resources.delivery import Grants, Lineage, within, without
+from grafctl.store.resources.delivery import Grants, Lineage, within
+from grafctl.store.resources.leases import Leases, bury
 from grafctl.store.resources.queue import queue_row
+from grafctl.typed import Any, NamedTuple
 
 SEMANTICS = ("at-most-once", "at-least-once", "effectively-once")
 
@@ -37,7 +37,7 @@ class Leased(NamedTuple):
     grants: Grants
     token: int | None
     ack_floor: int
-    semantics: str
+    finished: int = 0  # how many of those it was to finish were not finished before
 
 
 class Settled(NamedTuple):
@@ -51,24 +51,26 @@ class Settled(NamedTuple):
 
 def group_row(state: State, resource: str, group: str) -> dict[str, Any]:
     """Returns a group's row; raises `NotFound`."""
-    row: dict[str, Any] | None = state.get_json(keys.group(group))
-    if row is None:
+    body = state.get(keys.group(group))
+    if body is None:
         raise NotFound(
             f"{resource} has no group {group}.",
             hint=f"Run `grafctl consumer list {resource}` to see its groups.",
             resource=resource,
             group=group,
         )
-    return row
+    return dict(_parsed(body))
 
 
 def lineage_of(state: State, name: str) -> Lineage:
-    return Lineage.of(state.get_json(keys.lineage(name)))
+    return Lineage.of(_parsed(state.get(keys.lineage(name)) or b"{}"))
 
 
-def leases_of(state: State, name: str) -> list[tuple[int, dict[str, Any]]]:
-    """Returns (token, lease) of every lease of a lineage."""
-    return [(keys.last_u64(row), json.loads(body)) for row, body in state.scan(keys.leases(name))]
+@lru_cache(maxsize=16)
+def _parsed(body: bytes) -> dict[str, Any]:
+    """A poll reads a row twice, to decide and to apply; the values in it are never changed."""
+    row: dict[str, Any] = parse_json(body)
+    return row
 
 
 @dataclass(slots=True)
@@ -90,20 +92,26 @@ class Caller:
         pass_epoch(asked, group["epoch"])
         pass_epoch(asked._replace(group=None), queue["epoch"])
         if op == POLL:
-            pass_locator(asked, state.get_json(keys.locator()), {})
+            pass_locator(asked, _parsed(state.get(keys.locator()) or b"{}"), {})
         return queue, group
 
 
 @dataclass(slots=True)
 class Lease:
-    """The request to be given records."""
+    """The request to be given records, and before that to finish others: an ack and a poll in one entry."""
 
     caller: Caller
     count: int
     visibility_ms: int
+    finish: Intervals = field(default_factory=list)
+    token: int | None = None  # of the lease that holds what is to be finished
 
     def decide(self, state: State, context: Context) -> Decision:
         queue, group = self.caller.pass_gate(POLL, state)
+        lineage, leases = lineage_of(state, group["lineage"]), Leases(state, group["lineage"])
+        settled = NOTHING
+        if self.finish:
+            settled = _finish(self.caller, queue, group["semantics"], lineage, leases, self.finish, self.token)
         if group["paused"]:
             raise Busy(
                 f"Group {self.caller.group} is paused.",
@@ -111,17 +119,12 @@ class Lease:
                 resource=self.caller.resource,
                 group=self.caller.group,
             )
-        lineage = lineage_of(state, group["lineage"])
-        expired = self._expired(state, group["lineage"], lineage, context.now_ms)
-        end(state, group["lineage"], lineage, expired, context.now_ms)
-        grants = lineage.due(group["start"], context.now_ms, self.count)
-        left = self.count - sum(stop - start for start, stop, _ in grants)
-        cursor = max(group["cursor"], queue["first"])
-        fresh, cursor = lineage.fresh(cursor, queue["next"], left, group["replay_until"])
-        grants += fresh
+        expired = leases.expired(lineage, context.now_ms)
+        leases.end(lineage, expired, context.now_ms)
+        grants, cursor = self._grants(queue, group, lineage, context.now_ms)
         final = group["semantics"] == "at-most-once"
-        if not grants and not expired and cursor == group["cursor"]:
-            return Decision(Leased([], None, lineage.floor, group["semantics"]))
+        if not (grants or expired or settled.ranges) and cursor == group["cursor"]:
+            return Decision(Leased([], None, lineage.floor, settled.changed))
         meta = {
             "do": "lease",
             "group": self.caller.group,
@@ -131,50 +134,34 @@ class Lease:
             "until": context.now_ms + self.visibility_ms,
             "expired": expired,
             "final": final,
+            "finish": settled.ranges,
         }
         if final:
             lineage.finalise([grant[:2] for grant in grants])
         token = context.at if grants and not final else None
-        return Decision(Leased(grants, token, lineage.floor, group["semantics"]), encode_json(meta))
+        return Decision(Leased(grants, token, lineage.floor, settled.changed), encode_json(meta))
 
-    def _expired(self, state: State, name: str, lineage: Lineage, now_ms: int) -> list[int]:
-        if lineage.deadline_ms is None or lineage.deadline_ms > now_ms:
-            return []
-        return [token for token, lease in leases_of(state, name) if lease["until"] <= now_ms]
-
-
-def end(state: State, name: str, lineage: Lineage, tokens: Sequence[int], now_ms: int) -> Writes:
-    """Ends leases whose deadline has passed, in `lineage` and in the returned writes."""
-    if not tokens:
-        return []
-    writes: Writes = []
-    for token in tokens:
-        lease = state.get_json(keys.lease(name, token))
-        holder = state.get_json(keys.group(lease["group"]))
-        buried = lineage.give_back(lease["grants"], 0, holder["max_deliveries"])
-        writes.append((keys.lease(name, token), None))
-        writes += _bury(name, buried, lease["group"], "lease expired", now_ms)
-    left = [lease["until"] for token, lease in leases_of(state, name) if token not in set(tokens)]
-    lineage.deadline_ms = min(left, default=None)
-    return writes
-
-
-def _bury(name: str, buried: Grants, group: str, reason: str, now_ms: int) -> Writes:
-    return [
-        json_write(keys.dead(name, offset), {"group": group, "deliveries": count, "reason": reason, "ms": now_ms})
-        for start, stop, count in buried
-        for offset in range(start, stop)
-    ]
+    def _grants(
+        self, queue: dict[str, Any], group: dict[str, Any], lineage: Lineage, now_ms: int
+    ) -> tuple[Grants, int]:
+        """Returns what the caller gets, redeliveries first, and the group's cursor after it."""
+        grants = lineage.due(group["start"], now_ms, self.count)
+        left = self.count - sum(stop - start for start, stop, _ in grants)
+        cursor = max(group["cursor"], queue["first"])
+        fresh, cursor = lineage.fresh(cursor, queue["next"], left, group["replay_until"])
+        return grants + fresh, cursor
 
 
 def apply_lease(state: State, entry: Entry, index: int) -> Writes:
     request = entry.request
     group = group_row(state, "", request["group"])
     name = group["lineage"]
-    lineage = lineage_of(state, name)
-    writes = end(state, name, lineage, request["expired"], entry.stamped_ms)
+    lineage, leases = lineage_of(state, name), Leases(state, name)
+    writes = _apply_finish(lineage, leases, request["finish"])
+    writes += leases.end(lineage, request["expired"], entry.stamped_ms)
     group["cursor"] = request["cursor"]
     grants = request["grants"]
+    writes += leases.writes()
     if request["final"]:
         lineage.finalise([grant[:2] for grant in grants])
     elif grants:
@@ -196,23 +183,71 @@ class Finalise:
 
     def decide(self, state: State, context: Context) -> Decision:
         queue, group = self.caller.pass_gate(ACK, state)
-        _check_published(self.caller, self.ranges, queue)
-        lineage = lineage_of(state, group["lineage"])
-        rest = lineage.unfinished(self.ranges)
-        already = size(union(self.ranges, [])) - size(rest)
-        held = _held(state, self.caller, group["lineage"], self.token)
-        strange = difference(rest, union(held, []))
-        if strange and (group["semantics"] == "effectively-once" or self.token is not None):
-            raise _not_leased(self.caller, strange, self.token)
-        undelivered = difference(strange, union([item[:2] for item in lineage.retry], lineage.dead))
-        if undelivered:
-            raise _not_leased(self.caller, undelivered, self.token)
-        replayed = intersection(union(self.ranges, []), union(held, []))
-        if not rest and not replayed:
-            return Decision(Settled(0, already, lineage.floor, 0))
-        lineage.finalise(union(self.ranges, []))
-        meta = {"do": "finalise", "group": self.caller.group, "ranges": union(self.ranges, [])}
-        return Decision(Settled(size(rest), already, lineage.floor, 0), encode_json(meta))
+        lineage, leases = lineage_of(state, group["lineage"]), Leases(state, group["lineage"])
+        done = _finish(self.caller, queue, group["semantics"], lineage, leases, self.ranges, self.token)
+        answer = Settled(done.changed, done.already, lineage.floor, 0)
+        if not done.ranges:
+            return Decision(answer)
+        return Decision(answer, encode_json({"do": "finalise", "group": self.caller.group, "ranges": done.ranges}))
+
+
+class Finishing(NamedTuple):
+    """What finishing some offsets comes to; `ranges` are they, or nothing where that would change nothing."""
+
+    changed: int
+    already: int
+    ranges: Intervals
+
+
+NOTHING = Finishing(0, 0, [])
+
+
+def _finish(
+    caller: Caller,
+    queue: dict[str, Any],
+    semantics: str,
+    lineage: Lineage,
+    leases: Leases,
+    offsets: Intervals,
+    token: int | None,
+) -> Finishing:
+    """Finishes offsets in `lineage` and `leases`; raises the refusal where the caller may not."""
+    _check_published(caller, offsets, queue)
+    ranges = union(offsets, [])
+    rest = lineage.unfinished(ranges)
+    already = size(ranges) - size(rest)
+    held = union(leases.held_by(caller.group, token), [])
+    strange = difference(rest, held)
+    if strange and (semantics == "effectively-once" or token is not None):
+        raise _not_leased(caller, strange, token)
+    undelivered = difference(strange, union([item[:2] for item in lineage.retry], lineage.dead)) if strange else []
+    if undelivered:
+        raise _not_leased(caller, undelivered, token)
+    if not rest and not intersection(ranges, held):  # those that are read again are leased, though they are finished
+        return Finishing(0, already, [])
+    _apply_finish(lineage, leases, ranges)
+    return Finishing(size(rest), already, ranges)
+
+
+def _apply_finish(lineage: Lineage, leases: Leases, ranges: Intervals) -> Writes:
+    """Finishes offsets in `lineage` and `leases`; returns the rows of dead letters that are none any more."""
+    if not ranges:
+        return []
+    writes: Writes = [
+        (keys.dead(leases.name, offset), None)
+        for start, stop in intersection(lineage.dead, ranges)
+        for offset in range(start, stop)
+    ]
+    lineage.finalise(ranges)
+    leases.take_out(lineage, ranges)
+    return writes
+
+
+def apply_finalise(state: State, entry: Entry, index: int) -> Writes:
+    name = group_row(state, "", entry.request["group"])["lineage"]
+    lineage, leases = lineage_of(state, name), Leases(state, name)
+    writes = _apply_finish(lineage, leases, entry.request["ranges"])
+    return [*writes, *leases.writes(), json_write(keys.lineage(name), lineage.as_row())]
 
 
 def _check_published(caller: Caller, ranges: Intervals, queue: dict[str, Any]) -> None:
@@ -222,14 +257,6 @@ def _check_published(caller: Caller, ranges: Intervals, queue: dict[str, Any]) -
             f"Offset {highest - 1} of {caller.resource} has not been published; the next one is {queue['next']}.",
             resource=caller.resource,
         )
-
-
-def _held(state: State, caller: Caller, name: str, token: int | None) -> Grants:
-    """Returns what the caller's group holds, or what one of its leases holds."""
-    if token is not None:
-        lease = state.get_json(keys.lease(name, token))
-        return lease["grants"] if lease is not None and lease["group"] == caller.group else []
-    return [grant for _, lease in leases_of(state, name) if lease["group"] == caller.group for grant in lease["grants"]]
 
 
 def _not_leased(caller: Caller, ranges: Intervals, token: int | None) -> Fenced:
@@ -243,37 +270,6 @@ def _not_leased(caller: Caller, ranges: Intervals, token: int | None) -> Fenced:
         domain=caller.domain,
         offsets=[item[:2] for item in ranges],
     )
-
-
-def apply_finalise(state: State, entry: Entry, index: int) -> Writes:
-    request = entry.request
-    name = group_row(state, "", request["group"])["lineage"]
-    lineage = lineage_of(state, name)
-    ranges = request["ranges"]
-    writes: Writes = [
-        (keys.dead(name, offset), None)
-        for start, stop in intersection(lineage.dead, ranges)
-        for offset in range(start, stop)
-    ]
-    lineage.finalise(ranges)
-    writes += _shrink_leases(state, name, lineage, ranges)
-    writes.append(json_write(keys.lineage(name), lineage.as_row()))
-    return writes
-
-
-def _shrink_leases(state: State, name: str, lineage: Lineage, ranges: Intervals) -> Writes:
-    """Takes these offsets out of every lease of the lineage; an empty lease is over."""
-    writes: Writes = []
-    untils = []
-    for token, lease in leases_of(state, name):
-        left = without(lease["grants"], ranges)
-        if left:
-            untils.append(lease["until"])
-        if left != lease["grants"]:
-            row = keys.lease(name, token)
-            writes.append(json_write(row, lease | {"grants": left}) if left else (row, None))
-    lineage.deadline_ms = min(untils, default=None)
-    return writes
 
 
 @dataclass(slots=True)
@@ -290,7 +286,7 @@ class GiveBack:
         queue, group = self.caller.pass_gate(NACK, state)
         _check_published(self.caller, self.ranges, queue)
         lineage = lineage_of(state, group["lineage"])
-        held = _held(state, self.caller, group["lineage"], self.token)
+        held = Leases(state, group["lineage"]).held_by(self.caller.group, self.token)
         strange = difference(lineage.unfinished(self.ranges), union(held, []))
         strange = difference(strange, union([item[:2] for item in lineage.retry], lineage.dead))  # given back before
         if strange:
@@ -320,13 +316,13 @@ def apply_give_back(state: State, entry: Entry, index: int) -> Writes:
     request = entry.request
     group = group_row(state, "", request["group"])
     name = group["lineage"]
-    lineage = lineage_of(state, name)
+    lineage, leases = lineage_of(state, name), Leases(state, name)
     ranges = request["ranges"]
-    grants = [grant for _, lease in leases_of(state, name) for grant in within(lease["grants"], ranges)]
+    grants = [grant for lease in leases.rows.values() for grant in within(lease["grants"], ranges)]
     grants = _delivered(grants, request["counted"])
     buried = lineage.give_back(grants, request["not_before"], group["max_deliveries"])
-    writes = _shrink_leases(state, name, lineage, ranges)
-    writes += _bury(name, buried, request["group"], "given back too often", entry.stamped_ms)
+    leases.take_out(lineage, ranges)
+    writes = leases.writes() + bury(name, buried, request["group"], "given back too often", entry.stamped_ms)
     writes.append(json_write(keys.lineage(name), lineage.as_row()))
     return writes
 
@@ -358,8 +354,7 @@ def apply_renew(state: State, entry: Entry, index: int) -> Writes:
     request = entry.request
     name = group_row(state, "", request["group"])["lineage"]
     lineage = lineage_of(state, name)
-    row = keys.lease(name, request["token"])
-    lease = state.get_json(row) | {"until": request["until"]}
-    untils = [held["until"] for token, held in leases_of(state, name) if token != request["token"]]
-    lineage.deadline_ms = min([*untils, request["until"]])
-    return [json_write(row, lease), json_write(keys.lineage(name), lineage.as_row())]
+    leases = Leases(state, name)
+    leases.rows[request["token"]] = leases.rows[request["token"]] | {"until": request["until"]}
+    lineage.deadline_ms = leases.deadline_ms()
+    return [*leases.writes(), json_write(keys.lineage(name), lineage.as_row())]

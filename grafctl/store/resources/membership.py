@@ -13,9 +13,7 @@ Promises
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from grafctl.errors import Fenced, GenerationConflict, NoQuorum, ProofRequired
 from grafctl.store import keys
@@ -27,6 +25,7 @@ from grafctl.store.requests import Context, Decision
 from grafctl.store.resources.group import group_row
 from grafctl.store.resources.queue import queue_row
 from grafctl.store.rules import Member, Voter, ack_sizes
+from grafctl.typed import Any, Mapping
 
 READY, CATCHING_UP, COPIED = "ready", "catching_up", "copied"
 VOTER, WITNESS, LEARNER = "voter", "witness", "learner"

@@ -1,7 +1,7 @@
 """Queues: publishing records, and what a queue is.
 
 Row `Q` holds the definition and the two ends (`first` retained, `next` to be given); row `B` of a first offset says
-which entry holds the block; row `I` of an id's hash holds its offset and fingerprint.
+which entry holds the block; the rows `I` are the index of ids (`ids.py`).
 
 Promises
 - Offsets are consecutive from 0, and the same in every domain, because they are given by the entry's place in the log.
@@ -11,12 +11,7 @@ Promises
 
 from __future__ import annotations
 
-import hashlib
-import json
-import struct
-from collections.abc import Sequence
 from functools import lru_cache
-from typing import Any, NamedTuple
 
 from grafctl.errors import IdempotencyConflict, NotFound, SchemaMismatch
 from grafctl.store import blocks, keys
@@ -25,9 +20,24 @@ from grafctl.store.blocks import Outgoing
 from grafctl.store.records import Entry, digest, encode_json, parse_json
 from grafctl.store.replica.state import State, Writes, json_write
 from grafctl.store.requests import Context, Decision
+from grafctl.typed import TYPE_CHECKING, Any, NamedTuple, Sequence
 
-_ID_ROW = struct.Struct(">Q16s")
-ID_DIGEST_BYTES = 16
+if TYPE_CHECKING:
+    from types import ModuleType
+
+    from grafctl.store.resources.ids import Hash, Known
+
+_ids: ModuleType | None = None
+
+
+def _index() -> ModuleType:
+    """Returns the index of ids, imported with the first id: a record without one does not wait for it."""
+    global _ids
+    if _ids is None:
+        from grafctl.store.resources import ids
+
+        _ids = ids
+    return _ids
 
 
 class Published(NamedTuple):
@@ -65,20 +75,12 @@ def _generation(locator: bytes) -> int:
     return int(parse_json(locator)["generation"])
 
 
-def id_digest(record_id: str) -> bytes:
-    return hashlib.sha256(record_id.encode()).digest()[:ID_DIGEST_BYTES]
-
-
-def fingerprint(record_id: str, payload: bytes) -> bytes:
-    """Returns the hash of the canonical encoding of (id, payload)."""
-    name = record_id.encode()
-    return hashlib.sha256(struct.pack(">I", len(name)) + name + payload).digest()[:ID_DIGEST_BYTES]
-
-
 class Publish:
     """The request to add records; those with an id that is stored already are answered, not added."""
 
-    __slots__ = ("atomic", "domain", "epoch", "known", "packed", "records", "resource", "schema")
+    __slots__ = (
+        "atomic", "compression", "domain", "epoch", "hashes", "known", "packed", "records", "resource", "schema",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -92,19 +94,33 @@ class Publish:
     ) -> None:
         self.resource, self.records, self.domain = resource, records, domain
         self.epoch, self.schema, self.atomic, self.known = epoch, schema, atomic, known
+        self.compression = blocks.NONE  # as the queue's row says, where the process has read it
         self.packed: tuple[bytes, bytes] | None = None  # block and digest, made before the lock is taken
+        self.hashes: Sequence[Hash | None] | None = None  # of records with ids, made there too
 
     def of(self, records: Sequence[Outgoing] | Sequence[bytes]) -> Publish:
         """Returns the same request for other records."""
         return Publish(self.resource, records, self.domain, self.epoch, self.schema, self.atomic, self.known)
 
     def prepare(self) -> None:
-        """Packs and hashes records without ids, so that no lock is held meanwhile."""
-        if not self._with_ids():
-            block = blocks.pack(self.records)
-            self.packed = (block, digest(block))
+        """Packs and hashes the records, so that no lock is held meanwhile; where all ids are new, this is the block."""
+        if self.has_ids:
+            self.hashes = _index().hash_records(self.records)
+        block = blocks.pack(self.records, self.compression)
+        self.packed = (block, digest(block))
 
-    def _with_ids(self) -> bool:
+    @property
+    def kin(self) -> tuple[object, ...]:
+        """Publishes of equal kin pass the same gate and may share an entry."""
+        return self.resource, self.domain, self.epoch, self.schema, self.known, self.compression
+
+    @property
+    def size(self) -> int:
+        """How many bytes the payloads have."""
+        return sum(len(record.payload if isinstance(record, Outgoing) else record) for record in self.records)
+
+    @property
+    def has_ids(self) -> bool:
         return any(isinstance(record, Outgoing) and record.id is not None for record in self.records)
 
     def pass_gate(self, state: State) -> dict[str, Any]:
@@ -115,7 +131,8 @@ class Publish:
         pass_epoch(asked, queue["epoch"])
         return queue
 
-    def decide(self, state: State, context: Context) -> Decision:
+    def admitted(self, state: State) -> tuple[dict[str, Any], int]:
+        """Returns the queue's row and the generation of its locator; raises the refusal of this request."""
         queue = self.pass_gate(state)
         if self.schema is not None and self.schema != queue["schema"]:
             raise SchemaMismatch(
@@ -123,52 +140,72 @@ class Publish:
                 hint=f"Run `grafctl queue show {self.resource}` to see its schema.",
                 resource=self.resource,
             )
-        generation = _generation(state.get(keys.locator()) or b"{}")
-        if self.packed is not None:
-            return self._append(queue, generation, *self.packed, len(self.records), None, [])
-        return self._with_known_ids(state, queue, generation)
+        return queue, _generation(state.get(keys.locator()) or b"{}")
 
-    def _with_known_ids(self, state: State, queue: dict[str, Any], generation: int) -> Decision:
-        fresh: list[Outgoing] = []
-        offsets: list[int] = []
-        conflicts: list[dict[str, Any]] = []
-        mine: dict[str, tuple[int, bytes]] = {}
-        for record in self.records:
-            assert isinstance(record, Outgoing)
-            known = self._find(state, mine, record)
-            if known is None:
-                offset = queue["next"] + len(fresh)
-                if record.id is not None:
-                    mine[record.id] = (offset, fingerprint(record.id, record.payload))
-                fresh.append(record)
-                offsets.append(offset)
-            elif record.id is not None and known[1] == fingerprint(record.id, record.payload):
-                offsets.append(known[0])
-            else:
-                conflicts.append(self._conflict(record, known))
+    def decide(self, state: State, context: Context) -> Decision:
+        queue, generation = self.admitted(state)
+        hashes = _index().hash_records(self.records) if self.packed is None else self.hashes
+        if hashes is None and self.packed is not None:
+            return self._append(queue, generation, *self.packed, len(self.records), None, [])
+        return self._with_known_ids(state, queue, generation, hashes or [])
+
+    def _with_known_ids(
+        self, state: State, queue: dict[str, Any], generation: int, hashes: Sequence[Hash | None]
+    ) -> Decision:
+        known = _index().find(state, hashes)
+        fresh, offsets, conflicts = self.sort_out(hashes, known, queue["next"])
         if conflicts and (self.atomic or len(self.records) == 1):
-            raise self._refuse(conflicts, queue["next"])
+            raise self.refuse(conflicts, queue["next"])
         if not fresh:
             first = offsets[0] if offsets else queue["next"]
-            answer = Published(first, len(offsets), _scattered(offsets), True, conflicts, generation)
+            answer = Published(first, len(offsets or ()), scattered(offsets or []), True, conflicts, generation)
             return Decision(answer)
-        block = blocks.pack(fresh)
-        return self._append(queue, generation, block, digest(block), len(fresh), offsets, conflicts)
+        if len(fresh) == len(self.records) and self.packed is not None:
+            block, block_digest = self.packed
+        else:
+            records = [self.records[place] for place in fresh]
+            block = blocks.pack(records, queue.get("compression", blocks.NONE))  # type: ignore[arg-type]
+            block_digest = digest(block)
+        _index().remember_hashes(block_digest, hashes if offsets is None else [hashes[place] for place in fresh])
+        return self._append(queue, generation, block, block_digest, len(fresh), offsets, conflicts)
 
-    def _find(self, state: State, mine: dict[str, tuple[int, bytes]], record: Outgoing) -> tuple[int, bytes] | None:
-        if record.id is None:
-            return None
-        if record.id in mine:
-            return mine[record.id]
-        body = state.get(keys.id_(id_digest(record.id)))
-        return None if body is None else _ID_ROW.unpack(body)
+    def sort_out(
+        self,
+        hashes: Sequence[Hash | None],
+        known: dict[int, Known],
+        following: int,
+        mine: dict[bytes, Known] | None = None,
+    ) -> tuple[Sequence[int], list[int] | None, list[dict[str, Any]]]:
+        """Returns the places of new records, the offset of each record that is no conflict, and the conflicts.
 
-    def _conflict(self, record: Outgoing, known: tuple[int, bytes]) -> dict[str, Any]:
-        assert record.id is not None
-        offered = fingerprint(record.id, record.payload).hex()
-        return {"line": record.line, "id": record.id, "offset": known[0], "stored": known[1].hex(), "offered": offered}
+        No offsets means that all are new. `mine` is what the same entry stores already, by digest; new ids are added.
+        """
+        index = _index()
+        size = index.ID_DIGEST_BYTES
+        digests = [None if item is None else item[:size] for item in hashes]
+        if not known and mine is None and all(hashes) and len(set(digests)) == len(digests):
+            return range(len(hashes)), None, []
+        mine = {} if mine is None else mine
+        fresh: list[int] = []
+        offsets: list[int] = []
+        conflicts: list[dict[str, Any]] = []
+        for place, (item, own) in enumerate(zip(hashes, digests, strict=True)):
+            if item is None or own is None:
+                held = None
+            else:
+                held = known.get(place) or mine.get(own)
+                if held is None:
+                    mine[own] = index.Known(following + len(fresh), item[size:])
+            if held is None:
+                offsets.append(following + len(fresh))
+                fresh.append(place)
+            elif item is not None and held.fingerprint == item[size:]:
+                offsets.append(held.offset)
+            elif item is not None:
+                conflicts.append(_conflict(self.records[place], held, item))
+        return fresh, offsets, conflicts
 
-    def _refuse(self, conflicts: list[dict[str, Any]], following: int) -> IdempotencyConflict:
+    def refuse(self, conflicts: list[dict[str, Any]], following: int) -> IdempotencyConflict:
         first = conflicts[0]
         was = f"of {self.resource} was published with another payload, at offset {first['offset']}"
         if first["offset"] >= following:
@@ -196,22 +233,38 @@ class Publish:
         meta = encode_json({"do": "publish", "first": first, "count": count, "domain": self.domain})
         given = count if offsets is None else len(offsets)
         at = first if not offsets else offsets[0]
-        limit = queue.get("retain_bytes")
-        due = queue.get("retain_age_ms") is not None or (limit is not None and queue["bytes"] + len(block) > limit)
-        answer = Published(at, given, _scattered(offsets or []), False, conflicts, generation, due)
+        due = is_trim_due(queue, len(block))
+        answer = Published(at, given, scattered(offsets or []), False, conflicts, generation, due)
         return Decision(answer, meta, block, block_digest)
 
-    def recall(self, entry: Entry, index: int) -> Published:
-        """Returns the answer of this request's entry, found by its operation key."""
+    def recall(self, entry: Entry, place: int) -> Published | None:
+        """Returns the answer of the request that has this place in an entry, found by its operation key.
+
+        None where all its records were there before: then nothing of it is in the entry, and it is decided again.
+        """
         request = entry.request
-        return Published(request["first"], request["count"], None, True, [], 0)
+        parts: list[int] = request.get("parts", [request["count"]])
+        first = request["first"] + sum(parts[:place])
+        return Published(first, parts[place], None, True, [], 0) if parts[place] else None
 
 
-def _scattered(offsets: list[int]) -> list[int] | None:
+def _conflict(record: Outgoing | bytes, known: Known, offered: bytes) -> dict[str, Any]:
+    assert isinstance(record, Outgoing)
+    prints = {"stored": known.fingerprint.hex(), "offered": offered[len(offered) // 2 :].hex()}
+    return {"line": record.line, "id": record.id, "offset": known.offset, **prints}
+
+
+def scattered(offsets: list[int]) -> list[int] | None:
     """Returns the offsets where they are not simply consecutive."""
     if not offsets or offsets == list(range(offsets[0], offsets[0] + len(offsets))):
         return None
     return offsets
+
+
+def is_trim_due(queue: dict[str, Any], added: int) -> bool:
+    """Returns whether retention may let go of something when this many bytes are added."""
+    limit = queue.get("retain_bytes")
+    return queue.get("retain_age_ms") is not None or (limit is not None and queue["bytes"] + added > limit)
 
 
 def apply_publish(state: State, entry: Entry, index: int) -> Writes:
@@ -225,10 +278,7 @@ def apply_publish(state: State, entry: Entry, index: int) -> Writes:
     ref = {"index": index, "count": count, "bytes": len(entry.block), "ms": entry.stamped_ms}
     writes: Writes = [json_write(keys.queue(), queue), json_write(keys.block(first), ref)]
     if entry.block and entry.block[1] & blocks.IDS:
-        for offset, record in enumerate(blocks.unpack(entry.block, f"entry {index}"), start=first):
-            if record.id is not None:
-                row = _ID_ROW.pack(offset, fingerprint(record.id, record.payload))
-                writes.append((keys.id_(id_digest(record.id)), row))
+        writes += _index().add(state, first, _index().hashes_of(entry.block, entry.block_digest, f"entry {index}"))
     return writes
 
 
@@ -287,5 +337,5 @@ def _json_rows(state: State, span: tuple[bytes, bytes]) -> list[dict[str, Any]]:
 
 def _loads(body: bytes) -> dict[str, Any]:
 
-    value: dict[str, Any] = json.loads(body)
+    value: dict[str, Any] = parse_json(body)
     return value
