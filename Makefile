@@ -11,6 +11,7 @@ PY     := $(VENV)/bin/python
 READY  := $(VENV)/.ready
 JOBS   ?= 2
 PYTEST ?=
+BENCH  ?=
 # Only directories with Python in them, because mypy refuses an empty one.
 CODE   := $(foreach place,grafctl tests examples bench,$(if $(wildcard $(place)/*.py),$(place)))
 
@@ -30,8 +31,8 @@ lint: $(READY) ## ruff: rules and formatting
 typecheck: $(READY) ## mypy: strict over grafctl
 	@$(PY) -m mypy $(CODE)
 
-bench: $(READY) ## speed, as ratios against raw py-lmdb
-	@$(PY) -m bench
+bench: $(READY) ## speed, as ratios to raw py-lmdb, cp, PostgreSQL and Redis; BENCH="single batched" takes only these
+	@$(PY) -m bench $(BENCH)
 
 model: $(READY) ## the long run of the protocol explorer
 	@cd tests && ../$(PY) -m model --long
