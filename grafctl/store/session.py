@@ -98,6 +98,11 @@ class Session:
             self._health = (heads, {domain: row["status"] for domain, row in self.observations().items()})
         return self._health[1]
 
+    @property
+    def is_complete(self) -> bool:
+        """Returns whether every domain could be read when the health was asked for last."""
+        return self._health is not None and self._health[0] is not None
+
     def _control_heads(self) -> dict[str, bytes | None] | None:
         """Returns the head of the control log in every domain, or None where one cannot be read."""
         self.cluster.refresh()

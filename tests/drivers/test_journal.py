@@ -17,7 +17,7 @@ from grafctl.store.driver.contract import View
 from grafctl.store.driver.journal import DIRECT_BYTES
 from grafctl.store.driver.journal_bytes import SECTOR, decode_record, encode_record, read_mark, record_size
 from grafctl.store.driver.lmdb import LmdbDriver, LmdbEnvironment
-from grafctl.store.driver.overlay import Overlay, overlaid
+from grafctl.store.driver.overlay import BENEATH, Overlay, overlaid
 
 EVERYTHING = (b"", b"\xff" * 8)
 
@@ -364,12 +364,11 @@ def test_views_and_batches_agree_with_a_dictionary(path: Path, size: int) -> Non
 
 
 def test_rows_over_rows() -> None:
-    below = [(b"a", b"1"), (b"c", b"3"), (b"e", b"5")]
-    over = {b"a": None, b"b": b"2", b"c": b"33", b"d": None, b"f": b"6"}
-    expected = [(b"b", b"2"), (b"c", b"33"), (b"e", b"5"), (b"f", b"6")]
+    below = [(b"a", b"1"), (b"c", b"3"), (b"e", b"5"), (b"g", b"7")]
+    over = {b"a": None, b"b": b"2", b"c": b"33", b"d": None, b"f": b"6", b"h": b"8"}
+    expected = [(b"b", b"2"), (b"c", b"33"), (b"e", b"5"), (b"f", b"6"), (b"g", b"7"), (b"h", b"8")]
     assert list(overlaid(below, over, reverse=False)) == expected
-    backwards = overlaid(below[::-1], dict(reversed(over.items())), reverse=True)
-    assert list(backwards) == expected[::-1]
+    assert list(overlaid(below[::-1], over, reverse=True)) == expected[::-1]
 
 
 def test_an_overlay_keeps_what_each_commit_left() -> None:
@@ -378,8 +377,11 @@ def test_an_overlay_keeps_what_each_commit_left() -> None:
     overlay.add(11, {b"a": b"1", b"b": b"1"}, raw)
     overlay.add(12, {b"a": None}, raw)
     overlay.add(12, {b"a": b"again"}, raw)  # a commit that is there already stays as it is
-    assert overlay.span(b"", b"z", 10) == {}
+    assert overlay.span(b"", b"z", 10) == {} and overlay.span(b"aa", b"b", 12) == {}
     assert overlay.span(b"", b"z", 11) == {b"a": b"1", b"b": b"1"}
     assert overlay.span(b"", b"z", 12) == {b"a": None, b"b": b"1"}
+    assert [overlay.get(key, 10) for key in (b"a", b"b", b"c")] == [BENEATH, BENEATH, BENEATH]
+    assert [overlay.get(key, 11) for key in (b"a", b"b", b"c")] == [b"1", b"1", BENEATH]
+    assert [overlay.get(key, 12) for key in (b"a", b"b", b"c")] == [None, b"1", BENEATH]
     assert (overlay.number, overlay.position) == (12, 2 * SECTOR)
     assert list(overlay.newest()) == [(b"a", None), (b"b", b"1")]

@@ -71,23 +71,15 @@ class Reading:
         self._handle.end(self._txn)
 
     def get(self, key: bytes, size: int | None = None) -> bytes | None:
-        version = self._overlay.rows.get(key)
-        while version is not None:
-            if version[0] <= self._number:
-                return version[1] if size is None or version[1] is None else version[1][:size]
-            version = version[2]
-        return below(self._handle, self._txn, key, size)
+        value = self._overlay.get(key, self._number)
+        if isinstance(value, bytes):
+            return value if size is None else value[:size]
+        return None if value is None else below(self._handle, self._txn, key, size)
 
     def scan(self, start: bytes, stop: bytes, *, reverse: bool = False) -> Rows:
         rows = scan_below(self._handle, self._txn, start, stop, reverse=reverse)
-        return _laid_over(rows, self._overlay.span(start, stop, self._number), reverse)
-
-
-def _laid_over(rows: Rows, over: dict[bytes, bytes | None], reverse: bool) -> Rows:
-    """Returns the rows with those over them; `over` is in order of its keys."""
-    if not over:
-        return rows
-    return overlaid(rows, dict(reversed(over.items())) if reverse else over, reverse=reverse)
+        over = self._overlay.span(start, stop, self._number)
+        return overlaid(rows, over, reverse=reverse) if over else rows
 
 
 def below(handle: Handle, txn: lmdb.Transaction[memoryview], key: bytes, size: int | None) -> bytes | None:
@@ -242,7 +234,7 @@ class Writing:
         if ours := [key for key in self._changes if start <= key < stop]:
             over |= {key: self._changes[key] for key in ours}
             over = {key: over[key] for key in sorted(over)}
-        return _laid_over(rows, over, reverse)
+        return overlaid(rows, over, reverse=reverse) if over else rows
 
     def put(self, key: bytes, value: bytes) -> None:
         assert 0 < len(key) <= KEY_BYTES_MAX and key not in OWN_KEYS, key

@@ -241,12 +241,6 @@ def open_data(files: Files) -> int:
     return os.open(files.data, os.O_RDONLY | os.O_CLOEXEC)
 
 
-FILL_BYTES_MIN = 1 << 20
-FILL_BYTES_MAX = 32 << 20
-FILL_BYTES_LEFT = 256 << 10
-BULK_BYTES = 512 << 10
-
-
 def is_disk_full(files: Files) -> bool:
     """Returns whether the file system has no room to speak of."""
     try:
@@ -256,37 +250,17 @@ def is_disk_full(files: Files) -> bool:
     return state.f_bavail * state.f_frsize < _DISK_FULL_BYTES
 
 
-def extend(files: Files, length: int, needed: int, *, is_bulk: bool = False) -> None:
-    """Makes data.mdb at least `needed` bytes long, and some more, filled with zeros; the caller holds the outer lock.
+def extend(files: Files, needed: int) -> None:
+    """Makes data.mdb at least `needed` bytes long; the caller holds the outer lock.
 
-    A commit into bytes that are on the disk already needs no change of the file's own metadata, so its flush is cheaper
-    (`python -m bench preallocation` prints by how much). It may fail on a full disk, and then leaves the length as it
-    was: an opening walks a short file before it calls it torn, so only speed depends on this. Where commits are so
-    large that the metadata cost next to nothing, zeros would double what is written: the file is only made as long as
-    needed.
+    It may fail on a full disk: an opening walks a short file before it calls it torn, so only time depends on this.
     """
-    if is_bulk and length >= needed:
-        return
-    aim = needed + min(max(needed // 8, FILL_BYTES_MIN), FILL_BYTES_MAX)
     try:
         fd = os.open(files.data, os.O_RDWR | os.O_CLOEXEC)
         try:
-            if is_bulk:
+            if os.fstat(fd).st_size < needed:
                 os.ftruncate(fd, needed)
-            else:
-                _fill(fd, length, aim)
         finally:
             os.close(fd)
     except OSError:
         pass
-
-
-def _fill(fd: int, length: int, aim: int) -> None:
-    zeros = bytes(min(aim - length, 1 << 20))
-    at = length
-    try:
-        while at < aim:
-            at += os.pwrite(fd, zeros[: aim - at], at)
-    except OSError:
-        os.ftruncate(fd, length)  # because the room that is left belongs to records
-        raise

@@ -319,11 +319,10 @@ class Handle:
 
     def _lengthen(self) -> None:
         needed = (self.env.info()["last_pgno"] + 1) * self.page_size
-        length = os.lseek(self.data_fd, 0, os.SEEK_END)
         grown, self.bytes_used = needed - self.bytes_used, needed
         self.bytes_mapped += grown  # since the tree's pages lie among them, and the kernel maps neighbours too
-        if length < needed + lmdb_files.FILL_BYTES_LEFT:
-            lmdb_files.extend(self.files, length, needed, is_bulk=grown > lmdb_files.BULK_BYTES)
+        if os.lseek(self.data_fd, 0, os.SEEK_END) < needed:
+            lmdb_files.extend(self.files, needed)
 
     def failure(self, error: lmdb.Error, *, room: int = 0) -> Exception:
         """Returns what an error before the commit means: in every case nothing was written."""

@@ -135,7 +135,7 @@ def _check_short_file(domain: str, files: Files, fd: int) -> None:
             findings = structural_findings(os.fsdecode(files.directory))
             if findings:
                 raise Damaged(domain, f"data.mdb lacks {meta.bytes_missing} bytes at its end: {findings[0]}")
-            lmdb_files.extend(files, os.stat(files.data).st_size, meta.bytes_needed)
+            lmdb_files.extend(files, meta.bytes_needed)
     finally:
         lock.give()
 

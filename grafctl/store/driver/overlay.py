@@ -2,7 +2,7 @@
 
 Promises
 - Adding a commit that is there already changes nothing.
-- `span` gives a range as one commit left it, while other threads add later ones.
+- A range is seen as one commit left it, while other threads add later ones.
 """
 
 from __future__ import annotations
@@ -16,6 +16,13 @@ from grafctl.typed import Iterable, Iterator, Mapping, NoReturn
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     Version = tuple[int, bytes | None, "Version | None"]  # number, value, the version before it
+
+
+class Beneath:
+    """Says of a row that it is as LMDB has it."""
+
+
+BENEATH = Beneath()
 
 
 class Overlay:
@@ -48,18 +55,22 @@ class Overlay:
             self.checksum = record_checksum(raw)
             self.number = number
 
+    def get(self, key: bytes, number: int) -> bytes | Beneath | None:
+        """Returns a row as commit `number` left it, None where it was deleted, `BENEATH` where LMDB has it."""
+        version = self.rows.get(key)
+        while version is not None and version[0] > number:
+            version = version[2]
+        return BENEATH if version is None else version[1]
+
     def span(self, start: bytes, stop: bytes, number: int) -> dict[bytes, bytes | None]:
-        """Returns the rows of a range as commit `number` left them, in order of their keys."""
+        """Returns what commits up to `number` left of a range, in order; None is a row that was deleted."""
         with self._lock:
             names = self._names[bisect_left(self._names, start) : bisect_left(self._names, stop)]
-        found: dict[bytes, bytes | None] = {}
-        for key in names:
-            version: Version | None = self.rows[key]
-            while version is not None and version[0] > number:
-                version = version[2]
-            if version is not None:
-                found[key] = version[1]
-        return found
+            if number >= self.number:
+                rows = self.rows
+                return {key: rows[key][1] for key in names}
+        found = {key: self.get(key, number) for key in names}
+        return {key: value for key, value in found.items() if not isinstance(value, Beneath)}
 
     def newest(self) -> Iterator[tuple[bytes, bytes | None]]:
         """Yields every row as the last commit left it, in order of their keys."""
@@ -84,17 +95,19 @@ def ended() -> Overlay:
 def overlaid(
     rows: Iterable[tuple[bytes, bytes]], over: Mapping[bytes, bytes | None], *, reverse: bool
 ) -> Iterator[tuple[bytes, bytes]]:
-    """Yields the rows beneath and those that lie over them, in order; both are in that order already."""
-    waiting = iter(over.items())
-    key, value = next(waiting, (None, None))
-    for below, old in rows:
-        while key is not None and (key > below if reverse else key < below):
-            if value is not None:
-                yield key, value
-            key, value = next(waiting, (None, None))
+    """Yields the rows beneath and those of `over` instead of them, in order; `over` has its keys in ascending order."""
+    live = [(key, value) for key, value in over.items() if value is not None]
+    if reverse:
+        live.reverse()
+    waiting = iter(live)
+    first = next(waiting, None)
+    for row in rows:
+        below = row[0]
+        while first is not None and (first[0] > below if reverse else first[0] < below):
+            yield first
+            first = next(waiting, None)
         if below not in over:
-            yield below, old
-    while key is not None:
-        if value is not None:
-            yield key, value
-        key, value = next(waiting, (None, None))
+            yield row
+    if first is not None:
+        yield first
+        yield from waiting

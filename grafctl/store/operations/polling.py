@@ -111,7 +111,9 @@ def poll(
 
 def _serves(session: Session, domain: str) -> bool:
     """Returns whether a domain is there and not observed as anything but healthy."""
-    return not _is_away(session, domain) and session.health().get(domain, "healthy") == "healthy"
+    return session.health().get(domain, "healthy") == "healthy" and (
+        session.is_complete or not _is_away(session, domain)
+    )
 
 
 def _pass_poll(session: Session, caller: Caller, state: State) -> None:

@@ -104,11 +104,17 @@ class Replica:
 
     def entry(self, index: int, *, verify_block: bool = True) -> Entry:
         """Returns an entry that must be there; raises `Corrupt` when it is not or was changed."""
-        raw = self.view.get(keys.entry(self.log, index))
         what = f"{self.domain}: entry {index} of log {self.log.hex()}"
+        return decode_entry(self.raw_entry(index), what, verify_block=verify_block)
+
+    def raw_entry(self, index: int) -> bytes:
+        """Returns an entry as it is stored; raises `Corrupt` where it is missing."""
+        key = keys.entry(self.log, index)
+        raw = self.view.get(key)
         if raw is None:
-            raise Corrupt(f"{what} is missing.", domain=self.domain, key=keys.entry(self.log, index).hex())
-        return decode_entry(raw, what, verify_block=verify_block)
+            what = f"{self.domain}: entry {index} of log {self.log.hex()}"
+            raise Corrupt(f"{what} is missing.", domain=self.domain, key=key.hex())
+        return raw
 
     def entry_bytes(self, index: int) -> int:
         """Returns how many bytes of meta and block an entry has, 0 where it is not there."""
@@ -137,12 +143,8 @@ class Replica:
         return None
 
     def raw_entries(self, start: int, stop: int) -> Iterator[bytes]:
-        """Yields stored entries; raises `Corrupt` where one is missing."""
-        for index in range(start, stop):
-            raw = self.view.get(keys.entry(self.log, index))
-            if raw is None:
-                raise Corrupt(f"{self.domain}: entry {index} of log {self.log.hex()} is missing.", domain=self.domain)
-            yield raw
+        """Returns stored entries, read one by one; raises `Corrupt` where one is missing."""
+        return map(self.raw_entry, range(start, stop))
 
 
 class Writer(Replica):
@@ -247,9 +249,7 @@ class Writer(Replica):
         self._settle_after_cut(count)
 
     def _drop_entry(self, index: int) -> None:
-        raw = self.batch.get(keys.entry(self.log, index))
-        if raw is None:
-            raise Corrupt(f"{self.domain}: entry {index} of log {self.log.hex()} is missing.", domain=self.domain)
+        raw = self.raw_entry(index)
         term = decode_entry(raw, f"{self.domain}: entry {index}", verify_block=False).term
         self.batch.put(keys.quarantine(self.log, index, term), raw)
         self.batch.delete(keys.entry(self.log, index))
