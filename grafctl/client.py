@@ -133,10 +133,10 @@ class Store:
         makes trying again safe.
         """
         body = payload.encode() if isinstance(payload, str) else payload
-        record = Outgoing(body, id, key, headers)
+        is_plain = id is None and key is None and headers is None and type(body) is bytes
         return self.publish_batch(
             resource,
-            [record],
+            [body] if is_plain else [Outgoing(body, id, key, headers)],
             domain=domain,
             epoch=epoch,
             schema=schema,

@@ -19,7 +19,7 @@ import sys
 from grafctl import render_output
 from grafctl.errors import ConfirmationRequired
 from grafctl.json_text import encoder
-from grafctl.typed import Any, Callable, Iterable, Iterator
+from grafctl.typed import Any, Callable, Iterable, Iterator, Sequence
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -82,18 +82,22 @@ def _text_lines(found: list[Record]) -> bytes:
     return "".join(lines).encode()
 
 
-def json_lines(found: Iterable[Record]) -> bytes:
+def json_lines(found: Sequence[Record]) -> bytes:
     """Returns a line of JSON for each record: the bytes of `document`, put together without one for plain text."""
+    whole = b"".join([record.payload for record in found])  # mostly one look at all of them tells
+    are_plain = not whole.translate(None, PLAIN)
+    quoted = _quoted if b'"' in whole or b"\\" in whole else bytes
     lines = []
     for record in found:
         offset, payload, id, key, headers, delivery = record
-        if payload.translate(None, PLAIN) or headers or not (_is_plain(id) and _is_plain(key)):
+        is_plain = are_plain or not payload.translate(None, PLAIN)
+        if headers or not (is_plain and _is_plain(id) and _is_plain(key)):
             lines.append(document(record.fields()))
             continue
         name = b"" if id is None else b',"id":"%b"' % _quoted(id.encode())
         name += b"" if key is None else b',"key":"%b"' % _quoted(key.encode())
         end = b"" if delivery is None else b',"delivery":%d' % delivery
-        lines.append(b'{"offset":%d%b,"payload":"%b"%b}\n' % (offset, name, _quoted(payload), end))
+        lines.append(b'{"offset":%d%b,"payload":"%b"%b}\n' % (offset, name, quoted(payload), end))
     return b"".join(lines)
 
 

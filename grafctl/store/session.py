@@ -19,6 +19,7 @@ from grafctl.errors import (
     DriverError,
     Fenced,
     GenerationConflict,
+    GrafctlError,
     HealthRejected,
     NoQuorum,
     NotFound,
@@ -136,13 +137,18 @@ class Session:
         try:
             yield
         except AUDITED as error:
-            if "audit" not in error.fields:
-                fields = {name: error.fields.get(name) for name in ("resource", "group", "domain", "reason", "by")}
-                fields |= {name: value for name, value in about.items() if value is not None}
-                number = self.note("refused", op, code=error.code, message=error.message, **fields)
-                if number is not None:
-                    error.fields["audit"] = number
+            self.note_refusal(error, op, **about)
             raise
+
+    def note_refusal(self, error: GrafctlError, op: str, **about: Any) -> None:
+        """Keeps an audit record of a refusal, unless it has one, and gives the error its number."""
+        if "audit" in error.fields:
+            return
+        fields = {name: error.fields.get(name) for name in ("resource", "group", "domain", "reason", "by")}
+        fields |= {name: value for name, value in about.items() if value is not None}
+        number = self.note("refused", op, code=error.code, message=error.message, **fields)
+        if number is not None:
+            error.fields["audit"] = number
 
     def note(self, outcome: str, op: str, **about: Any) -> int | None:
         """Keeps an audit record and returns its number, or None where it could only be spooled."""

@@ -18,9 +18,9 @@ from grafctl.store.checked import checked
 from grafctl.store.group_commit import GroupCommit
 from grafctl.store.log import Log
 from grafctl.store.records import NO_OPERATION
-from grafctl.store.requests import Context
+from grafctl.store.requests import Context, Outcome
 from grafctl.store.resources.queue import Publish, Published
-from grafctl.store.session import Session
+from grafctl.store.session import AUDITED, Session
 from grafctl.typed import Iterable, Iterator, Sequence
 
 TYPE_CHECKING = False
@@ -49,27 +49,41 @@ def publish(
     if dry_run:
         return _would_publish(session, log, request)
     key, hint = parse_operation(operation)
-    with session.audited(PUBLISH):
-        compression = session.compressions.get(request.resource)
-        if compression is None or not log.is_leading:
-            queue = checked(log, request.pass_gate)  # the transaction asks it again
-            session.compressions[request.resource] = compression = queue.get("compression", NONE)
-        request.compression = compression
-        try:
-            if turn is None and hint is None:
-                outcome = _group(session, log, request.resource).append(request, timeout_s)
-            else:
-                request.prepare()
-                outcome = log.append(request, operation=key, hint=hint, deadline_s=timeout_s, turn=turn)
-        except (NoQuorum, Timeout, StoreFull):
-            checked(log, request.pass_gate)  # a refusal that holds for ever is said before one that may pass
-            raise
+    try:
+        outcome = _append(session, log, request, key, hint, timeout_s, turn)
+    except AUDITED as error:  # what `audited` does, without the cost of a block
+        session.note_refusal(error, PUBLISH)
+        raise
     published: Published = outcome.answer
     if published.trim_due:
         from grafctl.store.operations.retention import trim
 
         trim(log, request.resource)
     return _ack(request.resource, published, outcome.acked_by, outcome.payload_copies)
+
+
+def _append(
+    session: Session,
+    log: Log,
+    request: Publish,
+    key: bytes | None,
+    hint: int | None,
+    timeout_s: float,
+    turn: Turn | None,
+) -> Outcome:
+    compression = session.compressions.get(request.resource)
+    if compression is None or not log.is_leading:
+        queue = checked(log, request.pass_gate)  # the transaction asks it again
+        session.compressions[request.resource] = compression = queue.get("compression", NONE)
+    request.compression = compression
+    try:
+        if turn is None and hint is None:
+            return _group(session, log, request.resource).append(request, timeout_s)
+        request.prepare()
+        return log.append(request, operation=key, hint=hint, deadline_s=timeout_s, turn=turn)
+    except (NoQuorum, Timeout, StoreFull):
+        checked(log, request.pass_gate)  # a refusal that holds for ever is said before one that may pass
+        raise
 
 
 def _group(session: Session, log: Log, resource: str) -> GroupCommit:
