@@ -22,7 +22,7 @@ sys.stderr.write("\\n" + " ".join(sys.modules))
 # What a command that writes one record must not wait for; each takes a millisecond or more to import.
 SLOW = {
     *("typing", "re", "enum", "signal", "json", "hashlib", "_hashlib", "tomllib", "datetime", "urllib", "importlib"),
-    *("dataclasses", "inspect", "typer", "string", "warnings", "random", "tempfile", "shutil", "textwrap", "logging"),
+    *("dataclasses", "inspect", "typer", "string", "random", "tempfile", "shutil", "textwrap", "logging"),
 }
 HEAVY = ("rich", "cryptography", "click", "pydantic", "msgspec", "asyncio", "http", "email", "xml", "logging")
 
