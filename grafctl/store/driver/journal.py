@@ -145,7 +145,7 @@ class Journal:
 
     def lacks(self, number: int, found: int) -> Damaged:
         """Returns what to say of files that end before a commit that was finished."""
-        why = f"its last commit is {found}, and {number} was seen here: an older copy was put back, or the journal broke"
+        why = f"its last commit is {found} and {number} was seen here: an older copy was put back, or the journal broke"
         return Damaged(self._domain, why)
 
     def has_room(self, overlay: Overlay, changes: Changes) -> bool:
