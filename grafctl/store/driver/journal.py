@@ -25,8 +25,9 @@ Promises
 
 When it fails
     Killed before the write is complete: the record is torn, and the next writer overwrites it. Killed after it: it is
-    there, once somebody has flushed it. After a power loss the mark is of an earlier boot, and every complete record
-    counts: each was either acknowledged, or nobody knows its outcome.
+    there, once somebody has flushed it. After a power loss the mark is of an earlier boot and may be behind: every
+    complete record counts, since each was either acknowledged, or nobody knows its outcome, and who opens the journal
+    looks behind what seems to be its end.
 """
 
 from __future__ import annotations
@@ -62,12 +63,25 @@ _READ_BYTES = 256 << 10
 class Journal:
     """One process's hold on a domain's journal and its mark."""
 
-    __slots__ = ("_domain", "_doubtful", "_fd", "_is_settled", "_lock", "_mark_fd", "durable", "overlay", "size")
+    __slots__ = (
+        "_domain",
+        "_doubtful",
+        "_fd",
+        "_is_end_known",
+        "_is_settled",
+        "_lock",
+        "_mark_fd",
+        "durable",
+        "overlay",
+        "size",
+    )
 
     def __init__(self, domain: str, fd: int, mark_fd: int) -> None:
         self._domain, self._fd, self._mark_fd = domain, fd, mark_fd
         self._lock = threading.Lock()
         self._is_settled = False
+        # Whether a mark of this boot was seen, or what looks like the end was looked behind, as after a power loss.
+        self._is_end_known = False
         # Records that were there when this process opened the journal, and may have failed to be flushed before.
         self._doubtful: list[tuple[int, int, bytes]] = []
         self.size = os.fstat(fd).st_size
@@ -75,9 +89,13 @@ class Journal:
         self.durable = -1  # the number of a commit that this process knows to be on the disk
 
     def marked(self) -> int | None:
-        """Returns the number of a late commit that is durable, or None where this boot knows of none."""
-        number = read_mark(self._mark_fd)
-        if number is not None and number > self.durable:
+        """Returns the number of a late commit that is durable, or None where no mark says one."""
+        found = read_mark(self._mark_fd)
+        if found is None:
+            return None
+        number, is_of_this_boot = found
+        self._is_end_known |= is_of_this_boot
+        if number > self.durable:
             self.durable = number
         return number
 
@@ -127,8 +145,9 @@ class Journal:
             if not self._is_settled and (marked is None or number > marked):
                 self._doubtful.append((overlay.generation, overlay.position, raw))
             overlay.add(number, changes, raw)
-        if marked is None:
+        if not self._is_end_known:
             self._check_end(overlay)
+            self._is_end_known = True
 
     def _check_end(self, overlay: Overlay) -> None:
         """Raises `Damaged` where a later record says that one was durable which is not there."""

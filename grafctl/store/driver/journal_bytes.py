@@ -122,14 +122,13 @@ def _boot() -> bytes:
         return bytes(8)
 
 
-def read_mark(fd: int) -> int | None:
-    """Returns the number in the mark; None where it is torn, absent or of another boot."""
+def read_mark(fd: int) -> tuple[int, bool] | None:
+    """Returns the number in the mark and whether this boot wrote it; None where it is torn or absent."""
     raw = os.pread(fd, _MARK.size, 0)
     if len(raw) < _MARK.size:
         return None
     number, boot, checksum = _MARK.unpack(raw)
-    is_ours = boot == _boot() != bytes(8) and crc32(raw[:16]) == checksum
-    return int(number) if is_ours else None
+    return (int(number), boot == _boot() != bytes(8)) if crc32(raw[:16]) == checksum else None
 
 
 def write_mark(fd: int, number: int) -> None:
