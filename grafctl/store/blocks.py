@@ -42,7 +42,6 @@ PAYLOAD_BYTES_MAX = 8 << 20
 ID_BYTES_MAX = 1024
 KEY_BYTES_MAX = 32 << 10
 HEADERS_BYTES_MAX = 64 << 10
-BLOCK_RECORDS_MAX = 10_000
 BLOCK_BYTES_AIM = 1 << 20
 BLOCK_BYTES_MAX = 64 << 20  # as large as a value may be; also what a compressed block may come to
 

@@ -109,9 +109,6 @@ def states(log: bytes) -> tuple[bytes, bytes]:
     return _range(b"\x30" + log)
 
 
-STATE_PREFIX_BYTES = 9
-
-
 # --- subkeys of state rows: what `decide` and `apply` see
 
 

@@ -201,6 +201,24 @@ def test_one_flush_covers_what_others_wrote_before_it(env: LmdbEnvironment, monk
     assert len(flushes) == 2 and (get(env, b"a"), get(env, b"b")) == (b"1", b"1")
 
 
+def test_a_view_does_not_see_what_another_thread_writes_while_it_flushes(
+    env: LmdbEnvironment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(env, b"a", b"0")
+    journal = env.handle().journal
+    overlay, fdatasync = journal.overlay, os.fdatasync
+    assert overlay is not None
+    journal.append(overlay, {b"a": b"1"})  # by a writer that has not flushed it yet
+
+    def flushing(fd: int) -> None:
+        fdatasync(fd)
+        journal.append(overlay, {b"a": b"2"})
+
+    monkeypatch.setattr(os, "fdatasync", flushing)
+    with env.read() as view:
+        assert view.get(b"a") == b"1" and list(view.scan(*EVERYTHING)) == [(b"a", b"1")]
+
+
 @pytest.mark.parametrize("lost", [1, 2, 3])
 def test_a_power_loss_may_keep_a_later_record_of_several_that_were_not_flushed(
     env: LmdbEnvironment, path: Path, lost: int

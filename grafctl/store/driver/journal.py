@@ -187,22 +187,23 @@ class Journal:
         if written != len(raw):
             raise OutcomeUnknown(self._domain, f"the journal took {written} of {len(raw)} bytes")
 
-    def flush(self, overlay: Overlay) -> None:
-        """Makes durable what the overlay holds; raises `OutcomeUnknown`.
+    def flush(self, overlay: Overlay) -> int:
+        """Makes durable what the overlay holds now, and returns the number of its last commit; raises `OutcomeUnknown`.
 
         Whoever wrote a later record wrote it after ours, so a flush of theirs covers ours.
         """
-        number = overlay.number
+        number = overlay.number  # once: another thread may add one meanwhile that is not flushed
         if self.durable >= number:
-            return
+            return number
         marked = self.marked()
         if marked is not None and marked >= number:
-            return
+            return number
         try:
             os.fdatasync(self._fd)
         except OSError as error:
             raise OutcomeUnknown(self._domain, f"the journal: {error.strerror}") from error
         self.durable = max(self.durable, number)
+        return number
 
     def mark(self) -> None:
         """Tells every process what is durable, as far as this one knows.

@@ -59,8 +59,7 @@ class Reading:
             self._handle = self._environment.handle()
             begun = self._handle.begin_read()
             if begun is not None:
-                self._txn, self._overlay = begun
-                self._number = self._overlay.number
+                self._txn, self._overlay, self._number = begun
                 return self
         raise self._environment.unsteady()
 

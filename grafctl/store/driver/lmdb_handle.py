@@ -108,8 +108,9 @@ class Handle:
         self.drop()
         return False
 
-    def begin_read(self) -> tuple[lmdb.Transaction[memoryview], Overlay] | None:
-        """Returns a snapshot whose end must `leave` the gate, and what lies over it; None where a new handle is needed.
+    def begin_read(self) -> tuple[lmdb.Transaction[memoryview], Overlay, int] | None:
+        """Returns a snapshot whose end must `leave` the gate, what lies over it, and the last commit of that which is
+        durable; None where a new handle is needed.
 
         Raises `Damaged` where the files lack a commit that was finished.
         """
@@ -123,20 +124,18 @@ class Handle:
             txn = self.begin(write=False)
             if txn is None:
                 return None
-            overlay = self._overlay(txn, marked)
-            if overlay is not None:
-                return txn, overlay
+            over = self._over(txn, marked)
+            if over is not None:
+                return txn, *over
             self.end(txn)
         self.drop()
         raise self.journal.lacks(marked or 0, self.journal.overlay.number if self.journal.overlay else 0)
 
-    def _overlay(self, txn: lmdb.Transaction[memoryview], marked: int | None) -> Overlay | None:
-        """Returns what lies over a snapshot, all of it durable."""
+    def _over(self, txn: lmdb.Transaction[memoryview], marked: int | None) -> tuple[Overlay, int] | None:
+        """Returns what lies over a snapshot, and up to which commit it is durable."""
         try:
             overlay = self.journal.snapshot(txn.id(), lambda: bytes(txn.get(JOURNAL_KEY, b"")), marked)
-            if overlay is not None:
-                self.journal.flush(overlay)
-            return overlay
+            return None if overlay is None else (overlay, self.journal.flush(overlay))
         except OutcomeUnknown as error:
             self.end(txn)
             self.drop()

@@ -32,7 +32,6 @@ from grafctl.store.resources.group import (
     Renew,
     Settled,
     group_row,
-    lineage_of,
 )
 from grafctl.store.resources.queue import queue_row
 from grafctl.store.session import Session
@@ -293,10 +292,3 @@ def renew(session: Session, resource: str, group: str, token: int, domain: str, 
     with session.audited("renew", group=group):
         until = _append(session.resource(resource), Renew(caller, token, visibility_ms), partial(caller.pass_gate, ACK))
     return Change(True, resource=resource, group=group, after={"lease": token, "until_ms": until})
-
-
-def lag_of(state: State, resource: str, group: str) -> int:
-    """Returns how many records the group's lineage has not finalised."""
-    queue = queue_row(state, resource)
-    lineage = lineage_of(state, group_row(state, resource, group)["lineage"])
-    return int(queue["next"]) - lineage.floor - sum(stop - start for start, stop in lineage.done)
