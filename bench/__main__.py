@@ -29,6 +29,7 @@ MEASUREMENTS = (
     "flatness",
     "disk",
     "flushes",
+    "where",
     "preallocation",
 )
 PLOT = "plot"

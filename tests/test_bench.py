@@ -32,6 +32,7 @@ TINY: dict[str, tuple[dict[str, Any], int]] = {
     "flatness": ({"MANY": 3000, "ROUNDS": 1}, 6),
     "disk": ({"RECORDS": 5000, "SINGLES": 20, "SCALE": "0.001"}, 2),
     "flushes": ({"FEW": 2, "MANY": 6}, 0),
+    "where": ({"PUBLISHES": 3, "POLLS": 2, "RECORDS": 20, "THREADS": 3, "EACH": 2}, 0),
     "preallocation": ({"COMMITS": 3}, 0),
 }
 

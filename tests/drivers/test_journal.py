@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import random
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
 from zlib import crc32
@@ -21,19 +21,6 @@ from grafctl.store.driver.lmdb import LmdbDriver, LmdbEnvironment
 from grafctl.store.driver.overlay import BENEATH, Overlay, overlaid
 
 EVERYTHING = (b"", b"\xff" * 8)
-
-
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return tmp_path / "domain"
-
-
-@pytest.fixture
-def env(path: Path) -> Iterator[LmdbEnvironment]:
-    LmdbDriver().create(path, IDENTITY)
-    environment = LmdbDriver().open(path, IDENTITY)
-    yield environment
-    environment.close()
 
 
 def file(path: Path) -> Path:

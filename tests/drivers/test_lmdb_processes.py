@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -22,19 +21,6 @@ with env().write(wait_s=10) as batch:
     say("in")
     time.sleep(60)
 """
-
-
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return tmp_path / "domain"
-
-
-@pytest.fixture
-def env(path: Path) -> Iterator[LmdbEnvironment]:
-    LmdbDriver().create(path, IDENTITY)
-    environment = LmdbDriver().open(path, IDENTITY)
-    yield environment
-    environment.close()
 
 
 def test_a_killed_holder_is_no_holder(env: LmdbEnvironment, path: Path) -> None:

@@ -10,8 +10,8 @@ its filter, the sources what is above, and rows that were moved whole are delete
 
 Promises
 - All of this is a function of the state and of the new items, so equal logs have equal rows.
-- An entry moves about `MOVES` items for each new one and no more, so its work does not grow with the number of ids; at
-  20,000,000 ids a look-up meets some 20 runs.
+- An entry moves about `MOVES` items for each new one and no more, so its work does not grow with the number of ids, and
+  the number of runs that a look-up meets grows with its logarithm.
 """
 
 from __future__ import annotations
