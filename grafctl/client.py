@@ -23,9 +23,8 @@ from grafctl.store.log import DEADLINE_S
 from grafctl.store.operations.publishing import publish, stream
 from grafctl.store.resources.queue import Publish
 from grafctl.store.session import Session
-from grafctl.typed import Any, Iterable, Iterator, Mapping, Sequence
+from grafctl.typed import TYPE_CHECKING, Any, Iterable, Iterator, Mapping, Sequence
 
-TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pathlib import Path
     from types import TracebackType

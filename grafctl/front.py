@@ -19,9 +19,8 @@ from grafctl.bare_signal import signal
 from grafctl.commands.declared import BadValue, Exit
 from grafctl.commands.tree import GROUPS
 from grafctl.errors import GrafctlError, Internal
-from grafctl.typed import Any
+from grafctl.typed import TYPE_CHECKING, Any
 
-TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
     from types import FrameType

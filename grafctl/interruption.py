@@ -13,9 +13,8 @@ from __future__ import annotations
 
 from grafctl.bare_signal import signal
 from grafctl.errors import GrafctlError
-from grafctl.typed import Any, Callable
+from grafctl.typed import TYPE_CHECKING, Any, Callable
 
-TYPE_CHECKING = False
 if TYPE_CHECKING:
     from types import FrameType, TracebackType
 

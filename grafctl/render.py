@@ -19,9 +19,8 @@ import sys
 from grafctl import render_output
 from grafctl.errors import ConfirmationRequired
 from grafctl.json_text import encoder
-from grafctl.typed import Any, Callable, Iterable, Iterator, Sequence
+from grafctl.typed import TYPE_CHECKING, Any, Callable, Iterable, Iterator, Sequence
 
-TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Literal
 

@@ -7,9 +7,7 @@ importing the framework costs more than a publish; `cli.py` hands them to Typer 
 from __future__ import annotations
 
 from grafctl.errors import Usage
-from grafctl.typed import Any, Callable
-
-TYPE_CHECKING = False
+from grafctl.typed import TYPE_CHECKING, Any, Callable
 
 if TYPE_CHECKING:
     from typing import Annotated as Annotated

@@ -11,9 +11,8 @@ from __future__ import annotations
 from grafctl import names, units
 from grafctl.commands.declared import Annotated, Argument, BadValue, Literal, Option
 from grafctl.errors import Usage
-from grafctl.typed import Any, Callable
+from grafctl.typed import TYPE_CHECKING, Any, Callable
 
-TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pathlib import Path
 

@@ -21,9 +21,8 @@ from itertools import accumulate, pairwise
 from grafctl import json_text
 from grafctl.errors import Corrupt, Usage
 from grafctl.store.records import BLOCK_VERSION, encode_json
-from grafctl.typed import Any, Iterator, NamedTuple, Sequence
+from grafctl.typed import TYPE_CHECKING, Any, Iterator, NamedTuple, Sequence
 
-TYPE_CHECKING = False
 if TYPE_CHECKING:
     from types import ModuleType
 

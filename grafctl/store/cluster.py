@@ -19,13 +19,12 @@ from grafctl import clock
 from grafctl.errors import Unreachable
 from grafctl.store.driver.contract import Driver, Environment, Identity
 from grafctl.store.rules import Member
-from grafctl.typed import Iterator, Mapping, NamedTuple
+from grafctl.typed import TYPE_CHECKING, Iterator, Mapping, NamedTuple
 
 LOCK_WAIT_S = 2.0
 ELECTION_WAIT_S = 1.0
 
 
-TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pathlib import Path
 

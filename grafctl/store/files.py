@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from grafctl import clock
 from grafctl.errors import Busy, GrafctlError, InvalidConfig, NotFound, StoreFull, Usage
 from grafctl.store.cluster import Place
-from grafctl.typed import Any, Iterator, NamedTuple
+from grafctl.typed import TYPE_CHECKING, Any, Iterator, NamedTuple
 
 FORMAT = 1
 FILE_NAME = "store.toml"
@@ -24,7 +24,6 @@ LOCK_NAME = "store.lock"
 DOMAINS_FOLDER = "domains"
 LOCK_WAIT_S = 10.0
 
-TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pathlib import Path
 

@@ -19,9 +19,8 @@ from zlib import crc32
 from grafctl.errors import Corrupt
 from grafctl.json_text import decode, encoder
 from grafctl.store.rules import Config, Head, Seen, Term, Voter
-from grafctl.typed import Any, Callable, NamedTuple, Sequence
+from grafctl.typed import TYPE_CHECKING, Any, Callable, NamedTuple, Sequence
 
-TYPE_CHECKING = False
 if TYPE_CHECKING:
     from hashlib import _Hash
 

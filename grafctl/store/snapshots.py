@@ -16,9 +16,8 @@ from grafctl.errors import DriverError, NoQuorum, Unreachable
 from grafctl.store.cluster import Cluster
 from grafctl.store.committed import Committed, choose
 from grafctl.store.observe import Observation, sight_of, witness_against
-from grafctl.typed import Sequence
+from grafctl.typed import TYPE_CHECKING, Sequence
 
-TYPE_CHECKING = False
 if TYPE_CHECKING:
     from types import TracebackType
 

@@ -31,9 +31,8 @@ Must be recognisable
 
 from __future__ import annotations
 
-from grafctl.typed import Iterator, NamedTuple, Protocol
+from grafctl.typed import TYPE_CHECKING, Iterator, NamedTuple, Protocol
 
-TYPE_CHECKING = False
 if TYPE_CHECKING:
     import os
     from contextlib import AbstractContextManager

@@ -27,9 +27,8 @@ from grafctl.store.driver.kill import point
 from grafctl.store.driver.lmdb_files import IDENTITY_KEY
 from grafctl.store.driver.lmdb_handle import ATTEMPTS, Handle
 from grafctl.store.driver.overlay import Overlay, ended, overlaid
-from grafctl.typed import Iterator, Self
+from grafctl.typed import TYPE_CHECKING, Iterator, Self
 
-TYPE_CHECKING = False
 if TYPE_CHECKING:
     from types import TracebackType
 

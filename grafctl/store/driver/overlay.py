@@ -11,9 +11,8 @@ import threading
 from bisect import bisect_left, insort
 
 from grafctl.store.driver.journal_bytes import Changes, record_checksum
-from grafctl.typed import Iterable, Iterator, Mapping, NoReturn
+from grafctl.typed import TYPE_CHECKING, Iterable, Iterator, Mapping, NoReturn
 
-TYPE_CHECKING = False
 if TYPE_CHECKING:
     Version = tuple[int, bytes | None, "Version | None"]  # number, value, the version before it
 

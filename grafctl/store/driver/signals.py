@@ -16,9 +16,8 @@ from __future__ import annotations
 import threading
 
 from grafctl.bare_signal import signal
-from grafctl.typed import Any
+from grafctl.typed import TYPE_CHECKING, Any
 
-TYPE_CHECKING = False
 if TYPE_CHECKING:
     from types import FrameType
 

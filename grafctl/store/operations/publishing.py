@@ -21,9 +21,8 @@ from grafctl.store.records import NO_OPERATION
 from grafctl.store.requests import Context, Outcome
 from grafctl.store.resources.queue import Publish, Published
 from grafctl.store.session import AUDITED, Session
-from grafctl.typed import Iterable, Iterator, Sequence
+from grafctl.typed import TYPE_CHECKING, Iterable, Iterator, Sequence
 
-TYPE_CHECKING = False
 if TYPE_CHECKING:
     from grafctl.results import Ack
     from grafctl.store.operations.streaming import Turn

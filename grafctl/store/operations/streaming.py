@@ -19,9 +19,8 @@ from collections import deque
 
 from grafctl.errors import GrafctlError
 from grafctl.store.rules import NO_TERM, Term
-from grafctl.typed import Callable, Iterable, Iterator, TypeVar
+from grafctl.typed import TYPE_CHECKING, Callable, Iterable, Iterator, TypeVar
 
-TYPE_CHECKING = False
 if TYPE_CHECKING:
     from grafctl.results import Ack
 
