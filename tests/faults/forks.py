@@ -100,12 +100,19 @@ class Forks:
         return Ran(reply["signal"], [json.loads(line) for line in reply["said"].splitlines()])
 
     def start(
-        self, deed: str, store: Path, log: Path, *, kill: Plan | None = None, stop: Plan | None = None, **about: Any
+        self,
+        deed: str,
+        store: Path,
+        log: Path,
+        *,
+        kill: Plan | None = None,
+        stop: Plan | None = None,
+        patch: Mapping[str, Any] | None = None,
+        **about: Any,
     ) -> int:
         """Starts a deed whose words are appended to `log`; returns its process id, its own until `ended`."""
-        return int(
-            self._ask({**_request("start", deed, store, kill, stop, False, None, about), "log": str(log)})["pid"]
-        )
+        request = _request("start", deed, store, kill, stop, False, patch, about)
+        return int(self._ask({**request, "log": str(log)})["pid"])
 
     def ended(self, pid: int, *, wait: bool) -> int | None:
         """Returns the signal that ended a started child, 0 for none; None where it still runs."""
@@ -227,8 +234,7 @@ def _child(request: dict[str, Any], out: int) -> None:
             module, _, attribute = name.rpartition(".")
             setattr(importlib.import_module(module), attribute, value)
         with _told(say):
-            deeds = importlib.import_module("faults.deeds")
-            deeds.DEEDS[request["deed"]](Path(request["store"]), say, **request["about"])
+            _deed(request["deed"])(Path(request["store"]), say, **request["about"])
         if request["count"]:
             from grafctl.store.driver import kill
 
@@ -236,6 +242,16 @@ def _child(request: dict[str, Any], out: int) -> None:
         say(done=True)
     finally:
         os._exit(0)
+
+
+def _deed(name: str) -> Any:
+    """Returns a deed of `deeds.py`, or a function that is named `module:function`."""
+    module, _, function = name.rpartition(":")
+    return (
+        getattr(importlib.import_module(module), function)
+        if module
+        else importlib.import_module("faults.deeds").DEEDS[name]
+    )
 
 
 @contextlib.contextmanager

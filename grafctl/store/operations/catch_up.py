@@ -17,19 +17,21 @@ import hashlib
 from collections.abc import Sequence
 from typing import Any
 
-from grafctl.errors import Damaged, DomainUnavailable, DriverError, NoQuorum, ProofRequired
+from grafctl import clock
+from grafctl.errors import Corrupt, Damaged, DomainUnavailable, DriverError, NoQuorum, ProofRequired, Timeout
 from grafctl.names import check_domain, check_name
 from grafctl.results import Proof
 from grafctl.store import keys
 from grafctl.store.authority import CATCH_UP, Asked, Placement, pass_locator
 from grafctl.store.driver.kill import point
 from grafctl.store.learn import Checked, learn, needs_learning
-from grafctl.store.log import Log
+from grafctl.store.log import DEADLINE_S, Log
 from grafctl.store.observe import look
 from grafctl.store.operations.polling import ack, poll
 from grafctl.store.operations.proving import COVERS, Content, Progress, both_sides, compare
 from grafctl.store.records import encode_json
-from grafctl.store.replicate import NeedsLearning, copy
+from grafctl.store.replica.replica import SafetyAlarm
+from grafctl.store.replicate import Moved, NeedsLearning, copy
 from grafctl.store.resources.consumers import CreateGroup, new_group
 from grafctl.store.resources.membership import (
     CATCHING_UP,
@@ -110,27 +112,46 @@ def _planned(resource: str, locator: dict[str, Any], domain: str) -> Proof:
 
 def _copy(session: Session, log: Log, domain: str, witness: bool, progress: Progress | None) -> list[Checked]:
     """Brings the domain's replica close to the primary's log; returns what of both was read and found right."""
-    lead = log.settle()
     checked: list[Checked] = []
-    if domain == lead.primary:
-        return checked
-    try:
-        if needs_learning(log, domain):
-            checked = learn(log, domain, witness=witness, progress=progress)
-        tail = lead.tails[session.cluster.member(lead.primary)]
+    until = clock.monotonic_s() + DEADLINE_S
+    while True:
         try:
-            copy(session.cluster, log.id, log.apply, lead, domain, tail)
-        except NeedsLearning:
-            checked = learn(log, domain, witness=witness, progress=progress)
-            copy(session.cluster, log.id, log.apply, log.settle(), domain, tail)
-        return checked
-    except DriverError as error:
-        raise DomainUnavailable(
-            f"{error.domain} cannot be reached: {error.why}.",
-            reason="unreachable",
-            hint=f"Run the same command again when {error.domain} is back; it goes on where it was.",
-            domain=error.domain,
-        ) from error
+            _copy_in_term(session, log, domain, witness, progress, checked)
+            return checked
+        except Moved:  # the primary went away, or was replaced, in the middle of it
+            if clock.monotonic_s() > until:
+                raise Timeout(
+                    "The log did not come to rest before the deadline.",
+                    hint=f"Run the same command again; the copy in {domain} goes on where it was.",
+                    outcome="not_written",
+                ) from None
+            clock.sleep(clock.jitter_s(0.05))
+        except SafetyAlarm as error:
+            raise Corrupt(str(error), domain=domain) from error
+        except DriverError as error:
+            raise DomainUnavailable(
+                f"{error.domain} cannot be reached: {error.why}.",
+                reason="unreachable",
+                hint=f"Run the same command again when {error.domain} is back; it goes on where it was.",
+                domain=error.domain,
+            ) from error
+
+
+def _copy_in_term(
+    session: Session, log: Log, domain: str, witness: bool, progress: Progress | None, checked: list[Checked]
+) -> None:
+    """Learns where that is needed, and copies what is left; raises `Moved` where the term is over before."""
+    lead = log.settle()
+    if domain == lead.primary:
+        return
+    if needs_learning(log, domain):
+        checked += learn(log, domain, witness=witness, progress=progress)
+    tail = lead.tails[session.cluster.member(lead.primary)]
+    try:
+        copy(session.cluster, log.id, log.apply, lead, domain, tail)
+    except NeedsLearning:
+        checked += learn(log, domain, witness=witness, progress=progress)
+        copy(session.cluster, log.id, log.apply, log.settle(), domain, tail)
 
 
 def _prove(
