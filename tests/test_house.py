@@ -60,7 +60,8 @@ FLOORS = [
     ),
     Floor(("store.resources",), "what entries mean: pure decide and apply"),
     Floor(
-        ("store.session", "store.signing", "declare*"), "an open store: its own logs, its resources by name, its audit"
+        ("store.session", "store.spool", "store.signing", "declare*"),
+        "an open store: its own logs, its resources by name, its audit",
     ),
     Floor(("store.operations",), "work and long jobs as lists of steps over everything below"),
     Floor(("nouns", "declare*"), "what an operator manages, one file a noun"),

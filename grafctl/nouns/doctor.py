@@ -25,7 +25,8 @@ from grafctl.store.cluster import Place
 from grafctl.store.log import Log
 from grafctl.store.resources.membership import VOTER
 from grafctl.store.resources.queue import queue_row
-from grafctl.store.session import SPOOL_NAME, Session
+from grafctl.store.session import Session
+from grafctl.store.spool import SPOOL_NAME
 
 FREE_BYTES_MIN = 1 << 30
 DESCRIPTORS_MIN = 256

@@ -10,7 +10,6 @@ When it fails: a resource that is registered but has no log yet (its creator die
 
 from __future__ import annotations
 
-import os
 from contextlib import contextmanager
 
 from grafctl import clock
@@ -27,21 +26,21 @@ from grafctl.errors import (
     StoreFull,
     Timeout,
 )
-from grafctl.store import keys
+from grafctl.store import keys, spool
 from grafctl.store.checked import checked
 from grafctl.store.cluster import Cluster
 from grafctl.store.group_commit import GroupCommit
 from grafctl.store.log import Log
 from grafctl.store.reading import Held
-from grafctl.store.records import NO_DIGEST, NO_OPERATION, START, encode_json, parse_json
+from grafctl.store.records import NO_DIGEST, NO_OPERATION, START, encode_json
 from grafctl.store.replica.replica import Draft, Writer
 from grafctl.store.replica.state import State
+from grafctl.store.requests import Outcome
 from grafctl.store.resources.applying import apply_entry
 from grafctl.store.rules import Member
 from grafctl.typed import Any, Iterator, Mapping
 
 AUDITED = (DomainUnavailable, Fenced, GenerationConflict, HealthRejected, ProofRequired)
-SPOOL_NAME = "audit.spool"
 AUDIT_DEADLINE_S = 3.0
 
 
@@ -156,42 +155,20 @@ class Session:
 
         record = {name: value for name, value in about.items() if value is not None}
         record |= {"outcome": outcome, "op": op, "ms": clock.now_ms()}
+        has_spool = self.cluster.directory.is_dir()
+
+        def append(noted: dict[str, Any]) -> Outcome:
+            return self.audit.append(Note(noted), deadline_s=AUDIT_DEADLINE_S)
+
         try:
-            if self.cluster.directory.is_dir():
-                self._append_spool()
-            number, _ = self.audit.append(Note(record), deadline_s=AUDIT_DEADLINE_S).answer
+            if has_spool:
+                spool.take(self.cluster.directory, lambda waited: append(waited | {"spooled": True}))
+            number, _ = append(record).answer
         except (NoQuorum, Timeout, StoreFull, DriverError):
-            self._spool(record)
+            if has_spool:
+                spool.add(self.cluster.directory, record)
             return None
         return int(number)
-
-    def _spool(self, record: Mapping[str, Any]) -> None:
-        path = self.cluster.directory / SPOOL_NAME
-        if not self.cluster.directory.is_dir():
-            return
-        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
-        try:
-            os.write(handle, encode_json(dict(record)) + b"\n")
-            os.fsync(handle)
-        finally:
-            os.close(handle)
-
-    def _append_spool(self) -> None:
-        """Appends what earlier refusals left in the spool; a crash here may note one twice, and never loses one.
-
-        A spool is taken by renaming it to a name of its own, and removed only when all of it is in the log: what a
-        process left behind that died or lost its quorum on the way is taken by the next.
-        """
-        from grafctl.store.resources.audit import Note
-
-        directory = self.cluster.directory
-        spool = directory / SPOOL_NAME
-        if spool.exists():
-            spool.rename(directory / f"{SPOOL_NAME}.{clock.random_u64():x}")
-        for taken in sorted(directory.glob(f"{SPOOL_NAME}.*")):
-            for line in taken.read_bytes().splitlines():
-                self.audit.append(Note(parse_json(line) | {"spooled": True}), deadline_s=AUDIT_DEADLINE_S)
-            taken.unlink(missing_ok=True)
 
     def close(self) -> None:
         self.cluster.close()
