@@ -199,7 +199,7 @@ class Log:
         if attempt.last is not None:
             return _Done(attempt.last.answer, at)
         recall = getattr(attempt.request, "recall", None)
-        answer = recall(writer.entry(at, verify_block=False), place) if recall else None
+        answer = recall(writer.entry(at), place, writer.state) if recall else None
         return None if recall and answer is None else _Done(answer, at)
 
     def _decide(self, attempt: Attempt, writer: Writer, lead: Lead, config: Config) -> _Done:

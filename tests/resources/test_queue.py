@@ -8,8 +8,8 @@ import pytest
 
 from grafctl.errors import DomainUnavailable, Fenced, IdempotencyConflict, NotFound, SchemaMismatch
 from grafctl.store.blocks import Outgoing
-from grafctl.store.resources.queue import Publish, Trim, first_kept_index
-from resources.rows import AWS, GCP, Q, Rows, a_queue
+from grafctl.store.resources.queue import Trim, first_kept_index
+from resources.rows import GCP, Q, Rows, a_queue
 
 
 def out(payload: bytes, record_id: str | None = None, line: int = 0) -> Outgoing:
@@ -180,14 +180,6 @@ def test_the_schema_must_be_the_one_of_the_queue() -> None:
 def test_a_log_without_a_queue_says_so() -> None:
     with pytest.raises(NotFound):
         Rows().publish(b"a")
-
-
-def test_the_answer_of_an_entry_that_an_earlier_try_appended() -> None:
-    rows = a_queue()
-    rows.publish(b"a")
-    rows.publish(b"b", b"c")
-    answer = Publish(Q, [b"b", b"c"], AWS).recall(rows.entries[-1], 0)
-    assert answer is not None and answer[:4] == (1, 2, None, True)
 
 
 # --- retention

@@ -75,6 +75,11 @@ def _generation(locator: bytes) -> int:
     return int(parse_json(locator)["generation"])
 
 
+def generation_of(state: State) -> int:
+    """Returns the generation of the locator in force."""
+    return _generation(state.get(keys.locator()) or b"{}")
+
+
 class Publish:
     """The request to add records; those with an id that is stored already are answered, not added."""
 
@@ -140,7 +145,7 @@ class Publish:
                 hint=f"Run `grafctl queue show {self.resource}` to see its schema.",
                 resource=self.resource,
             )
-        return queue, _generation(state.get(keys.locator()) or b"{}")
+        return queue, generation_of(state)
 
     def decide(self, state: State, context: Context) -> Decision:
         queue, generation = self.admitted(state)
@@ -202,7 +207,7 @@ class Publish:
             elif item is not None and held.fingerprint == item[size:]:
                 offsets.append(held.offset)
             elif item is not None:
-                conflicts.append(_conflict(self.records[place], held, item))
+                conflicts.append(conflict_of(self.records[place], held, item))
         return fresh, offsets, conflicts
 
     def refuse(self, conflicts: list[dict[str, Any]], following: int) -> IdempotencyConflict:
@@ -237,18 +242,14 @@ class Publish:
         answer = Published(at, given, scattered(offsets or []), False, conflicts, generation, due)
         return Decision(answer, meta, block, block_digest)
 
-    def recall(self, entry: Entry, place: int) -> Published | None:
-        """Returns the answer of the request that has this place in an entry, found by its operation key.
+    def recall(self, entry: Entry, place: int, state: State) -> Published | None:
+        """Returns the answer of an earlier try of this request; see `recalling.py`."""
+        from grafctl.store.resources.recalling import recall
 
-        None where all its records were there before: then nothing of it is in the entry, and it is decided again.
-        """
-        request = entry.request
-        parts: list[int] = request.get("parts", [request["count"]])
-        first = request["first"] + sum(parts[:place])
-        return Published(first, parts[place], None, True, [], 0) if parts[place] else None
+        return recall(self, entry, place, state)
 
 
-def _conflict(record: Outgoing | bytes, known: Known, offered: bytes) -> dict[str, Any]:
+def conflict_of(record: Outgoing | bytes, known: Known, offered: bytes) -> dict[str, Any]:
     assert isinstance(record, Outgoing)
     prints = {"stored": known.fingerprint.hex(), "offered": offered[len(offered) // 2 :].hex()}
     return {"line": record.line, "id": record.id, "offset": known.offset, **prints}

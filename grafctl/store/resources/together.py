@@ -97,7 +97,7 @@ class Together:
         kept = [None if hashes is None else hashes[place] for hashes, own in pairs for place in own]
         ids.remember_hashes(block_digest, kept)
 
-    def recall(self, entry: Entry, place: int) -> list[Answer] | None:
+    def recall(self, entry: Entry, place: int, state: State) -> list[Answer] | None:
         """Nobody asks for several operations at once."""
         return None
 
