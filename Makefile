@@ -2,7 +2,7 @@
 # changes or the tree has moved. They need Python 3.11 or newer and a package index, nothing else.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint typecheck bench model clean setup
+.PHONY: help demo test lint typecheck bench model kills chaos clean setup
 .DELETE_ON_ERROR:
 
 PYTHON ?= python3
@@ -12,6 +12,8 @@ READY  := $(VENV)/.ready
 JOBS   ?= 2
 PYTEST ?=
 BENCH  ?=
+CASES  ?= 5000
+MINUTES ?= 10
 # Only directories with Python in them, because mypy refuses an empty one.
 CODE   := $(foreach place,grafctl tests examples bench,$(if $(wildcard $(place)/*.py),$(place)))
 
@@ -36,6 +38,12 @@ bench: $(READY) ## speed, as ratios to raw py-lmdb, cp, PostgreSQL and Redis; BE
 
 model: $(READY) ## the long run of the protocol explorer
 	@cd tests && ../$(PY) -m model --long
+
+kills: $(READY) ## directed kills, singly, in pairs and with a domain away; CASES=0 takes all there are
+	@cd tests && PYTHONPATH=.. ../$(PY) -m faults.kills --cases $(CASES)
+
+chaos: $(READY) ## storms over real processes, for MINUTES=10
+	@cd tests && PYTHONPATH=.. ../$(PY) -m chaos --minutes $(MINUTES)
 
 clean: ## remove the virtual environment and every cache
 	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

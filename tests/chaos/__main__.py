@@ -1,0 +1,89 @@
+"""Storms by hand: `python -m chaos` from within `tests/`, or `make chaos`.
+
+    python -m chaos --minutes 60          storms of a minute, one after the other, for an hour
+    python -m chaos --minutes 60 --jobs 2 two at a time
+    python -m chaos --seed 7 --storm 20   the weather of one storm again, for 20 seconds
+
+Each storm is a store of its own and ends with the verdict. When one fails, its store is kept, the exit code is 1, and
+the others go on.
+"""
+
+from __future__ import annotations
+
+import argparse
+import multiprocessing
+import random
+import shutil
+import sys
+import tempfile
+import time
+import traceback
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+from faults.forks import Forks
+
+from chaos.storm import Storm
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Returns the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m chaos", description="storms over real processes")
+    parser.add_argument("--minutes", type=float, default=10, metavar="N", help="how long in all (10)")
+    parser.add_argument("--storm", type=float, default=60, metavar="SECONDS", help="how long one storm lasts (60)")
+    parser.add_argument("--jobs", type=int, default=1, metavar="N", help="how many at a time (1)")
+    parser.add_argument("--seed", type=int, help="one storm, with this seed")
+    given = parser.parse_args(arguments)
+    until = time.monotonic() + given.minutes * 60
+    if given.seed is not None:
+        results = [weather(given.seed, given.storm)]
+    else:
+        with multiprocessing.get_context("spawn").Pool(given.jobs) as pool:
+            results = [item for each in pool.starmap(season, [(until, given.storm)] * given.jobs) for item in each]
+    return report(results)
+
+
+def season(until: float, storm_s: float) -> list[tuple[int, Counter[str], str | None]]:
+    """Has storms until the time is over; `until` is a time of the monotonic clock, which all processes share."""
+    results: list[tuple[int, Counter[str], str | None]] = []
+    while not results or time.monotonic() < until:
+        results.append(weather(random.SystemRandom().getrandbits(32), storm_s))
+    return results
+
+
+def weather(seed: int, seconds: float) -> tuple[int, Counter[str], str | None]:
+    """Has one storm; returns its seed, its counts, and what went wrong."""
+    folder = Path(tempfile.mkdtemp(prefix="chaos."))
+    storm, forks = Storm(folder, seed), Forks()
+    wrong = None
+    try:
+        storm.launch()
+        storm.rage(forks, seconds)
+        storm.judge()
+        shutil.rmtree(folder)
+    except Exception:
+        wrong = f"{traceback.format_exc()}\nits store is kept in {folder}"
+    finally:
+        forks.close()
+    acked = storm.counts["records acknowledged"]
+    print(f"storm {seed}: {'FAILED' if wrong else 'holds'}, {acked} records acknowledged", flush=True)
+    return seed, storm.counts, wrong
+
+
+def report(results: Sequence[tuple[int, Counter[str], str | None]]) -> int:
+    """Prints the sums of all storms and what went wrong; returns the exit code."""
+    total: Counter[str] = Counter()
+    for _, counts, _ in results:
+        total += counts
+    for name, count in sorted(total.items()):
+        print(f"{count:>10,}  {name}")
+    failed = [(seed, wrong) for seed, _, wrong in results if wrong]
+    for seed, wrong in failed:
+        print(f"\nstorm {seed}:\n{wrong}")
+    print(f"{len(results)} storms, {len(failed)} failed")
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
