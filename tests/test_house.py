@@ -32,7 +32,7 @@ ROOT = Path(__file__).resolve().parent.parent
 # in a shell, and where two names cover a module the longer decides. A package that imports nothing needs no line.
 FLOORS = [
     Floor(
-        ("errors", "clock", "results", "typed", "json_text", "bare_signal"),
+        ("errors", "clock", "threads", "results", "typed", "json_text", "bare_signal"),
         "words that every floor speaks; they know nothing of a store",
     ),
     Floor(
@@ -89,6 +89,11 @@ ONLY_IN = [
         ),
         ("clock.py",),
         "a test sets the clock and the dice in one place",
+    ),
+    OnlyIn(
+        ("threading", "queue", "_thread", "concurrent"),
+        ("threads.py", "store/driver/*.py", "store/resources/id_filters.py", "worker.py"),
+        "a simulator runs one thread at a time, so it must know of all that start and wait",
     ),
     OnlyIn(("numpy",), ("store/resources/id_bulk.py",), "it takes longer to import than a publish takes"),
     OnlyIn(("cryptography",), ("store/signing.py",), "one file signs and verifies, and only it pays for the import"),

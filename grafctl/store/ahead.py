@@ -10,11 +10,11 @@ Promises
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Generator, Iterator
-from queue import SimpleQueue
 from types import TracebackType
 from typing import Generic, Self, TypeVar
+
+from grafctl import threads
 
 T = TypeVar("T")
 
@@ -24,13 +24,13 @@ class Ahead(Generic[T]):
 
     def __init__(self, items: Generator[T, None, None], depth: int = 1) -> None:
         self._items = items
-        self._room = threading.Semaphore(depth)
-        self._made: SimpleQueue[tuple[T | None, BaseException | None]] = SimpleQueue()
+        self._room = threads.semaphore(depth)
+        self._made = threads.queue()  # of (item, None), and at the end (None, the exception that ended it)
         self._is_over = False
-        self._is_down = threading.Event()
+        self._is_down = threads.event()
 
     def __enter__(self) -> Self:
-        threading.Thread(target=self._run, daemon=True).start()
+        threads.start(self._run)
         return self
 
     def __exit__(
@@ -67,4 +67,4 @@ class Ahead(Generic[T]):
             if error is not None:
                 raise error
             self._room.release()
-            yield item  # type: ignore[misc]
+            yield item

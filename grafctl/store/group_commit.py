@@ -14,10 +14,9 @@ their outcome is unknown.
 
 from __future__ import annotations
 
-import threading
 from collections import deque
 
-from grafctl import clock
+from grafctl import clock, threads
 from grafctl.errors import GrafctlError, Timeout
 from grafctl.store.log import Log
 from grafctl.store.requests import Outcome, Request, error_of, new_operation, operation_name, operation_of
@@ -55,7 +54,7 @@ class _Member:
     def __init__(self, request: Any, deadline_s: float) -> None:
         self.request = request
         self.deadline_s = deadline_s
-        self.turn = threading.Lock()  # held until this member has its outcome, or is to lead
+        self.turn = threads.lock()  # held until this member has its outcome, or is to lead
         self.turn.acquire()
         self.is_taken = False
         self.outcome: Outcome | None = None
@@ -69,7 +68,7 @@ class GroupCommit:
         self.log = log
         self._join = join
         self._bytes_max = bytes_max
-        self._lock = threading.Lock()
+        self._lock = threads.lock()
         self._waiting: deque[_Member] = deque()
         self._is_led = False
 

@@ -13,8 +13,9 @@ checked on the way.
 
 from __future__ import annotations
 
-import threading
+from functools import partial
 
+from grafctl import threads
 from grafctl.errors import Corrupt, Damaged, DriverError, Full
 from grafctl.store import keys
 from grafctl.store.cluster import Cluster
@@ -218,12 +219,10 @@ def copy_all(
     # Payload holders before witnesses: a witness that alone knows of an entry blocks an election.
     for wave in lead.backups():
         there = [domain for domain in wave if not cluster.is_failed(domain)] if len(wave) > 1 else wave
-        threads = [threading.Thread(target=run, args=(domain,), daemon=True) for domain in there[1:]]
-        for thread in threads:
-            thread.start()
+        others = [threads.start(partial(run, domain)) for domain in there[1:]]
         if there:
             run(there[0])
-        for thread in threads:
+        for thread in others:
             thread.join()
     if len(lead.configs) > 1 and _changes_voters(lead):
         failures |= note_commit(cluster, log, apply, lead)

@@ -190,6 +190,14 @@ class MemoryDriver:
     def __init__(self) -> None:
         self.domains: dict[str, _Domain] = {}
 
+    def copy(self) -> MemoryDriver:
+        """Returns another world with the same environments, in which nobody holds a lock."""
+        other = MemoryDriver()
+        for key, domain in self.domains.items():
+            made = other.domains[key] = _Domain(domain.identity)
+            made.snapshot, made.is_failed = domain.snapshot, domain.is_failed
+        return other
+
     def create(self, path: str | os.PathLike[str], identity: Identity) -> None:
         if self.domains.setdefault(_key(path), made := _Domain(identity)) is not made:
             raise Unreachable(identity.domain, f"there is an environment already at {path}")

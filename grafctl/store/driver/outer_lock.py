@@ -15,10 +15,9 @@ When it fails
 from __future__ import annotations
 
 import os
-import threading
 from fcntl import LOCK_EX, LOCK_NB, LOCK_UN, flock
 
-from grafctl import clock
+from grafctl import clock, threads
 from grafctl.errors import Unreachable
 
 _FIRST_PAUSE_S = 0.0002
@@ -38,7 +37,7 @@ class OuterLock:
         self._fd = fd
         self._turn_fd = turn_fd
         self._is_closing = False
-        self._threads = threading.Lock()
+        self._threads = threads.lock()
 
     def take_at_once(self) -> bool:
         """Takes the lock where it is free and nobody waits for it; returns whether it did."""

@@ -14,9 +14,9 @@ durable all the same. Interrupted, the stream gives the acknowledgements of what
 
 from __future__ import annotations
 
-import threading
 from collections import deque
 
+from grafctl import threads
 from grafctl.errors import GrafctlError
 from grafctl.store.rules import NO_TERM, Term
 from grafctl.typed import TYPE_CHECKING, Callable, Iterable, Iterator, TypeVar
@@ -38,7 +38,7 @@ class Turn:
 
     def __init__(self, before: Turn | None) -> None:
         self._before = before
-        self._changed = threading.Condition()
+        self._changed = threads.condition()
         self._term: Term = NO_TERM
         self._is_done = self._is_failed = False
 
@@ -78,8 +78,8 @@ class _Flight:
         self.ack: Ack | None = None
         self.error: BaseException | None = None
         self._publish = publish
-        self._is_down = threading.Event()  # not `Thread.join`, which an interruption makes forget its thread (3.11)
-        threading.Thread(target=self._run, daemon=True).start()
+        self._is_down = threads.event()  # not `Thread.join`, which an interruption makes forget its thread (3.11)
+        threads.start(self._run)
 
     def _run(self) -> None:
         try:
