@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from grafctl.errors import DriverError, NotFound, Usage
+from grafctl.errors import Corrupt, DriverError, NotFound, Usage
 from grafctl.results import Listed, Shown
 from grafctl.store.operations.verify import chain_breaks
 from grafctl.store.replica.replica import Replica
@@ -57,6 +57,8 @@ class Audits:
                     entries = max(entries, replica.row.head.tail)
                     if any(True for _ in chain_breaks(replica)):
                         broken.append(domain)
+            except Corrupt:
+                broken.append(domain)
             except DriverError:
                 unread.append(domain)
         return Shown({"holds": not broken, "entries": entries, "broken": broken, "unread": unread})

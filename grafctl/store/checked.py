@@ -7,7 +7,7 @@ is away can know more; otherwise the log settles first, or the answer is that th
 
 from __future__ import annotations
 
-from grafctl.errors import GrafctlError
+from grafctl.errors import Corrupt, GrafctlError, NoQuorum, StoreFull, Timeout
 from grafctl.store.committed import Committed
 from grafctl.store.log import Log
 from grafctl.store.replica.state import State, StateView
@@ -20,17 +20,37 @@ T = TypeVar("T")
 def checked(log: Log, look: Callable[[State], T], prefer: str | None = None) -> T:
     """Returns what `look` finds in the committed state, read in `prefer` if it can be.
 
-    Raises the refusal of `look`, or `NoQuorum` where an entry that is not known here might lift it.
+    What one replica cannot show is read in another. Raises the refusal of `look`, or `NoQuorum` where an entry that is
+    not known here might lift it.
     """
-    with log.view(prefer) as committed:
+    is_settled = False
+    damaged: frozenset[str] = frozenset()
+    while True:
+        with log.view(prefer, damaged) as committed:
+            try:
+                return look(committed.state)
+            except Corrupt:
+                if committed.domain in damaged or len(committed.found.sights) == 1:
+                    raise
+                damaged |= {committed.domain}
+                continue
+            except GrafctlError:
+                if is_settled or _is_final(committed, log.id, look):
+                    raise
+        log.settle()
+        is_settled = True
+
+
+def refuse_rather(log: Log, error: GrafctlError, look: Callable[[State], T], prefer: str | None = None) -> None:
+    """Raises the refusal of `look`, which holds for ever, before an error that may pass; returns where there is none.
+
+    Where it is unknown whether something was written, or the log cannot be asked, the error stands as it is.
+    """
+    if error.fields.get("outcome") != "unknown":
         try:
-            return look(committed.state)
-        except GrafctlError:
-            if _is_final(committed, log.id, look):
-                raise
-    log.settle()
-    with log.view(prefer) as committed:
-        return look(committed.state)
+            checked(log, look, prefer)
+        except (NoQuorum, Timeout, StoreFull):
+            pass
 
 
 def _is_final(committed: Committed, log: bytes, look: Callable[[State], T]) -> bool:

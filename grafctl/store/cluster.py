@@ -16,8 +16,8 @@ import os
 from contextlib import contextmanager
 
 from grafctl import clock
-from grafctl.errors import Unreachable
-from grafctl.store.driver.contract import Driver, Environment, Identity
+from grafctl.errors import Corrupt, Damaged, Unreachable
+from grafctl.store.driver.contract import Batch, Driver, Environment, Identity
 from grafctl.store.rules import Member
 from grafctl.typed import TYPE_CHECKING, Iterator, Mapping, NamedTuple
 
@@ -26,9 +26,19 @@ ELECTION_WAIT_S = 1.0
 
 
 if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
     from pathlib import Path
 
     StrPath = str | os.PathLike[str]
+
+
+@contextmanager
+def blaming(domain: str) -> Iterator[None]:
+    """Makes `Corrupt` that leaves the block `Damaged` of this domain: the log goes on without it where it can."""
+    try:
+        yield
+    except Corrupt as error:
+        raise Damaged(domain, error.message) from error
 
 
 class Place(NamedTuple):
@@ -109,6 +119,10 @@ class Cluster:
             identity = Identity(self.store, domain, place.incarnation)
             found = self._open[domain] = self.driver.open(place.where, identity)
         return found
+
+    def writing(self, domain: str) -> AbstractContextManager[Batch]:
+        """Opens the write transaction of a domain, as `Environment.write` does, with the store's deadline."""
+        return self.environment(domain).write(wait_s=self.lock_wait_s)
 
     def is_failed(self, domain: str) -> bool:
         """Returns whether a domain is out for a drill, or not of this store."""

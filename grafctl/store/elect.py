@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from grafctl import clock
 from grafctl.errors import DriverError, Full, NoQuorum
-from grafctl.store.cluster import Cluster
+from grafctl.store.cluster import Cluster, blaming
 from grafctl.store.driver.kill import point
 from grafctl.store.observe import Lead, Observation
 from grafctl.store.records import NO_DIGEST, NO_OPERATION, START, config_fields, encode_json
@@ -113,7 +113,7 @@ def _collect(
 
 
 def _promise(cluster: Cluster, log: bytes, apply: Apply, domain: str, term: Term) -> Promise:
-    with cluster.environment(domain).write(wait_s=cluster.lock_wait_s) as batch:
+    with blaming(domain), cluster.writing(domain) as batch:
         replica = Writer(batch, log, domain, apply)
         head = replica.row.head
         if not RULES.may_promise(head, term):
@@ -143,7 +143,7 @@ def _start(
 def _start_once(
     cluster: Cluster, log: bytes, apply: Apply, term: Term, domain: str, tail: int, change: Change | None
 ) -> Lead:
-    with cluster.environment(domain).write(wait_s=cluster.lock_wait_s) as batch:
+    with blaming(domain), cluster.writing(domain) as batch:
         replica = Writer(batch, log, domain, apply)
         if not RULES.may_start(replica.row.head, term, tail):
             raise Moved(replica.row.head.promised)

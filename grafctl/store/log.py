@@ -29,7 +29,7 @@ from grafctl.errors import (
     Unreachable,
 )
 from grafctl.store import keys
-from grafctl.store.cluster import Cluster
+from grafctl.store.cluster import Cluster, blaming
 from grafctl.store.committed import Committed, committed_view, nobody
 from grafctl.store.driver.contract import Batch
 from grafctl.store.driver.kill import point
@@ -84,9 +84,9 @@ class Log:
         return self.observe().best() is not None
 
     @contextmanager
-    def view(self, prefer: str | None = None) -> Iterator[Committed]:
+    def view(self, prefer: str | None = None, exclude: frozenset[str] = frozenset()) -> Iterator[Committed]:
         """Yields the newest committed state, read in `prefer` if it can be; see `committed_view`."""
-        with committed_view(self.cluster, self.id, self.observe(), prefer) as committed:
+        with committed_view(self.cluster, self.id, self.observe(exclude), prefer) as committed:
             yield committed
 
     # --- appending
@@ -127,7 +127,8 @@ class Log:
         if clock.monotonic_s() <= attempt.deadline_s:
             return
         if attempt.full:
-            raise StoreFull(f"There is no room in {', '.join(sorted(attempt.full))}.", outcome=attempt.outcome)
+            full = StoreFull(f"There is no room in {', '.join(sorted(attempt.full))}.", outcome="not_written")
+            raise attempt.own(full)
         raise Timeout(
             "The log did not come to rest before the deadline.",
             hint="Run the same command again.",
@@ -152,13 +153,13 @@ class Log:
             attempt.turn.enter(lead.term)
         refusal: GrafctlError | None = None
         done: _Done | None = None
-        with self.cluster.environment(lead.primary).write(wait_s=self.cluster.lock_wait_s) as batch:
+        with blaming(lead.primary), self.cluster.writing(lead.primary) as batch:
             writer = Writer(batch, self.id, lead.primary, self.apply)
             config = self._check_primary(writer, lead)
             try:
                 done = self._find(attempt, writer) or self._decide(attempt, writer, lead, config)
-            except Corrupt as error:
-                raise Damaged(lead.primary, error.message) from error
+            except Corrupt:
+                raise
             except GrafctlError as error:
                 refusal = error
             if done is not None and done.draft is not None:
@@ -244,12 +245,14 @@ class Log:
         if lead is None or lead.primary in attempt.exclude:
             exclude = frozenset(attempt.exclude)
             found = self.observe()
-            lead = found.lead()
-            if lead is None:
-                raise nobody(found.errors.values(), attempt.outcome)
+            if (lead := found.lead()) is None:
+                raise attempt.own(nobody(found.errors.values(), "not_written"))
             self._require_quorum(lead, attempt, found)
             if lead.primary in exclude or not found.can_append(lead):
-                lead = self._elect(found, exclude)
+                try:
+                    lead = self._elect(found, exclude)
+                except NoQuorum as error:
+                    raise attempt.own(error) from None
                 if lead.config.voter(lead.primary) is None:  # it was removed: its log must reach one who can append
                     self._level(attempt, lead)
                     raise Moved(lead.term)
@@ -298,8 +301,7 @@ class Log:
         with self.cluster.election_turn():
             if change is None:  # somebody else may have elected while this one waited
                 found = self.observe()
-                lead = found.lead()
-                if lead is not None and lead.primary not in exclude and found.can_append(lead):
+                if (lead := found.lead()) is not None and lead.primary not in exclude and found.can_append(lead):
                     return lead
             return elect(self.cluster, self.id, self.apply, found, change, prefer, eligible, exclude)
 
@@ -315,7 +317,7 @@ class Log:
     def _explain(self, attempt: Attempt, lead: Lead, failures: Failures) -> None:
         for error in failures.values():
             if isinstance(error, SafetyAlarm):
-                raise Corrupt(str(error))
+                raise attempt.own(Corrupt(str(error)))
             if isinstance(error, Moved):
                 raise error
         for config in lead.force():
@@ -363,7 +365,7 @@ class Log:
 
     def _level(self, attempt: Attempt, lead: Lead) -> None:
         """Commits everything that the primary holds, so that every voter may become the candidate."""
-        with self.cluster.environment(lead.primary).read() as view:
+        with blaming(lead.primary), self.cluster.environment(lead.primary).read() as view:
             tail = Replica(view, self.id, lead.primary).row.head.tail
         lead.reached(self.cluster.member(lead.primary), tail)
         self._commit(attempt, lead, tail)

@@ -16,9 +16,9 @@ from __future__ import annotations
 from functools import partial
 
 from grafctl import threads
-from grafctl.errors import Corrupt, Damaged, DriverError, Full
+from grafctl.errors import Damaged, DriverError, Full
 from grafctl.store import keys
-from grafctl.store.cluster import Cluster
+from grafctl.store.cluster import Cluster, blaming
 from grafctl.store.driver.contract import Batch
 from grafctl.store.driver.kill import point
 from grafctl.store.observe import Lead
@@ -65,7 +65,7 @@ def copy(
 
 
 def _already(cluster: Cluster, log: bytes, lead: Lead, domain: str) -> int:
-    with cluster.environment(domain).read() as view:
+    with blaming(domain), cluster.environment(domain).read() as view:
         head = Replica(view, log, domain).row.head
     return head.tail if head.acc == lead.term and not head.learning else -1
 
@@ -74,8 +74,7 @@ def _copy_once(
     cluster: Cluster, log: bytes, apply: Apply, lead: Lead, domain: str, fresh: Appended | None
 ) -> tuple[int, int]:
     """Returns how many entries the replica holds durably now, and how many of them it knows to be committed."""
-    environment = cluster.environment(domain)
-    with environment.write(wait_s=cluster.lock_wait_s) as batch:
+    with blaming(domain), cluster.writing(domain) as batch:
         target = Writer(batch, log, domain, apply, witness=lead.is_witness(domain))
         if not RULES.may_copy(target.row.head, lead.term):
             raise Moved(lead.term)
@@ -89,7 +88,8 @@ def _copy_once(
             primary = fresh.primary
         else:
             with cluster.environment(lead.primary).read() as view:
-                source = Replica(view, log, lead.primary)
+                with blaming(lead.primary):
+                    source = Replica(view, log, lead.primary)
                 primary = source.row.head
                 if primary.acc != lead.term:
                     raise Moved(lead.term)
@@ -117,7 +117,8 @@ def _take(cluster: Cluster, lead: Lead, target: Writer, source: Replica) -> None
     match = match_point(target, source)
     if match is None:
         raise NeedsLearning(target.domain)
-    configs = source.configs()
+    with blaming(source.domain):
+        configs = source.configs()
     known = max(source.row.head.commit, lead.known)
     if not RULES.may_cut(target.row.head, lead.term, match):
         raise SafetyAlarm(
@@ -131,7 +132,9 @@ def _take(cluster: Cluster, lead: Lead, target: Writer, source: Replica) -> None
     tails[cluster.member(target.domain)] = stop
     commit = RULES.committed_up_to(configs, tails, known) if stop > configs[-1].at else min(known, stop)
     chain = target.row.chain
-    for index, raw in enumerate(source.raw_entries(match, stop), start=match):
+    for index in range(match, stop):
+        with blaming(source.domain):
+            raw = source.raw_entry(index)
         if not follows(chain, raw):
             raise Damaged(source.domain, f"entry {index} of log {source.log.hex()} does not follow the one before it")
         entry = _checked(source, raw, index)
@@ -143,16 +146,15 @@ def _take(cluster: Cluster, lead: Lead, target: Writer, source: Replica) -> None
 
 
 def _checked(source: Replica, raw: bytes, index: int) -> Entry:
-    try:
+    with blaming(source.domain):
         return decode_entry(raw, f"{source.domain}: entry {index} of log {source.log.hex()}")
-    except Corrupt as error:
-        raise Damaged(source.domain, error.message) from error
 
 
 def _copy_stop(source: Replica, match: int, known: int, *, cuts: bool) -> int:
     """Returns where one transaction stops: at the tail, or earlier where that is large and the rules allow it."""
     tail = source.row.head.tail
-    config = source.config()
+    with blaming(source.domain):
+        config = source.config()
     size, stop = 0, match
     while stop < tail:
         raw = source.view.get(keys.entry(source.log, stop), 12)
@@ -254,7 +256,7 @@ def note_commit(cluster: Cluster, log: bytes, apply: Apply, lead: Lead, at: int 
 
 
 def _note_commit_in(cluster: Cluster, log: bytes, apply: Apply, lead: Lead, domain: str, at: int) -> None:
-    with cluster.environment(domain).write(wait_s=cluster.lock_wait_s) as batch:
+    with blaming(domain), cluster.writing(domain) as batch:
         writer = Writer(batch, log, domain, apply, witness=lead.is_witness(domain))
         head = writer.row.head
         if head.acc == lead.term and head.commit <= at < head.tail and not head.learning:

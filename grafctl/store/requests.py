@@ -83,6 +83,13 @@ class Attempt:
         """Returns the operation key as it is printed, where the outcome is unknown."""
         return operation_name(self.hint, self.operation) if self.may_be_written else None
 
+    def own(self, error: GrafctlError) -> GrafctlError:
+        """Lets an error from a step that knows nothing of this append say what came of it."""
+        if self.may_be_written:
+            error.message += " Whether it was written is unknown."
+            error.fields |= {"outcome": self.outcome, "operation": self.name}
+        return error
+
 
 class Nothing:
     """The request that decides nothing; its append only waits for what is already there."""

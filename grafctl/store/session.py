@@ -81,8 +81,7 @@ class Session:
         """Returns the registered resources by name."""
         from grafctl.store.resources.control import rows
 
-        with self.control.view() as committed:
-            return rows(committed.state, keys.resources())
+        return checked(self.control, lambda state: rows(state, keys.resources()))
 
     def members(self) -> dict[str, Member]:
         """Returns every domain of the store with its incarnation."""
@@ -119,8 +118,7 @@ class Session:
         """Returns the last observation of each domain that was observed."""
         from grafctl.store.resources.control import rows
 
-        with self.control.view() as committed:
-            return rows(committed.state, keys.observations())
+        return checked(self.control, lambda state: rows(state, keys.observations()))
 
     @contextmanager
     def state(self, name: str) -> Iterator[State]:

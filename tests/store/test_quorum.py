@@ -49,3 +49,30 @@ def test_what_is_said_where_a_witness_votes_and_a_payload_is_missing(tmp_path: P
         assert place.store.policy.show("q").body["domains_that_may_be_away"] == 1
         place.store.domains.fail("b")
         assert place.store.publish("q", "x", domain="a").payload_copies == 1
+
+
+@pytest.mark.parametrize("record_id", [None, "x"])
+def test_an_election_that_cannot_be_held_does_not_make_a_publish_unwritten(
+    tmp_path: Path, record_id: str | None
+) -> None:
+    """The first try is in the log of its primary; the second loses that one, and too few are left to elect another."""
+    commits: dict[str, int] | None = None
+
+    def plan(domain: str, step: str, count: int) -> Fault | None:
+        if commits is None or step != COMMIT_BEFORE:
+            return None
+        commits[domain] = commits.get(domain, 0) + 1
+        return Fault(Kind.OUTCOME_UNKNOWN) if (domain, commits[domain]) in (("b", 1), ("a", 2)) else None
+
+    with world(tmp_path, ("a", "b")) as place:
+        place.store.queues.create("q", replicas=["ra=a", "rb=b"], allow=["**"])
+        with open_store(tmp_path, FaultDriver(place.driver, plan)) as store:
+            store.publish("q", "before", domain="a")
+            commits = {}
+            with pytest.raises(NoQuorum) as caught:
+                store.publish("q", "once", domain="a", id=record_id)
+            assert commits == {"a": 2, "b": 1}
+            assert caught.value.fields["outcome"] == "unknown"
+            again = store.publish("q", "once", domain="a", id=record_id, operation=caught.value.fields["operation"])
+            assert again.offset == 1
+        assert [record.payload for record in place.store.peek("q", domain="b").body["records"]] == [b"before", b"once"]

@@ -16,7 +16,7 @@ from grafctl.names import check_domain, check_name
 from grafctl.results import Change, Delivery, Finished, Record, Shown
 from grafctl.store import keys
 from grafctl.store.authority import ACK, PEEK, POLL, Asked, Placement, pass_epoch, pass_locator, pass_placement
-from grafctl.store.checked import checked
+from grafctl.store.checked import checked, refuse_rather
 from grafctl.store.committed import Committed
 from grafctl.store.intervals import from_offsets
 from grafctl.store.log import Log
@@ -260,8 +260,8 @@ def _append(
     """Returns the answer of a request; a refusal that holds for ever is said before one that may pass."""
     try:
         return log.append(request).answer
-    except (NoQuorum, Timeout, StoreFull):
-        checked(log, gate, prefer)
+    except (NoQuorum, Timeout, StoreFull) as error:
+        refuse_rather(log, error, gate, prefer)
         raise
 
 

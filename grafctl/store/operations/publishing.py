@@ -14,7 +14,7 @@ from grafctl.errors import NoQuorum, StoreFull, Timeout, Usage
 from grafctl.names import check_domain, check_name
 from grafctl.store.authority import PUBLISH
 from grafctl.store.blocks import BLOCK_BYTES_AIM, NONE, Outgoing, check_records
-from grafctl.store.checked import checked
+from grafctl.store.checked import checked, refuse_rather
 from grafctl.store.group_commit import GroupCommit
 from grafctl.store.log import Log
 from grafctl.store.records import NO_OPERATION
@@ -80,8 +80,8 @@ def _append(
             return _group(session, log, request.resource).append(request, timeout_s)
         request.prepare()
         return log.append(request, operation=key, hint=hint, deadline_s=timeout_s, turn=turn)
-    except (NoQuorum, Timeout, StoreFull):
-        checked(log, request.pass_gate)  # a refusal that holds for ever is said before one that may pass
+    except (NoQuorum, Timeout, StoreFull) as error:
+        refuse_rather(log, error, request.pass_gate)
         raise
 
 
