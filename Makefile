@@ -2,7 +2,7 @@
 # changes or the tree has moved. They need Python 3.11 or newer and a package index, nothing else.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint typecheck bench model kills chaos clean setup
+.PHONY: help demo test lint typecheck bench model simulate kills chaos clean setup
 .DELETE_ON_ERROR:
 
 PYTHON ?= python3
@@ -14,6 +14,7 @@ PYTEST ?=
 BENCH  ?=
 CASES  ?= 5000
 MINUTES ?= 10
+SEEDS  ?= 1000
 # Only directories with Python in them, because mypy refuses an empty one.
 CODE   := $(foreach place,grafctl tests examples bench,$(if $(wildcard $(place)/*.py),$(place)))
 
@@ -38,6 +39,9 @@ bench: $(READY) ## speed, as ratios to raw py-lmdb, cp, PostgreSQL and Redis; BE
 
 model: $(READY) ## the long run of the protocol explorer
 	@cd tests && ../$(PY) -m model --long
+
+simulate: $(READY) ## random histories of the whole store under faults; SEEDS=10000 plays so many, SEED=17 shows one
+	@cd tests && PYTHONPATH=.. ../$(PY) -m simulation $(if $(SEED),--seed $(SEED),--seeds $(SEEDS))
 
 kills: $(READY) ## directed kills, singly, in pairs and with a domain away; CASES=0 takes all there are
 	@cd tests && PYTHONPATH=.. ../$(PY) -m faults.kills --cases $(CASES)

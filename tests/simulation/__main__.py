@@ -1,0 +1,75 @@
+"""Plays many histories on all cores, or one with its trace: `make simulate SEEDS=10000`, `make simulate SEED=17`.
+
+python -m simulation --seeds 10000 --first 0 --jobs 8     prints counts, and each seed that failed with its reason
+python -m simulation --seed 17                            prints every step of one history
+
+Exits 1 where a seed failed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator
+from multiprocessing import get_context
+
+from simulation.history import Report, play
+
+SHOWN = 2_000  # characters of a failure
+CHUNK = 20
+
+
+def _play(seed: int) -> Report:
+    report = play(seed)
+    report.trace.clear()  # what goes back to the parent is little
+    return report
+
+
+def reports(first: int, count: int, jobs: int) -> Iterator[Report]:
+    """Yields what comes of each seed, as it comes."""
+    with get_context("spawn").Pool(jobs) as pool:
+        yield from pool.imap_unordered(_play, range(first, first + count), CHUNK)
+
+
+def many(first: int, count: int, jobs: int) -> int:
+    began, counts, failed = time.monotonic(), Counter[str](), dict[int, Report]()
+    told = began
+    for report in reports(first, count, jobs):
+        counts += report.counts
+        if report.failure is not None:
+            failed[report.seed] = report
+            print(f"seed {report.seed} [{report.shape}]: {report.failure[-SHOWN:]}\n", flush=True)
+        if time.monotonic() - told > 30:
+            told = time.monotonic()
+            print(f"… {counts['histories']:,} histories, {len(failed)} failed", flush=True)
+    for name, number in sorted(counts.items()):
+        print(f"{name:>24} {number:>12,}")
+    print(f"{time.monotonic() - began:.0f} s on {jobs} cores; {len(failed)} of {count:,} seeds failed")
+    for seed in sorted(failed):
+        print(f"make simulate SEED={seed}")
+    return 1 if failed else 0
+
+
+def one(seed: int) -> int:
+    report = play(seed)
+    for now_us, who, *what in report.trace:
+        print(f"{float(str(now_us)) / 1e6:>11.6f} {who!s:<14}", *what)
+    print(f"seed {seed} [{report.shape}], digest {report.digest}: {report.failure or 'good'}")
+    return 1 if report.failure else 0
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m simulation")
+    parser.add_argument("--seeds", type=int, default=1000)
+    parser.add_argument("--first", type=int, default=0)
+    parser.add_argument("--seed", type=int)
+    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
+    asked = parser.parse_args()
+    return many(asked.first, asked.seeds, asked.jobs) if asked.seed is None else one(asked.seed)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
