@@ -4,16 +4,16 @@ from __future__ import annotations
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from grafctl.client import Outgoing, Store, apply, create, keygen, open
+    from grafctl.client import Outgoing, Store, apply, create, keygen, open, restore
     from grafctl.worker import Worker
 
 __version__ = "0.1.0"
-__all__ = ["Outgoing", "Store", "Worker", "__version__", "apply", "create", "keygen", "open"]
+__all__ = ["Outgoing", "Store", "Worker", "__version__", "apply", "create", "keygen", "open", "restore"]
 
 
 def __getattr__(name: str) -> object:
     # Lazy, because `grafctl --version` and completion must not pay for the store.
-    if name in ("Outgoing", "Store", "apply", "create", "keygen", "open"):
+    if name in ("Outgoing", "Store", "apply", "create", "keygen", "open", "restore"):
         from grafctl import client
 
         return getattr(client, name)

@@ -15,7 +15,6 @@ import os
 
 from grafctl import clock
 from grafctl.errors import Usage
-from grafctl.names import check_name
 from grafctl.store import files
 from grafctl.store.blocks import Outgoing
 from grafctl.store.cluster import Cluster
@@ -23,12 +22,12 @@ from grafctl.store.log import DEADLINE_S
 from grafctl.store.operations.publishing import publish, stream
 from grafctl.store.resources.queue import Publish
 from grafctl.store.session import Session
-from grafctl.typed import TYPE_CHECKING, Any, Iterable, Iterator, Mapping, Sequence
+from grafctl.typed import TYPE_CHECKING, Any, Iterable, Iterator, Sequence
 
 if TYPE_CHECKING:
-    from pathlib import Path
     from types import TracebackType
 
+    from grafctl.making import apply, create, keygen, restore
     from grafctl.nouns.audits import Audits
     from grafctl.nouns.authorities import Authorities
     from grafctl.nouns.consumers import Consumers
@@ -39,7 +38,7 @@ if TYPE_CHECKING:
     from grafctl.nouns.placements import Placements
     from grafctl.nouns.policies import Policies
     from grafctl.nouns.queues import Queues
-    from grafctl.results import Ack, Change, Delivery, Finding, Finished, Proof, Shown, Verdict
+    from grafctl.results import Ack, Backup, Change, Delivery, Finding, Finished, Proof, Shown, Verdict
     from grafctl.store.operations.proving import Progress
     from grafctl.store.operations.publishing import Batches
 
@@ -52,10 +51,11 @@ def open(path: str | os.PathLike[str], *, driver: str | None = None) -> Store:
     file = files.read(directory)
     if driver is not None and driver != file.driver:
         raise Usage(f"The store in {directory} was made with the driver {file.driver}, not {driver}.")
-    return Store(Session(Cluster(_driver(file.driver), file.identity, file.places(directory), directory)))
+    return Store(Session(Cluster(driver_named(file.driver), file.identity, file.places(directory), directory)))
 
 
-def _driver(name: str) -> Any:
+def driver_named(name: str) -> Any:
+    """Returns the driver that `store.toml` names; raises `Usage`."""
     if name == "lmdb":
         from grafctl.store.driver.lmdb import LmdbDriver
 
@@ -63,31 +63,13 @@ def _driver(name: str) -> Any:
     raise Usage(f"This grafctl has no driver {name[:40]!r}; it knows lmdb.")
 
 
-def create(path: str | os.PathLike[str], domains: Mapping[str, Path | None], *, dry_run: bool = False) -> Change:
-    """Makes a store with these failure domains; the same call again finishes what was begun."""
-    from pathlib import Path
+def __getattr__(name: str) -> Any:
+    # Lazy, because work on a store that is there must not pay for making one.
+    if name in ("apply", "create", "keygen", "restore"):
+        from grafctl import making
 
-    from grafctl.nouns.creating import create_store
-
-    return create_store(Path(path).absolute(), domains, _driver("lmdb"), dry_run=dry_run)
-
-
-def apply(path: str | os.PathLike[str], file: str | os.PathLike[str], *, dry_run: bool = False) -> Change:
-    """Makes a store what a TOML file declares, the store itself too where there is none; see `Store.apply`."""
-    from pathlib import Path
-
-    from grafctl.nouns.declared import apply_file
-
-    return apply_file(Path(path), Path(file), dry_run=dry_run)
-
-
-def keygen(name: str, directory: str | os.PathLike[str]) -> Shown:
-    """Writes NAME.key (mode 600) and NAME.pub for a health authority; never overwrites either."""
-    from pathlib import Path
-
-    from grafctl.store.signing import generate
-
-    return generate(check_name("authority", name), Path(directory))
+        return getattr(making, name)
+    raise AttributeError(f"module 'grafctl.client' has no attribute {name!r}")
 
 
 class Store:
@@ -371,6 +353,16 @@ class Store:
 
         return verify(self.session)
 
+    def backup(
+        self, target: str | os.PathLike[str], *, progress: Progress | None = None, dry_run: bool = False
+    ) -> Backup:
+        """Saves every log up to a committed index to a new file, or to one of its own name in a directory."""
+        from pathlib import Path
+
+        from grafctl.store.operations.backup import back_up
+
+        return back_up(self.session, Path(target), progress, dry_run=dry_run)
+
     def doctor(self) -> Iterator[Finding]:
         """Yields what is wrong with the machine around the store: disks, file systems, limits, clock, stale readers."""
         from grafctl.nouns.doctor import doctor
@@ -392,4 +384,4 @@ class Store:
         return names(self.session, kind, resource)
 
 
-__all__ = ["Outgoing", "Store", "apply", "create", "keygen", "open"]
+__all__ = ["Outgoing", "Store", "apply", "create", "keygen", "open", "restore"]

@@ -237,3 +237,20 @@ class Finding(Result):
     remedy: str
     domain: str | None = None
     resource: str | None = None
+
+
+class Backup(Result):
+    """What a backup holds: for each log the index it was taken at and the chain there, and the digest over the file."""
+
+    changed: bool
+    file: str
+    store: str
+    taken_ms: int
+    domains: list[str]
+    bytes: int | None = None
+    sha256: str | None = None
+    one_moment: bool | None = None  # whether all logs are as they were at one moment
+    logs: list[dict[str, Any]] | None = None
+    away: dict[str, str] | None = None  # domains that could not be read, and why
+    dry_run: bool | None = None
+    actions: list[str] | None = None

@@ -18,6 +18,8 @@ COMMANDS = {
     "status": "status",
     "verify": "status",
     "doctor": "status",
+    "backup": "backup",
+    "restore": "backup",
     "apply": "apply",
     "explain": "explain",
 }

@@ -26,6 +26,7 @@ from grafctl.store.resources.applying import apply_entry
 from grafctl.store.rules import Config, Voter
 from grafctl.store.session import begin_log
 
+RESTORE_NAME = "restore.json"
 SYSTEM_LOGS = (keys.CONTROL_LOG, keys.AUDIT_LOG)
 
 
@@ -75,6 +76,11 @@ def _existing(directory: Path, domains: Mapping[str, Path | None]) -> files.Stor
     except NotFound:
         if directory.exists() and not directory.is_dir():
             raise Usage(f"{directory} is not a directory.") from None
+        if (directory / RESTORE_NAME).exists():
+            raise GenerationConflict(
+                f"A restore to {directory} was begun and not finished.",
+                hint="Run the same `grafctl restore` again, or take another directory.",
+            ) from None
         return None
     places = file.places(directory)
     same = set(places) >= set(domains) and all(

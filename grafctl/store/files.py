@@ -157,18 +157,23 @@ def write(directory: Path, file: StoreFile) -> None:
     text += tomli_w.dumps({"format": file.format, "identity": file.identity, "driver": file.driver})
     for name, row in file.domains.items():
         text += "\n[[domain]]\n" + tomli_w.dumps({"name": name, **row})
-    temporary = directory / (FILE_NAME + ".new")
+    replace(directory / FILE_NAME, text.encode())
+
+
+def replace(path: Path, data: bytes) -> None:
+    """Gives a small file this content durably: the old one is there, or the new one."""
+    temporary = path.with_name(path.name + ".new")
     try:
         handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644)
         try:
-            os.write(handle, text.encode())
+            os.write(handle, data)
             os.fsync(handle)
         finally:
             os.close(handle)
-        temporary.rename(directory / FILE_NAME)
-        sync_folder(directory)
+        temporary.rename(path)
+        sync_folder(path.parent)
     except OSError as error:
-        raise unwritable(directory, error) from None
+        raise unwritable(path.parent, error) from None
 
 
 def sync_folder(folder: StrPath) -> None:

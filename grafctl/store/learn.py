@@ -36,6 +36,7 @@ from grafctl.store.records import (
     strip_block,
 )
 from grafctl.store.replica.replica import Replica, wipe
+from grafctl.store.replica.state import StateView
 from grafctl.store.replicate import match_point
 from grafctl.store.rules import EMPTY_HEAD
 
@@ -88,7 +89,7 @@ class _ReadingBack:
         return Checked(*self._cluster.member(self._domain), self.start, self.at)
 
 
-class _Chunk(NamedTuple):
+class Chunk(NamedTuple):
     """Checked entries on their way."""
 
     at: int
@@ -136,7 +137,7 @@ def learn(log: Log, domain: str, *, witness: bool = False, progress: Progress | 
         return [Checked(*log.cluster.member(source.domain), at, source.upto), back.checked]
 
 
-def _write(cluster: Cluster, domain: str, change: Callable[[Batch], bool]) -> bool:
+def durable_step(cluster: Cluster, domain: str, change: Callable[[Batch], bool]) -> bool:
     """Runs one durable step, again where the map had to grow; returns what the step returned."""
     while True:
         try:
@@ -173,9 +174,9 @@ def _begin(cluster: Cluster, log: bytes, domain: str, reader: Replica) -> int:
             batch.put(keys.head(log), encode_head(row))
         return goes_on
 
-    if not _write(cluster, domain, mark):
+    if not durable_step(cluster, domain, mark):
         for span in (keys.entries(log, 0, keys.U64_MAX), keys.undos(log, 0, keys.U64_MAX), keys.configs(log)):
-            while _write(cluster, domain, lambda batch, span=span: wipe(batch, span, CHUNK_ROWS)):  # type: ignore[misc]
+            while durable_step(cluster, domain, lambda batch, span=span: wipe(batch, span, CHUNK_ROWS)):  # type: ignore[misc]
                 pass
     with cluster.environment(domain).read() as view:
         return Replica(view, log, domain).row.head.tail
@@ -191,10 +192,10 @@ def _entries(
     witness: bool,
     progress: Progress | None,
 ) -> None:
-    with Ahead(_chunks(reader, back, source.upto)) as chunks:
+    with Ahead(checked_chunks(reader, back.at, source.upto, back.go_on)) as chunks:
         for chunk in chunks:
 
-            def put(batch: Batch, chunk: _Chunk = chunk) -> bool:
+            def put(batch: Batch, chunk: Chunk = chunk) -> bool:
                 for index, raw in enumerate(chunk.entries, start=chunk.at):
                     batch.put(keys.entry(log, index), strip_block(raw) if witness else raw)
                 row = Replica(batch, log, domain).row
@@ -203,7 +204,7 @@ def _entries(
                 batch.put(keys.head(log), encode_head(row._replace(head=head, chain=chunk.chain)))
                 return True
 
-            _write(cluster, domain, put)
+            durable_step(cluster, domain, put)
             done = chunk.at + len(chunk.entries)
             if progress:
                 progress("entries", done, source.upto)
@@ -211,9 +212,10 @@ def _entries(
     back.go_on()
 
 
-def _chunks(reader: Replica, back: _ReadingBack, stop: int) -> Generator[_Chunk, None, None]:
-    """Yields the entries, each checked on its own and against the one before it; reads back between them."""
-    at = back.at
+def checked_chunks(
+    reader: Replica, at: int, stop: int, between: Callable[[], None] = lambda: None
+) -> Generator[Chunk, None, None]:
+    """Yields the entries, each checked on its own and against the one before it; calls `between` between chunks."""
     chain = reader.chain_at(at) or NO_CHAIN
     entries: list[bytes] = []
     size = 0
@@ -222,11 +224,11 @@ def _chunks(reader: Replica, back: _ReadingBack, stop: int) -> Generator[_Chunk,
         entries.append(raw)
         size += len(raw)
         if size >= CHUNK_BYTES or len(entries) >= CHUNK_ROWS:
-            yield _Chunk(index + 1 - len(entries), entries, chain)
+            yield Chunk(index + 1 - len(entries), entries, chain)
             entries, size = [], 0
-            back.go_on()
+            between()
     if entries:
-        yield _Chunk(stop - len(entries), entries, chain)
+        yield Chunk(stop - len(entries), entries, chain)
 
 
 def _checked(reader: Replica, index: int, raw: bytes, chain: bytes) -> bytes:
@@ -242,10 +244,10 @@ def _checked(reader: Replica, index: int, raw: bytes, chain: bytes) -> bytes:
 
 
 def _tables(cluster: Cluster, log: bytes, domain: str, source: Committed, progress: Progress | None) -> None:
-    while _write(cluster, domain, lambda batch: wipe(batch, keys.states(log), CHUNK_ROWS)):
+    while durable_step(cluster, domain, lambda batch: wipe(batch, keys.states(log), CHUNK_ROWS)):
         pass
     done = 0
-    with Ahead(_rows(log, source)) as chunks:
+    with Ahead(state_chunks(log, source.state)) as chunks:
         for chunk in chunks:
 
             def put(batch: Batch, chunk: list[tuple[bytes, bytes]] = chunk) -> bool:
@@ -253,17 +255,17 @@ def _tables(cluster: Cluster, log: bytes, domain: str, source: Committed, progre
                     batch.put(key, raw)
                 return True
 
-            _write(cluster, domain, put)
+            durable_step(cluster, domain, put)
             done += len(chunk)
             if progress:
                 progress("state", done, done)
 
 
-def _rows(log: bytes, source: Committed) -> Generator[list[tuple[bytes, bytes]], None, None]:
+def state_chunks(log: bytes, state: StateView) -> Generator[list[tuple[bytes, bytes]], None, None]:
     """Yields the rows of the state, as they are to rest, some at a time."""
     rows: list[tuple[bytes, bytes]] = []
     size = 0
-    for row, body in source.state.scan((b"", b"\xff" * 8)):
+    for row, body in state.scan((b"", b"\xff" * 8)):
         rows.append((keys.state(log, row), encode_row(body)))
         size += len(body)
         if size >= CHUNK_BYTES or len(rows) >= CHUNK_ROWS:
@@ -294,4 +296,4 @@ def _finish(cluster: Cluster, log: bytes, domain: str, source: Committed, reader
         batch.put(keys.head(log), encode_head(row._replace(head=head, stamped_ms=stamped_ms)))
         return True
 
-    _write(cluster, domain, put)
+    durable_step(cluster, domain, put)

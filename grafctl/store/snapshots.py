@@ -13,8 +13,10 @@ from __future__ import annotations
 from contextlib import ExitStack
 
 from grafctl.errors import DriverError, NoQuorum, Unreachable
+from grafctl.store import keys
 from grafctl.store.cluster import Cluster
 from grafctl.store.committed import Committed, choose
+from grafctl.store.driver.kill import point
 from grafctl.store.observe import Observation, sight_of, witness_against
 from grafctl.typed import TYPE_CHECKING, Sequence
 
@@ -39,6 +41,7 @@ class Snapshots:
                 self._views[domain] = self._stack.enter_context(self._cluster.environment(domain).read())
             except DriverError as error:
                 self._errors[domain] = error
+            point("snapshots.opened")
         return self
 
     def __exit__(
@@ -46,7 +49,27 @@ class Snapshots:
     ) -> None:
         self._stack.close()
 
-    def committed(self, log: bytes, domains: Sequence[str]) -> Committed | None:
+    @property
+    def errors(self) -> dict[str, DriverError]:
+        """Returns why domains are not among the snapshots."""
+        return dict(self._errors)
+
+    def are_of_one_moment(self) -> bool:
+        """Returns whether there was a moment at which every domain was as its snapshot shows it.
+
+        That is so where no log has moved in any domain since its snapshot was opened: all were open by now.
+        """
+        span = keys.heads()
+        for domain, view in self._views.items():
+            try:
+                with self._cluster.environment(domain).read() as now:
+                    if list(now.scan(*span)) != list(view.scan(*span)):
+                        return False
+            except DriverError:
+                return False
+        return True
+
+    def committed(self, log: bytes, domains: Sequence[str], prefer: str | None = None) -> Committed | None:
         """Returns the committed state of a log; `domains` are asked first, configurations lead to the others."""
         found = Observation()
         waiting = [domain for domain in domains if self._cluster.knows(domain)]
@@ -65,7 +88,7 @@ class Snapshots:
         if lead is None or lead.known == 0 or any(witness_against(found, sight) for sight in found.sights.values()):
             return None
         try:
-            return choose(log, found, lead, self._views, None)
+            return choose(log, found, lead, self._views, prefer)
         except NoQuorum:
             return None
 

@@ -36,8 +36,6 @@ LATER = {
     "plan",
     "drift",
     "rehearse",
-    "backup",
-    "restore",
 }
 
 every = pytest.mark.parametrize("leaf", LEAVES, ids=lambda leaf: leaf.path)
@@ -66,7 +64,13 @@ def test_the_example_is_the_command_itself(leaf: Leaf) -> None:
 def test_the_example_parses(leaf: Leaf, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     Path("examples").mkdir()
-    for file in ("scheduler-a.pub", "scheduler-a.key", "proof.json", "examples/provider-migration.toml"):
+    for file in (
+        "scheduler-a.pub",
+        "scheduler-a.key",
+        "proof.json",
+        "orders.grafctl-backup",
+        "examples/provider-migration.toml",
+    ):
         Path(file).touch()
     monkeypatch.setenv("GRAFCTL_STORE", "store")
     words = shlex.split(leaf.examples.replace("\\\n", " ").replace("HOME=$(mktemp -d) ", ""))
@@ -90,7 +94,7 @@ def test_common_flags_are_everywhere(leaf: Leaf) -> None:
     assert ({"--store", "-s"} <= options) == (named(leaf) not in WITHOUT_STORE)
     assert ("--dry-run" in options) == (named(leaf) not in WITHOUT_DRY_RUN)
     assert ("--yes" in options) == (named(leaf) in DESTRUCTIVE)
-    assert ("-d" in options) == (named(leaf) in BY_DOMAIN | {"init"})
+    assert ("-d" in options) == (named(leaf) in BY_DOMAIN | {"init", "restore"})
 
 
 def test_a_flag_has_one_meaning() -> None:

@@ -72,6 +72,8 @@ STORY = [
     ("status", Q),
     ("verify", "No problems found"),
     ("doctor", "on one disk"),
+    ("backup", "sha256"),
+    ("restore", "create"),
     ("audit tail", "fence"),
     ("audit verify", "yes"),
     ("audit explain", "queue create"),

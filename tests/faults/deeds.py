@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import grafctl.client as client
-from grafctl.errors import DomainUnavailable, NoQuorum, Timeout
+from grafctl.errors import DomainUnavailable, NoQuorum, NotFound, Timeout
 from grafctl.store.blocks import Outgoing
 
 Say = Callable[..., None]
@@ -112,6 +112,29 @@ def init(store: Path, say: Say, domains: list[str]) -> None:
     say(changed=client.create(store, dict.fromkeys(domains)).changed)
 
 
+def back_up(store: Path, say: Say) -> None:
+    """Saves the store in a directory of its own, where what is there by name must be whole."""
+    folder = store / "backups"
+    folder.mkdir(exist_ok=True)
+    with client.open(store) as opened:
+        say(changed=opened.backup(folder).changed)
+    there = list(folder.iterdir())
+    assert not [path for path in there if path.name.startswith(".")], there
+    for path in there:
+        client.restore(path)
+
+
+def restore_backup(store: Path, say: Say, backup: str) -> None:
+    if not (store / "store.toml").exists() and store.exists():
+        try:
+            client.open(store)
+        except NotFound:
+            pass
+        else:
+            raise AssertionError("what is half restored was opened")
+    say(changed=client.restore(backup, store).changed)
+
+
 # --- one of many
 
 
@@ -178,6 +201,8 @@ DEEDS: dict[str, Callable[..., None]] = {
     "queue_create": queue_create,
     "domain_add": domain_add,
     "restore": restore,
+    "back_up": back_up,
+    "restore_backup": restore_backup,
     "init": init,
     "publish_many": publish_many,
     "consume_many": consume_many,

@@ -41,7 +41,7 @@ class Templates:
         source, ledger = self._template(shape, stage)
         self._copies += 1
         target = self._folder / f"copy{self._copies}"
-        if stage != "nothing":
+        if source.exists():
             shutil.copytree(source, target)
         return target, copy.deepcopy(ledger)
 
@@ -114,6 +114,15 @@ class Templates:
             opened.domains.fail("a")
             publish(opened, ledger, "b", [("while a was away", "away")])
 
+    def lost(self, store: Path, shape: str, ledger: Ledger) -> None:
+        """Nothing is left of the base but a backup."""
+        with client.open(store) as opened:
+            opened.backup(self.backup(shape))
+        shutil.rmtree(store)
+
+    def backup(self, shape: str) -> Path:
+        return self._folder / f"{shape}.backup"
+
 
 Stage = Callable[[Templates, Path, str, Ledger], None]
 STAGES: dict[str, tuple[str | None, Stage]] = {
@@ -124,6 +133,7 @@ STAGES: dict[str, tuple[str | None, Stage]] = {
     "caught": ("adding", Templates.caught),
     "headless": ("base", Templates.headless),
     "behind": ("base", Templates.behind),
+    "lost": ("base", Templates.lost),
 }
 
 

@@ -50,6 +50,10 @@ def _proof(templates: Templates, shape: str) -> dict[str, Any]:
     return {"proof": templates.proofs[shape]}
 
 
+def _backup(templates: Templates, shape: str) -> dict[str, Any]:
+    return {"backup": str(templates.backup(shape))}
+
+
 _STREAM = tuple(text for batch in STREAM for _, text in batch)
 _MOVING = ("two", "three", "witness")  # the rule of `witness1` holds for no other voter set
 
@@ -79,6 +83,8 @@ COMMANDS: dict[str, Command] = {
     "queue create": Command("queue_create", about=_replicas),
     "domain add": Command("domain_add", shapes=("two", "three")),
     "domain restore": Command("restore", "behind", PAYLOAD3),
+    "backup": Command("back_up", is_idempotent=False, patch=CHUNKS),
+    "restore": Command("restore_backup", "lost", about=_backup, patch=CHUNKS),
     "init": Command("init", "nothing", ("two", "three"), about={"domains": list(DOMAINS)}),
 }
 PAIRS = [(name, shape) for name, command in COMMANDS.items() for shape in command.shapes]
@@ -146,7 +152,7 @@ class Sweep:
     def compound(self, name: str, shape: str) -> Iterator[Case]:
         """Yields the cases with a domain away, and those with a second kill in the recovery, in turn."""
         kills = self.kills(name, shape)
-        domains = [] if COMMANDS[name].stage in ("nothing", "headless", "behind") else list(DOMAINS)
+        domains = [] if COMMANDS[name].stage in ("nothing", "lost", "headless", "behind") else list(DOMAINS)
         outages = (
             Case(name, shape, (kill,), Outage(domain, when))
             for domain in domains
