@@ -12,19 +12,12 @@ from __future__ import annotations
 
 import argparse
 import multiprocessing
-import random
-import shutil
 import sys
-import tempfile
 import time
-import traceback
 from collections import Counter
 from collections.abc import Sequence
-from pathlib import Path
 
-from faults.forks import Forks
-
-from chaos.storm import Storm
+from chaos.seasons import Result, season, weather
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -44,34 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return report(results)
 
 
-def season(until: float, storm_s: float) -> list[tuple[int, Counter[str], str | None]]:
-    """Has storms until the time is over; `until` is a time of the monotonic clock, which all processes share."""
-    results: list[tuple[int, Counter[str], str | None]] = []
-    while not results or time.monotonic() < until:
-        results.append(weather(random.SystemRandom().getrandbits(32), storm_s))
-    return results
-
-
-def weather(seed: int, seconds: float) -> tuple[int, Counter[str], str | None]:
-    """Has one storm; returns its seed, its counts, and what went wrong."""
-    folder = Path(tempfile.mkdtemp(prefix="chaos."))
-    storm, forks = Storm(folder, seed), Forks()
-    wrong = None
-    try:
-        storm.launch()
-        storm.rage(forks, seconds)
-        storm.judge()
-        shutil.rmtree(folder)
-    except Exception:
-        wrong = f"{traceback.format_exc()}\nits store is kept in {folder}"
-    finally:
-        forks.close()
-    acked = storm.counts["records acknowledged"]
-    print(f"storm {seed}: {'FAILED' if wrong else 'holds'}, {acked} records acknowledged", flush=True)
-    return seed, storm.counts, wrong
-
-
-def report(results: Sequence[tuple[int, Counter[str], str | None]]) -> int:
+def report(results: Sequence[Result]) -> int:
     """Prints the sums of all storms and what went wrong; returns the exit code."""
     total: Counter[str] = Counter()
     for _, counts, _ in results:
