@@ -2,7 +2,7 @@
 # changes or the tree has moved. They need Python 3.11 or newer and a package index, nothing else.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint typecheck bench model simulate kills chaos clean setup
+.PHONY: help demo test lint typecheck bench fuzz model simulate kills chaos clean setup
 .DELETE_ON_ERROR:
 
 PYTHON ?= python3
@@ -15,6 +15,7 @@ BENCH  ?=
 CASES  ?= 5000
 MINUTES ?= 10
 SEEDS  ?= 1000
+EXAMPLES ?= 1000
 # Only directories with Python in them, because mypy refuses an empty one.
 CODE   := $(foreach place,grafctl tests examples bench,$(if $(wildcard $(place)/*.py),$(place)))
 
@@ -36,6 +37,9 @@ typecheck: $(READY) ## mypy: strict over grafctl
 
 bench: $(READY) ## speed, as ratios to raw py-lmdb, cp, PostgreSQL and Redis; BENCH="single batched" takes only these
 	@$(PY) -m bench $(BENCH)
+
+fuzz: $(READY) ## decoders, files, input and the command line with hostile bytes; EXAMPLES=5000 for each 100 of a normal run
+	@EXAMPLES=$(EXAMPLES) $(PY) -m pytest -n $(JOBS) tests/fuzz
 
 model: $(READY) ## the long run of the protocol explorer
 	@cd tests && ../$(PY) -m model --long

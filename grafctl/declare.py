@@ -71,25 +71,30 @@ def read(file: Path) -> Declaration:
     """Returns what a file declares; raises `InvalidConfig`, or `NotFound` where it cannot be read."""
     from grafctl.store.signing import load_public
 
+    return parse(read_text(file), str(file), file.absolute().parent, load_public)
+
+
+def read_text(file: Path) -> bytes:
+    """Returns what a file holds, and not much more than it may; raises `NotFound` where it cannot be read."""
     try:
         with file.open("rb") as handle:
-            text = handle.read(FILE_BYTES_MAX + 1)
+            return handle.read(FILE_BYTES_MAX + 1)
     except OSError as error:
         raise NotFound(f"{file} cannot be read: {error.strerror}.", hint="Name a TOML file.") from None
-    return parse(text, str(file), file.absolute().parent, load_public)
 
 
 def parse(text: bytes, file: str, folder: Path, check_key: Check = bool) -> Declaration:
     """Returns what a text declares; `check_key` raises a `GrafctlError` for a file that holds no public key."""
-    body, document = _load(text, file)
+    body, document = load(text, file)
     notes: list[tuple[int, str]] = []
-    declaration = _declaration(_Table("The file", (), body, _Lines(document), notes), folder, check_key)
+    declaration = _declaration(_Table("The file", (), body, Lines(document), notes), folder, check_key)
     if notes:
         raise InvalidConfig(file, sorted(notes, key=lambda note: note[0]))
     return declaration
 
 
-def _load(text: bytes, file: str) -> tuple[dict[str, Any], str]:
+def load(text: bytes, file: str) -> tuple[dict[str, Any], str]:
+    """Returns what TOML says and the text itself; raises `InvalidConfig` with the line where it is none."""
     if len(text) > FILE_BYTES_MAX:
         raise InvalidConfig(file, [(1, f"The file is longer than {FILE_BYTES_MAX >> 20} MiB.")])
     try:
@@ -108,7 +113,7 @@ def _load(text: bytes, file: str) -> tuple[dict[str, Any], str]:
 class _Table:
     """One table of the file: its keys are taken one by one, and what is wrong with each is noted."""
 
-    def __init__(self, title: str, place: Place, body: Mapping[str, Any], lines: _Lines, notes: list[Any]) -> None:
+    def __init__(self, title: str, place: Place, body: Mapping[str, Any], lines: Lines, notes: list[Any]) -> None:
         self.title, self.place, self.body, self.lines, self.notes = title, place, body, lines, notes
         self.known: list[str] = []
 
@@ -308,7 +313,7 @@ _SCALAR = re.compile(r"[^,\]}\n#]+")
 _BETWEEN = re.compile(r"(?:[ \t\n]|#[^\n]*)*")
 
 
-class _Lines:
+class Lines:
     """The line of every table, key and list item of a text that tomllib has read."""
 
     def __init__(self, text: str) -> None:

@@ -9,16 +9,21 @@ When it fails: a part of what was given to `write` may have been written; the ca
 
 from __future__ import annotations
 
+import errno
 import sys
 from io import TextIOWrapper
 
 
 class OutputLost(Exception):
-    """Raised when standard output takes no more; `closed` where its reader has gone, which is no fault of anybody."""
+    """Raised when standard output takes no more; `closed` where its reader has gone, which is no fault of anybody.
+
+    `full` where the disk, or what the user may have of it, is.
+    """
 
     def __init__(self, error: OSError | None) -> None:
         super().__init__(f"Standard output cannot be written: {error.strerror if error else 'it is closed'}.")
         self.closed = isinstance(error, BrokenPipeError)
+        self.full = error is not None and error.errno in (errno.ENOSPC, errno.EDQUOT)
 
 
 def write(data: bytes) -> None:

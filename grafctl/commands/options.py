@@ -54,9 +54,12 @@ def path_text(text: str) -> str:
 def existing_file(text: str) -> Path:
     """Reads the path of a file that is there."""
     path = path_of(text)
-    if not path.is_file():
-        raise BadValue(f"there is no file {names.shown(text)}.")
-    return path
+    try:
+        if path.is_file():
+            return path
+    except OSError as error:  # a name that no file can have, for one
+        raise BadValue(f"the file {names.shown(text)} cannot be looked at: {error.strerror}.") from None
+    raise BadValue(f"there is no file {names.shown(text)}.")
 
 
 def whole(least: int = 0) -> Callable[[str | int], int]:

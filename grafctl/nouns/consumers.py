@@ -228,14 +228,15 @@ def _named_proof(resource: str, proof: str) -> tuple[str, dict[str, Any] | None]
         return proof[:200], None
     path = Path(proof[1:])
     try:
-        text = path.read_bytes()[:PROOF_FILE_BYTES_MAX]
+        with path.open("rb") as file:
+            text = file.read(PROOF_FILE_BYTES_MAX)
     except (OSError, ValueError) as error:
         why = error.strerror if isinstance(error, OSError) else str(error)
         raise Usage(f"{path} cannot be read: {why}.") from None
     try:
         claimed = json.loads((text.splitlines() or [b""])[-1])  # before it, `-o jsonl` prints what each phase came to
         proof_id = str(claimed["proof"])
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         raise ProofRequired(
             f"{path} is not the JSON of a catch-up.", hint="Pass what `grafctl catch-up … --json` printed."
         ) from None

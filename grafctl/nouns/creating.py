@@ -98,9 +98,11 @@ def create_environments(driver: Driver, file: files.StoreFile, directory: Path, 
     """Creates the environments that are missing, or the one of `only`; returns whether there were any."""
     changed = False
     for domain, place in file.places(directory).items():
-        if place.path.exists() or only not in (None, domain):
+        if only not in (None, domain):
             continue
         try:
+            if place.path.exists():
+                continue
             place.path.parent.mkdir(parents=True, exist_ok=True)
             driver.create(place.path, Identity(file.identity, domain, place.incarnation))
         except OSError as error:

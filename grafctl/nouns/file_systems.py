@@ -97,9 +97,10 @@ def nearest(path: Path) -> Path:
 
 
 def require_local(places: Iterable[tuple[str, Path]]) -> None:
-    """Raises `Usage` where a domain would be on a network file system."""
+    """Raises `Usage` where a domain would be on a network file system, or no directory can have its path."""
     known = mounts()
     for domain, path in places:
+        _require_possible(domain, path)
         kind = file_system_of(path, known)
         if kind is not None and is_network(kind):
             raise Usage(
@@ -107,3 +108,14 @@ def require_local(places: Iterable[tuple[str, Path]]) -> None:
                 hint=f"Put it on a local disk: `--domain {domain}=DIR` of init, or `--path DIR` of domain add.",
                 domain=domain,
             )
+
+
+def _require_possible(domain: str, path: Path) -> None:
+    """Raises `Usage` where nothing can be at a path: it is too long, or a part of it is a file."""
+    try:
+        path.lstat()
+    except FileNotFoundError:
+        pass
+    except OSError as error:
+        hint = f"Name another directory: `--domain {domain}=DIR` of init, or `--path DIR` of domain add."
+        raise Usage(f"{path} cannot hold {domain}: {error.strerror}.", hint=hint, domain=domain) from None

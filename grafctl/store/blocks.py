@@ -239,8 +239,8 @@ def _headers(text: str | None, what: str) -> dict[str, str] | None:
         value = json_text.decode(text)
     except (ValueError, RecursionError) as error:
         raise Corrupt(f"{what}: its headers are not JSON.", what=what) from error
-    if not isinstance(value, dict):
-        raise Corrupt(f"{what}: its headers are no object.", what=what)
+    if not isinstance(value, dict) or set(map(type, value.values())) - {str}:
+        raise Corrupt(f"{what}: its headers are no object of texts.", what=what)
     return value
 
 

@@ -11,10 +11,12 @@ from __future__ import annotations
 
 import fcntl
 import os
+import stat
 from contextlib import contextmanager
 
 from grafctl import clock
 from grafctl.errors import Busy, GrafctlError, InvalidConfig, NotFound, StoreFull, Usage
+from grafctl.names import check_domain
 from grafctl.store.cluster import Place
 from grafctl.typed import TYPE_CHECKING, Any, Iterator, NamedTuple
 
@@ -23,6 +25,7 @@ FILE_NAME = "store.toml"
 LOCK_NAME = "store.lock"
 DOMAINS_FOLDER = "domains"
 LOCK_WAIT_S = 10.0
+FILE_BYTES_MAX = 16 << 20
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -74,8 +77,7 @@ def read(directory: StrPath) -> StoreFile:
     """Returns the store's file; raises `NotFound`, or `InvalidConfig` with every problem of it."""
     path = os.path.join(directory, FILE_NAME)
     try:
-        with open(path, "rb") as file:
-            text = file.read()
+        text = _read_file(path)
     except (FileNotFoundError, NotADirectoryError):
         raise NotFound(
             f"There is no store in {directory}.",
@@ -86,18 +88,35 @@ def read(directory: StrPath) -> StoreFile:
     return _parse(path, text)
 
 
+def _read_file(path: str) -> bytes:
+    """Returns what a regular file holds; a store from elsewhere may have a pipe or a device there."""
+    handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        state = os.fstat(handle)
+        if not stat.S_ISREG(state.st_mode):
+            raise InvalidConfig(path, [(1, "this is not a file")])
+        if state.st_size > FILE_BYTES_MAX:
+            raise InvalidConfig(path, [(1, f"the file is longer than {FILE_BYTES_MAX >> 20} MiB")])
+        return os.read(handle, FILE_BYTES_MAX)
+    finally:
+        os.close(handle)
+
+
 def _parse(path: str, text: bytes) -> StoreFile:
     try:
         body = parse_toml(text.decode())
+    except RecursionError:
+        raise InvalidConfig(path, [(1, "this is nested too deeply")]) from None
     except ValueError as error:
-        raise InvalidConfig(path, [(1, f"this is not TOML: {error}")]) from None
-    if isinstance(body.get("format"), int) and body["format"] > FORMAT:
+        why, _, where = str(error).partition(" (at line ")
+        raise InvalidConfig(path, [(int(where.partition(",")[0] or 1), f"this is not TOML: {why}")]) from None
+    if type(body.get("format")) is int and body["format"] > FORMAT:
         raise InvalidConfig(
             path, [(1, f"the store has format {body['format']}; this grafctl reads up to {FORMAT}, upgrade it")]
         )
-    problems = _problems(body)
+    problems = _problems(body, text.decode())
     if problems:
-        raise InvalidConfig(path, [(1, problem) for problem in problems])
+        raise InvalidConfig(path, problems)
     rows = {row["name"]: {"path": row["path"], "incarnation": row["incarnation"]} for row in body["domain"]}
     return StoreFile(body["identity"], body["driver"], rows, body["format"])
 
@@ -135,18 +154,38 @@ def parse_plain_toml(text: str) -> dict[str, Any] | None:
     return body | {"domain": rows} if rows else body
 
 
-def _problems(body: dict[str, Any]) -> list[str]:
+def _problems(body: dict[str, Any], text: str) -> list[tuple[int, str]]:
     problems = []
     for name, kind in (("format", int), ("identity", str), ("driver", str)):
-        if not isinstance(body.get(name), kind):
-            problems.append(f"{name} is missing or not {'a number' if kind is int else 'text'}")
+        if type(body.get(name)) is not kind:
+            problems.append((1, f"{name} is missing or not {'a number' if kind is int else 'text'}"))
     rows = body.get("domain")
     if not isinstance(rows, list) or not rows:
-        return [*problems, "there is no [[domain]]"]
-    for row in rows:
+        return [*problems, (1, "there is no [[domain]]")]
+    headers = [number for number, line in enumerate(text.split("\n"), 1) if line.strip().startswith("[[domain]]")]
+    seen = set[str]()
+    for at, row in enumerate(rows):
+        line = headers[at] if len(headers) == len(rows) else 1
         if not isinstance(row, dict) or any(not isinstance(row.get(k), str) for k in ("name", "path", "incarnation")):
-            problems.append("a [[domain]] needs name, path and incarnation")
+            problems.append((line, "a [[domain]] needs name, path and incarnation"))
+            continue
+        if why := _problem(row, seen):
+            problems.append((line, why))
+        seen.add(row["name"])
     return problems
+
+
+def _problem(row: dict[str, str], seen: set[str]) -> str | None:
+    """Returns what is wrong with the texts of one domain; a file that was edited may hold anything."""
+    try:
+        check_domain(row["name"])
+    except Usage as error:
+        return error.message
+    if row["name"] in seen:
+        return f"there is another [[domain]] {row['name']} before this one"
+    if not row["path"] or "\0" in row["path"]:
+        return f"the path of {row['name']} is no path"
+    return None
 
 
 def write(directory: Path, file: StoreFile) -> None:

@@ -146,6 +146,8 @@ def blocks(start: int, stop: int = U64_MAX) -> tuple[bytes, bytes]:
 
 def parse_block(row: bytes) -> int:
     """Returns the first offset of a block's row."""
+    if len(row) != 11:
+        raise Corrupt(f"Row {row.hex()} is not that of a block.", key=row.hex())
     return int(U64.unpack_from(row, 3)[0])
 
 
@@ -225,6 +227,8 @@ def all_dead_letters() -> tuple[bytes, bytes]:
 
 def last_u64(row: bytes) -> int:
     """Returns the number that ends a row's subkey: a token, an offset, an id's number, a cell of a filter."""
+    if len(row) < 8:
+        raise Corrupt(f"Row {row.hex()} ends in no number.", key=row.hex())
     return int(U64.unpack_from(row, len(row) - 8)[0])
 
 

@@ -53,8 +53,11 @@ def encode_json(value: Any) -> bytes:
 
 
 def parse_json(body: bytes) -> Any:
-    """Returns the value of canonical JSON; raises `ValueError`."""
-    return decode(str(body, "utf-8"))
+    """Returns the value of canonical JSON; raises `Corrupt`."""
+    try:
+        return decode(str(body, "utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise Corrupt("What should be JSON is none.") from error
 
 
 def digest(data: bytes | memoryview) -> bytes:
@@ -116,9 +119,10 @@ def row_body(raw: bytes) -> bytes | None:
 
 def decode_json(raw: bytes, what: str) -> Any:
     """Returns the value of a row that holds JSON."""
+    body = decode_row(raw, what)
     try:
-        return parse_json(decode_row(raw, what))
-    except ValueError as error:
+        return parse_json(body)
+    except Corrupt as error:
         raise Corrupt(f"{what} holds no JSON.", what=what) from error
 
 
@@ -176,9 +180,21 @@ def config_fields(config: Config) -> dict[str, Any]:
 
 
 def decode_config(meta: dict[str, Any], index: int, term: Term) -> Config:
-    """Returns the configuration that a START's meta carries."""
-    voters = tuple(Voter(domain, incarnation, witness) for domain, incarnation, witness in meta["voters"])
-    return Config(index, term, meta["primary"], voters, meta["write"], meta["payload"])
+    """Returns the configuration that a START's meta carries; raises `Corrupt` for any other meta."""
+    try:
+        voters = tuple(Voter(domain, incarnation, witness) for domain, incarnation, witness in meta["voters"])
+        config = Config(index, term, meta["primary"], voters, meta["write"], meta["payload"])
+    except (ValueError, LookupError, TypeError):
+        config = None
+    if config is None or not _is_sound(config):
+        raise Corrupt("A START carries no configuration.")
+    return config
+
+
+def _is_sound(config: Config) -> bool:
+    numbers = (config.at, *config.term, config.write_size, config.payload_size)
+    voters = all([*map(type, voter)] == [str, str, bool] for voter in config.voters)
+    return voters and type(config.primary) is str and all(type(number) is int for number in numbers)
 
 
 def encode_config(config: Config) -> bytes:
@@ -186,9 +202,10 @@ def encode_config(config: Config) -> bytes:
 
 
 def decode_config_row(raw: bytes, what: str) -> Config:
+    body = decode_row(raw, what)
     try:
-        return _config_of(decode_row(raw, what))
-    except (ValueError, LookupError, TypeError) as error:
+        return _config_of(body)
+    except (Corrupt, ValueError, LookupError, TypeError) as error:
         raise Corrupt(f"{what} is no configuration.", what=what) from error
 
 
@@ -286,7 +303,8 @@ def _decode_head(raw: bytes, what: str) -> tuple[Entry, int]:
     )
     meta = raw[ENTRY_HEADER_BYTES : ENTRY_HEADER_BYTES + meta_bytes]
     stripped = flags == _STRIPPED and block_bytes > 0
-    if version != ENTRY_VERSION or flags != stripped or crc32(meta, crc32(_header(raw))) != checksum:
+    is_whole = version == ENTRY_VERSION and flags == stripped and len(meta) == meta_bytes
+    if not is_whole or crc32(meta, crc32(_header(raw))) != checksum:
         raise Corrupt(f"{what} fails its checksum.", what=what)
     entry = Entry(kind, (t0, t1), stamped, operation, meta, b"", block_digest, chain, stripped)
     return entry, ENTRY_HEADER_BYTES + meta_bytes

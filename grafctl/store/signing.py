@@ -22,7 +22,7 @@ import os
 import stat
 from pathlib import Path
 
-from grafctl.errors import GenerationConflict, GrafctlError, HealthRejected, NotFound, Usage
+from grafctl.errors import Corrupt, GenerationConflict, GrafctlError, HealthRejected, NotFound, Usage
 from grafctl.results import Shown
 from grafctl.store.files import sync_folder, unwritable
 from grafctl.store.records import encode_json
@@ -42,7 +42,10 @@ def observation_message(store: str, domain: str, authority: str, status: str, ob
 
 def fingerprint(public_key: str) -> str:
     """Returns a short name of a public key, for people to compare."""
-    digest = hashlib.sha256(base64.b64decode(public_key)).digest()
+    try:
+        digest = hashlib.sha256(base64.b64decode(public_key)).digest()
+    except ValueError as error:
+        raise Corrupt("The public key of an authority is not base64.") from error
     return "SHA256:" + base64.b64encode(digest).decode().rstrip("=")
 
 

@@ -17,6 +17,7 @@ import fcntl
 import os
 
 from grafctl import clock
+from grafctl.errors import Corrupt
 from grafctl.store.records import encode_json, parse_json
 from grafctl.typed import TYPE_CHECKING, Any, Callable, Iterator, Mapping
 
@@ -83,7 +84,7 @@ def _records(text: bytes) -> Iterator[dict[str, Any]]:
     for line in text.split(b"\n")[:-1]:
         try:
             record = parse_json(line)
-        except ValueError:
+        except Corrupt:
             continue
         if isinstance(record, dict):
             yield record

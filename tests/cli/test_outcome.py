@@ -89,7 +89,7 @@ def test_a_signal_keeps_its_code_and_tells_the_outcome(
 def test_a_reader_that_went_away_is_silent(capsys: pytest.CaptureFixture[str]) -> None:
     assert report(render_output.OutputLost(BrokenPipeError()), capsys, as_json=True) == (141, "")
     code, text = report(render_output.OutputLost(OSError(28, "No space left on device")), capsys, as_json=False)
-    assert code == 1 and "No space left on device" in text and "bug" not in text
+    assert code == 23 and "No space left on device" in text and "bug" not in text
 
 
 # --- real processes
@@ -114,7 +114,7 @@ def test_a_full_disk_is_told(run: Runner) -> None:
     with open("/dev/full", "wb") as full:
         ended = process(run, "explain", "11", stdout=full)
         _, said = ended.communicate(timeout=30)
-    assert ended.returncode == 1
+    assert ended.returncode == 23
     assert b"Standard output cannot be written" in said and b"Traceback" not in said
 
 
@@ -122,7 +122,7 @@ def test_a_full_disk_is_told(run: Runner) -> None:
 def test_closed_streams_are_no_reason_to_crash(run: Runner, closing: str) -> None:
     command = f"exec {sys.executable} -m grafctl explain 11 {closing}"
     ended = subprocess.run(["sh", "-c", command], env=run.environment(), cwd=run.cwd, capture_output=True, check=False)
-    assert ended.returncode == (1 if ">&- " in f"{closing} ".replace("2>&-", "") else 0)
+    assert ended.returncode == (2 if ">&- " in f"{closing} ".replace("2>&-", "") else 0)
     assert b"Traceback" not in ended.stderr
 
 

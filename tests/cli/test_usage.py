@@ -151,6 +151,8 @@ def test_what_is_absent_is_refused(words: tuple[str, ...]) -> None:
         ("health", "observe", "aws", "healthy", "--authority", "a", "--key-file", "no-such-file"),
         ("authority", "add", "a", "--public-key", "no-such-file"),
         ("apply", "no-such-file"),
+        ("apply", "a" * 300),
+        ("authority", "add", "a", "--public-key", "a" * 300),
         ("audit", "explain", "first"),
         ("audit", "tail", "--count", "0"),
         ("ack", "q", "-g", "g", "5-3"),

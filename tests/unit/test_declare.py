@@ -333,7 +333,7 @@ n = 1
 
 
 def test_lines_of_everything() -> None:
-    lines = declare._Lines(LINES)
+    lines = declare.Lines(LINES)
     expected: dict[declare.Place, int] = {
         ("title",): 2,
         ("quoted.key a",): 3,
@@ -379,7 +379,7 @@ def test_every_place_of_a_document_has_a_line(body: dict[str, Any], multiline: b
     import tomli_w
 
     text = tomli_w.dumps(body, multiline_strings=multiline)
-    found = declare._Lines(text)._found
+    found = declare.Lines(text)._found
     read = tomllib.loads(text)
     assert all(place in found for place in places(read))
     rows = text.split("\n")

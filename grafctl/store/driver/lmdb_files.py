@@ -195,8 +195,15 @@ def decode_identity(domain: str, row: bytes | None) -> tuple[str, Identity]:
         raise Unreachable(domain, "foreign: its identity row was written by another version of grafctl")
     if zlib.crc32(row[5:]).to_bytes(4, "big") != row[1:5]:
         raise Damaged(domain, "the checksum of the identity row is wrong")
-    body = decode(str(row[5:], "utf-8"))
-    return body["driver"], Identity(body["store"], body["domain"], body["incarnation"], body["format"])
+    try:
+        body = decode(str(row[5:], "utf-8"))
+        found = Identity(body["store"], body["domain"], body["incarnation"], body["format"])
+        driver = body["driver"]
+    except (ValueError, LookupError, TypeError, RecursionError):
+        raise Damaged(domain, "the identity row is not one of grafctl's") from None
+    if [*map(type, (driver, found.store, found.domain, found.incarnation, found.format))] != [*[str] * 4, int]:
+        raise Damaged(domain, "the identity row is not one of grafctl's")
+    return driver, found
 
 
 def check_identity(expected: Identity, driver: str, found: Identity) -> None:

@@ -8,6 +8,7 @@ Promises
 
 from __future__ import annotations
 
+from grafctl.errors import Corrupt
 from grafctl.store import keys
 from grafctl.store.driver.contract import View
 from grafctl.store.records import decode_row, decode_undo, encode_json, parse_json, row_body
@@ -52,7 +53,10 @@ class StateView:
 
     def get_json(self, row: bytes) -> Any:
         body = self.get(row)
-        return None if body is None else parse_json(body)
+        try:
+            return None if body is None else parse_json(body)
+        except Corrupt as error:
+            raise Corrupt(f"{self._domain}: state row {row.hex()} holds no JSON.", key=row.hex()) from error
 
     def scan(self, span: tuple[bytes, bytes], *, reverse: bool = False) -> Iterator[tuple[bytes, bytes]]:
         cut = len(self._prefix)

@@ -38,6 +38,7 @@ CELL_BYTES = 16
 MIX = 0x9E3779B97F4A7C15  # odd: spreads the bits that do not choose the cell over those that choose the bits in it
 FIRST_SHIFTS, SECOND_SHIFTS = (58, 52, 46), (40, 34, 28)
 TAG_BYTES = 16
+IDS_MAX = 1 << 48
 
 
 class Run(NamedTuple):
@@ -89,7 +90,10 @@ def _fields(run: Run) -> list[Any]:
 
 
 def _run(fields: list[Any]) -> Run:
-    return Run(fields[0], fields[1], bytes.fromhex(fields[2]))
+    number, size, tag = fields
+    if type(number) is not int or type(size) is not int or len(tag) != 2 * TAG_BYTES:
+        raise ValueError(fields)
+    return Run(number, size, bytes.fromhex(tag))
 
 
 def directory_of(state: State) -> Directory:
@@ -102,8 +106,27 @@ def directory_of(state: State) -> Directory:
 def _parsed(body: bytes) -> Directory:
     """The directory is read with each id that is looked for and changes with every 64th that is stored, or less."""
     row = parse_json(body)
-    merges = tuple(Merge(_run(item[:3]), item[3], tuple(map(_run, item[4]))) for item in row["merges"])
-    return Directory(row["ids"], row["next"], tuple(map(_run, row["runs"])), merges)
+    try:
+        merges = tuple(Merge(_run(item[:3]), item[3], tuple(map(_run, item[4]))) for item in row["merges"])
+        found = Directory(row["ids"], row["next"], tuple(map(_run, row["runs"])), merges)
+        if _is_sound(found):
+            return found
+    except (ValueError, LookupError, TypeError):
+        pass
+    raise Corrupt("The directory of the index of ids does not hold together.", key=keys.id_directory().hex())
+
+
+def _is_sound(directory: Directory) -> bool:
+    """Returns whether runs and merges are what the directory's own numbers say."""
+    sums = all(merge.target.size == sum(run.size for run in merge.sources) for merge in directory.merges)
+    runs = [*directory.runs, *(run for merge in directory.merges for run in (merge.target, *merge.sources))]
+    return (
+        sums
+        and sum(run.size for run in (*directory.runs, *(merge.target for merge in directory.merges))) == directory.ids
+        and all(run.size > 0 and 0 <= run.number < directory.following for run in runs)
+        and all(0 <= merge.upto < merge.target.cells and merge.sources for merge in directory.merges)
+        and directory.ids < IDS_MAX
+    )
 
 
 # --- geometry
