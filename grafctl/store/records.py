@@ -52,12 +52,16 @@ def encode_json(value: Any) -> bytes:
     return _encode(value).encode()
 
 
+class NotJson(Corrupt, ValueError):
+    """Returned when bytes that passed their checksum are no JSON; a `ValueError` for whoever can do without them."""
+
+
 def parse_json(body: bytes) -> Any:
-    """Returns the value of canonical JSON; raises `Corrupt`."""
+    """Returns the value of canonical JSON; raises `NotJson`."""
     try:
         return decode(str(body, "utf-8"))
     except (ValueError, RecursionError) as error:
-        raise Corrupt("What should be JSON is none.") from error
+        raise NotJson("What should be JSON is none.") from error
 
 
 def digest(data: bytes | memoryview) -> bytes:
