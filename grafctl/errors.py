@@ -5,7 +5,8 @@ Promises
   table, and a test compares it with `docs/exit-codes.md` and `grafctl explain`.
 - `message` is one sentence, `hint` one sentence that names a command; `fields` are JSON values and never hold a payload
   or a secret.
-- The driver's own errors (`DriverError` and below) never reach a user: the log turns them into one of the others.
+- The driver's own errors (`DriverError` and below) never reach a user: the log turns them into one of the others, and
+  what it lets through is `told`.
 """
 
 from __future__ import annotations
@@ -264,6 +265,19 @@ class OutcomeUnknown(DriverError):
 
 class Damaged(DriverError):
     """The environment cannot be trusted: a checksum failed, the file is torn, or an older copy was put back."""
+
+
+def told(error: DriverError) -> GrafctlError:
+    """Returns what to tell a user of a driver's error that nobody could make good."""
+    domain = error.domain
+    message = f"{domain}: {error.why.removeprefix(f'{domain}: ').rstrip('.')}."
+    if isinstance(error, Damaged):
+        return Corrupt(message, hint="Run `grafctl verify`.", domain=domain)
+    if isinstance(error, Full):
+        return StoreFull(message, domain=domain)
+    if isinstance(error, OutcomeUnknown):
+        return NoQuorum(message, hint="Run the same command again.", outcome="unknown", domains=[domain])
+    return DomainUnavailable(message, reason="unreachable", hint="Run `grafctl status`.", domain=domain)
 
 
 ERRORS: tuple[type[GrafctlError], ...] = (

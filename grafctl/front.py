@@ -18,7 +18,7 @@ from grafctl import quick, render_output
 from grafctl.bare_signal import signal
 from grafctl.commands.declared import BadValue, Exit
 from grafctl.commands.tree import GROUPS
-from grafctl.errors import GrafctlError, Internal, StoreFull, Usage
+from grafctl.errors import DriverError, GrafctlError, Internal, StoreFull, Usage, told
 from grafctl.typed import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -119,6 +119,8 @@ def report(error: BaseException, *, as_json: bool) -> int:
     if isinstance(error, render_output.OutputLost):
         kind = StoreFull if error.full else Usage
         error = kind(str(error), hint="Free the disk or mend the pipe; what was not written is not acknowledged.")
+    elif isinstance(error, DriverError):
+        error = told(error)
     elif not isinstance(error, GrafctlError):
         error = Internal(
             f"A bug in grafctl: {type(error).__name__}: {error}",

@@ -42,7 +42,10 @@ FLOORS = [
     Floor(("store.authority",), "the gate: pure decisions on placement, epoch, locator and health"),
     Floor(("store.driver",), "one environment of one domain: the only floor that knows LMDB"),
     Floor(("store.cluster", "store.files"), "all environments of a store, and the file that names them"),
-    Floor(("store.replica", "store.replica.*", "store.requests", "store.reading"), "one domain's copy of a log"),
+    Floor(
+        ("store.replica", "store.replica.*", "store.requests", "store.reading", "store.checking"),
+        "one domain's copy of a log",
+    ),
     Floor(
         (
             "store.log",

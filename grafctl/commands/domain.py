@@ -94,7 +94,8 @@ def restore(
 ) -> None:
     """Bring a failed domain back
 
-    Ends `domain fail`. What the domain missed meanwhile is copied to it by the next operations.
+    Ends `domain fail`. A domain in which damage was found comes back only if a check of all of it finds nothing wrong
+    now. What the domain missed meanwhile is copied to it by the next operations.
 
     Example: grafctl domain restore gcp/us-central1
     """

@@ -12,13 +12,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from grafctl.errors import DriverError, GenerationConflict, NotFound
+from grafctl.errors import Damaged, DriverError, GenerationConflict, NotFound, told
 from grafctl.names import check_domain
 from grafctl.nouns.creating import SYSTEM_LOGS, create_environments
 from grafctl.nouns.file_systems import require_local
 from grafctl.results import Change, Listed, Shown
 from grafctl.store import files, keys
 from grafctl.store.cluster import Cluster
+from grafctl.store.driver.contract import Identity
 from grafctl.store.elect import NewVoters
 from grafctl.store.learn import learn, needs_learning
 from grafctl.store.log import Log
@@ -146,11 +147,29 @@ class Domains:
         return self._drill(name, failed=True, dry_run=dry_run)
 
     def restore(self, name: str, *, dry_run: bool = False) -> Change:
-        """Ends a drill; the domain catches up with what it missed."""
+        """Ends a drill, or takes back that a domain is damaged where a check of all of it finds nothing wrong; the
+        domain catches up with what it missed."""
         change = self._drill(name, failed=False, dry_run=dry_run)
+        what = self.cluster.driver.damage(self.cluster.place(name).path)
+        if what is not None:
+            before, after = {"state": f"damaged: {what}"}, {"state": "available"}
+            change = Change(True, domain=name, before=before, after=after, dry_run=dry_run or None)
+            if not dry_run:
+                self._absolve(name)
         if not dry_run:
             self._heal()
         return change
+
+    def _absolve(self, name: str) -> None:
+        """Reads all of a domain in which damage was found; raises `Corrupt` where it is found again."""
+        try:
+            place = self.cluster.place(name)
+            self.cluster.driver.absolve(place.path, Identity(self.cluster.store, name, place.incarnation))
+        except DriverError as error:
+            refusal = told(error)
+            if isinstance(error, Damaged):
+                refusal.hint = f"Run `grafctl domain repair {name}` to make it anew from the others."
+            raise refusal from error
 
     def _drill(self, name: str, *, failed: bool, dry_run: bool) -> Change:
         self._require(name)

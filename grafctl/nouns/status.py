@@ -6,6 +6,7 @@ from grafctl.errors import DriverError, GrafctlError
 from grafctl.results import Shown
 from grafctl.store import keys
 from grafctl.store.authority import Placement
+from grafctl.store.checked import served
 from grafctl.store.committed import Committed
 from grafctl.store.intervals import size
 from grafctl.store.records import parse_json
@@ -59,17 +60,24 @@ def _resources(
                 committed = snapshots.committed(bytes.fromhex(row["log"]), row["domains"])
                 if committed is not None:
                     found[name] = _fields(name, committed, health)
+            except DriverError:
+                continue  # the domain is marked as damaged now: the next look is at the others
             except GrafctlError as error:
-                found[name] = _trouble(name, error)
+                if "domain" not in error.fields:
+                    found[name] = _trouble(name, error)
     return [found.get(name) or _resource(session, name, health) for name, _ in rows]
 
 
 def _resource(session: Session, name: str, health: dict[str, str]) -> dict[str, Any]:
     try:
-        with session.resource(name).view() as committed:
-            return _fields(name, committed, health)
+        return served(lambda: _looked_up(session, name, health))
     except GrafctlError as error:
         return _trouble(name, error)
+
+
+def _looked_up(session: Session, name: str, health: dict[str, str]) -> dict[str, Any]:
+    with session.resource(name).view() as committed:
+        return _fields(name, committed, health)
 
 
 def _trouble(name: str, error: GrafctlError) -> dict[str, Any]:

@@ -18,7 +18,7 @@ T = TypeVar("T")
 
 
 def checked(log: Log, look: Callable[[State], T], prefer: str | None = None) -> T:
-    """Returns what `look` finds in the committed state, read in `prefer` if it can be.
+    """Returns what `look` finds in the committed state, read in `prefer` if it can be, and elsewhere where damaged.
 
     What one replica cannot show is read in another. Raises the refusal of `look`, or `NoQuorum` where an entry that is
     not known here might lift it.
@@ -26,19 +26,33 @@ def checked(log: Log, look: Callable[[State], T], prefer: str | None = None) -> 
     is_settled = False
     damaged: frozenset[str] = frozenset()
     while True:
-        with log.view(prefer, damaged) as committed:
-            try:
-                return look(committed.state)
-            except Corrupt:
-                if committed.domain in damaged or len(committed.found.sights) == 1:
+        committed: Committed | None = None
+        try:
+            with log.view(prefer, damaged) as committed:
+                try:
+                    return look(committed.state)
+                except Corrupt:
                     raise
-                damaged |= {committed.domain}
-                continue
-            except GrafctlError:
-                if is_settled or _is_final(committed, log.id, look):
-                    raise
+                except GrafctlError:
+                    if is_settled or _is_final(committed, log.id, look):
+                        raise
+        except Corrupt:  # it has left the view, whose domain is marked as damaged by that
+            if committed is None or committed.domain in damaged or len(committed.found.sights) == 1:
+                raise
+            damaged |= {committed.domain}
+            continue
         log.settle()
         is_settled = True
+
+
+def served(read: Callable[[], T]) -> T:
+    """Reads, and where a wrong byte was met, once more: the domain is marked then, and others serve."""
+    try:
+        return read()
+    except Corrupt as error:
+        if "domain" not in error.fields:
+            raise
+    return read()
 
 
 def refuse_rather(log: Log, error: GrafctlError, look: Callable[[State], T], prefer: str | None = None) -> None:

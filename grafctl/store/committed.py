@@ -3,13 +3,14 @@
 Promises
 - Snapshots of all replicas are opened before any is counted, so nothing moves in between.
 - What is shown is the state at an index that is known to be committed, though tables stand at the tail.
+- A wrong byte that is met in a view ends it with `Corrupt` and marks the domain, so the next view is of another one.
 """
 
 from __future__ import annotations
 
 from contextlib import ExitStack, contextmanager
 
-from grafctl.errors import Corrupt, Damaged, DriverError, NoQuorum
+from grafctl.errors import Corrupt, Damaged, DriverError, NoQuorum, told
 from grafctl.store.cluster import Cluster
 from grafctl.store.driver.contract import View
 from grafctl.store.observe import Lead, Observation, sight_of
@@ -47,7 +48,13 @@ def committed_view(cluster: Cluster, log: bytes, found: Observation, prefer: str
         lead = found.lead()
         if lead is None:
             raise nobody(found.errors.values(), "not_written")
-        yield choose(log, found, lead, views, prefer)
+        committed = choose(log, found, lead, views, prefer)
+        try:
+            yield committed
+        except Damaged as error:
+            if error.domain != committed.domain:
+                raise
+            raise told(error) from error  # its next view is another domain's
 
 
 def nobody(errors: Iterable[DriverError], outcome: str) -> Corrupt | NoQuorum:

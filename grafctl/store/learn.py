@@ -35,7 +35,7 @@ from grafctl.store.records import (
     follows,
     strip_block,
 )
-from grafctl.store.replica.replica import Replica, wipe
+from grafctl.store.replica.replica import Change, Replica, sum_of, wipe
 from grafctl.store.replica.state import StateView
 from grafctl.store.replicate import match_point
 from grafctl.store.rules import EMPTY_HEAD
@@ -131,9 +131,8 @@ def learn(log: Log, domain: str, *, witness: bool = False, progress: Progress | 
                 return []
             back = _ReadingBack(log.cluster, log.id, domain, at, reader.chain_at(at) or NO_CHAIN)
             _entries(log.cluster, log.id, domain, source, reader, back, witness, progress)
-            if not witness:
-                _tables(log.cluster, log.id, domain, source, progress)
-            _finish(log.cluster, log.id, domain, source, reader)
+            change = (0, 0) if witness else _tables(log.cluster, log.id, domain, source, progress)
+            _finish(log.cluster, log.id, domain, source, reader, change)
         return [Checked(*log.cluster.member(source.domain), at, source.upto), back.checked]
 
 
@@ -243,10 +242,11 @@ def _checked(reader: Replica, index: int, raw: bytes, chain: bytes) -> bytes:
     return entry.chain
 
 
-def _tables(cluster: Cluster, log: bytes, domain: str, source: Committed, progress: Progress | None) -> None:
+def _tables(cluster: Cluster, log: bytes, domain: str, source: Committed, progress: Progress | None) -> Change:
+    """Copies the state; returns the sum over its rows and their number."""
     while durable_step(cluster, domain, lambda batch: wipe(batch, keys.states(log), CHUNK_ROWS)):
         pass
-    done = 0
+    total = done = 0
     with Ahead(state_chunks(log, source.state)) as chunks:
         for chunk in chunks:
 
@@ -256,9 +256,11 @@ def _tables(cluster: Cluster, log: bytes, domain: str, source: Committed, progre
                 return True
 
             durable_step(cluster, domain, put)
+            total += sum_of(chunk)[0]
             done += len(chunk)
             if progress:
                 progress("state", done, done)
+    return total % (1 << 64), done
 
 
 def state_chunks(log: bytes, state: StateView) -> Generator[list[tuple[bytes, bytes]], None, None]:
@@ -266,7 +268,8 @@ def state_chunks(log: bytes, state: StateView) -> Generator[list[tuple[bytes, by
     rows: list[tuple[bytes, bytes]] = []
     size = 0
     for row, body in state.scan((b"", b"\xff" * 8)):
-        rows.append((keys.state(log, row), encode_row(body)))
+        key = keys.state(log, row)
+        rows.append((key, encode_row(body, key)))
         size += len(body)
         if size >= CHUNK_BYTES or len(rows) >= CHUNK_ROWS:
             yield rows
@@ -275,7 +278,7 @@ def state_chunks(log: bytes, state: StateView) -> Generator[list[tuple[bytes, by
         yield rows
 
 
-def _finish(cluster: Cluster, log: bytes, domain: str, source: Committed, reader: Replica) -> None:
+def _finish(cluster: Cluster, log: bytes, domain: str, source: Committed, reader: Replica, state: Change) -> None:
     """Ends learning: configurations and head of the index that was copied."""
     configs = [(key, raw) for key, raw in source.view.scan(*keys.configs(log)) if keys.parse_index(key) < source.upto]
     if not configs:
@@ -293,7 +296,7 @@ def _finish(cluster: Cluster, log: bytes, domain: str, source: Committed, reader
         head = row.head._replace(
             promised=promised, acc=last.term, start=last.at, tail=source.upto, commit=source.upto, learning=False
         )
-        batch.put(keys.head(log), encode_head(row._replace(head=head, stamped_ms=stamped_ms)))
+        batch.put(keys.head(log), encode_head(HeadRow(head, stamped_ms, row.chain, row.floor_chain, *state)))
         return True
 
     durable_step(cluster, domain, put)

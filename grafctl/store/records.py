@@ -1,8 +1,9 @@
 """Every value of an environment: the envelope of rows, the log's entries, its heads, and blocks of records.
 
 Promises
-- A row is `version, crc32, body`; an entry carries a crc of its header and meta, a SHA-256 of its block, and a chain
-  that binds it to everything before it. `decode_*` raises `Corrupt` for anything else, and names what it was reading.
+- A row is `version, crc32, body`; the crc32 of a state row and of pre-images is over their key too. An entry carries a
+  crc of its header and meta, a SHA-256 of its block, and a chain that binds it to everything before it. `decode_*`
+  raises `Corrupt` for anything else, and names what it was reading.
 - `encode_json` is the one canonical JSON of the store (sorted names, no white space, UTF-8, no NaN), so equal values
   are equal bytes in every domain.
 - A block is self-contained: its bytes are the same in every domain, and a digest over blocks is a digest over records.
@@ -35,7 +36,7 @@ NO_OPERATION = bytes(16)
 START, DATA, CTRL = 1, 2, 3
 
 _ROW = struct.Struct(">BI")
-_HEAD = struct.Struct(">QQQQQQQqBQ32s32s")
+_HEAD = struct.Struct(">QQQQQQQqBQ32s32sQQ")
 _SEEN = struct.Struct(">QQQQQQ")
 # version, kind, flags, meta bytes, block bytes, stamped ms, term counter, term uid, operation, block digest | chain,
 # crc
@@ -99,26 +100,32 @@ _little_left = 32 << 10
 # --- rows
 
 
-def encode_row(body: bytes) -> bytes:
-    return _ROW.pack(ROW_VERSION, crc32(body)) + body
+def encode_row(body: bytes, key: bytes = b"") -> bytes:
+    """Returns a row; with a key, one that counts under that key only."""
+    return _ROW.pack(ROW_VERSION, crc32(body, crc32(key))) + body
 
 
-def decode_row(raw: bytes, what: str) -> bytes:
+def decode_row(raw: bytes, what: str, key: bytes = b"") -> bytes:
     """Returns the body of a row; raises `Corrupt` when the version or the checksum is wrong."""
-    body = row_body(raw)
+    body = row_body(raw, key)
     if body is None:
         why = "fails its checksum" if len(raw) >= _ROW.size else "is too short to be a row"
         raise Corrupt(f"{what} {why}.", what=what)
     return body
 
 
-def row_body(raw: bytes) -> bytes | None:
+def row_checksum(raw: bytes) -> int:
+    """Returns the checksum that a row bears."""
+    return int.from_bytes(raw[1:5], "big")
+
+
+def row_body(raw: bytes, key: bytes = b"") -> bytes | None:
     """Returns the body of a row, or None where the version or the checksum is wrong."""
     if len(raw) < _ROW.size:
         return None
     version, checksum = _ROW.unpack_from(raw)
     body = raw[_ROW.size :]
-    return body if version == ROW_VERSION and crc32(body) == checksum else None
+    return body if version == ROW_VERSION and crc32(body, crc32(key)) == checksum else None
 
 
 def decode_json(raw: bytes, what: str) -> Any:
@@ -144,21 +151,23 @@ class HeadRow(NamedTuple):
     stamped_ms: int  # of the last entry: stamps never go back
     chain: bytes  # after the last entry
     floor_chain: bytes  # before the first entry that is kept
+    state_sum: int = 0  # of the checksums of all state rows, modulo 2**64: a row that is not there is missed
+    state_rows: int = 0
 
 
 def encode_head(row: HeadRow) -> bytes:
     head = row.head
     points = (*head.promised, *head.acc, head.floor, head.tail, head.commit, head.start, head.learning)
-    return encode_row(_HEAD.pack(*points, row.stamped_ms, row.chain, row.floor_chain))
+    return encode_row(_HEAD.pack(*points, row.stamped_ms, row.chain, row.floor_chain, *row[4:]))
 
 
 def decode_head(raw: bytes, what: str) -> HeadRow:
     body = decode_row(raw, what)
     if len(body) != _HEAD.size:
         raise Corrupt(f"{what} is not a head.", what=what)
-    p0, p1, a0, a1, floor, tail, commit, start, learning, stamped, chain, floor_chain = _HEAD.unpack(body)
+    p0, p1, a0, a1, floor, tail, commit, start, learning, stamped, *rest = _HEAD.unpack(body)
     head = Head((p0, p1), (a0, a1), floor, tail, commit, start, bool(learning))
-    return HeadRow(head, stamped, chain, floor_chain)
+    return HeadRow(head, stamped, *rest)
 
 
 def encode_seen(seen: Seen) -> bytes:
@@ -354,17 +363,17 @@ def strip_block(raw: bytes) -> bytes:
 # --- undo: what state rows were before an entry
 
 
-def encode_undo(pairs: Sequence[tuple[bytes, bytes | None]]) -> bytes:
+def encode_undo(pairs: Sequence[tuple[bytes, bytes | None]], under: bytes = b"") -> bytes:
     parts = []
     for key, old in pairs:
         parts.append(struct.pack(">HBI", len(key), old is not None, len(old or b"")))
         parts.append(key)
         parts.append(old or b"")
-    return encode_row(b"".join(parts))
+    return encode_row(b"".join(parts), under)
 
 
-def decode_undo(raw: bytes, what: str) -> list[tuple[bytes, bytes | None]]:
-    body = decode_row(raw, what)
+def decode_undo(raw: bytes, what: str, under: bytes = b"") -> list[tuple[bytes, bytes | None]]:
+    body = decode_row(raw, what, under)
     at, pairs = 0, []
     while at + 7 <= len(body):
         key_bytes, there, value_bytes = struct.unpack_from(">HBI", body, at)

@@ -363,7 +363,7 @@ class DriverContract:
         [
             (Identity("st_other", IDENTITY.domain, IDENTITY.incarnation), Unreachable),
             (Identity(IDENTITY.store, "aws/eu-west-1/eu-west-1b", IDENTITY.incarnation), Unreachable),
-            (Identity(IDENTITY.store, IDENTITY.domain, IDENTITY.incarnation, format=3), Unreachable),
+            (Identity(IDENTITY.store, IDENTITY.domain, IDENTITY.incarnation, format=IDENTITY.format + 1), Unreachable),
             (Identity(IDENTITY.store, IDENTITY.domain, "inc_second"), Damaged),
         ],
     )

@@ -411,7 +411,7 @@ def test_what_verify_would_find_is_not_left_behind(backup: Path, tmp_path: Path)
         row, raw = body[at + 6 : at + 6 + key_bytes], body[at + 6 + key_bytes : at + 6 + key_bytes + value_bytes]
         at += 6 + key_bytes + value_bytes
         if row == keys.queue():
-            raw = encode_row(encode_json({**json.loads(raw[5:]), "next": 12}))
+            raw = encode_row(encode_json({**json.loads(raw[5:]), "next": 12}), keys.state(bytes.fromhex(log), row))
         parts.append(struct.pack(">HI", len(row), len(raw)) + row + raw)
         state.update(struct.pack(">HI", len(row), len(raw) - 5) + row + raw[5:])
         size += len(raw)

@@ -100,8 +100,12 @@ def test_a_flipped_bit_is_never_an_answer(
 
 
 def test_verify_finds_an_index_that_has_lost_an_id_under_a_good_checksum(here: World) -> None:
+    key = keys.state(here.log_id(Q), keys.id_records(0))
     rewrite(
-        here, GCP, keys.id_records_from(0), lambda raw: encode_row(bytes(40) + decode_row(raw, "ids")[RECORD_BYTES:])
+        here,
+        GCP,
+        keys.id_records_from(0),
+        lambda raw: encode_row(bytes(40) + decode_row(raw, "ids", key)[RECORD_BYTES:], key),
     )
     problems = [finding.problem for finding in here.store.verify() if finding.domain == GCP]
     assert any("records, or others than these" in problem for problem in problems), problems

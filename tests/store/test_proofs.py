@@ -228,12 +228,14 @@ def test_a_flipped_bit_in_a_state_row_of_the_target_fails_the_proof(made: World,
 def test_a_row_with_another_content_and_a_good_checksum_fails_the_proof(
     made: World, row: bytes, old: bytes, new: bytes, part: str
 ) -> None:
-    def change(raw: bytes) -> bytes:
-        body = decode_row(raw, "row")
-        assert old in body
-        return encode_row(body.replace(old, new))
+    key = keys.state(made.log_id(Q), row)
 
-    rewrite(made, AZURE, keys.state(made.log_id(Q), row), change)
+    def change(raw: bytes) -> bytes:
+        body = decode_row(raw, "row", key)
+        assert old in body
+        return encode_row(body.replace(old, new), key)
+
+    rewrite(made, AZURE, key, change)
     with pytest.raises(ProofRequired, match=part):
         made.store.catch_up(Q, domain=AZURE)
 
@@ -243,9 +245,9 @@ def test_an_idempotency_record_that_one_side_alone_has_fails_the_proof(made: Wor
     state = keys.state(made.log_id(Q), b"")
     with made.store.session.cluster.environment(AZURE).write(wait_s=1) as batch:
         ((key, raw),) = batch.scan(*(state + bound for bound in keys.ids()))
-        body = decode_row(raw, "ids")
+        body = decode_row(raw, "ids", key)
         assert len(body) == 3 * RECORD_BYTES
-        batch.put(key, encode_row(body + bytes(RECORD_BYTES) if more else body[RECORD_BYTES:]))
+        batch.put(key, encode_row(body + bytes(RECORD_BYTES) if more else body[RECORD_BYTES:], key))
     with pytest.raises(ProofRequired, match="idempotency"):
         made.store.catch_up(Q, domain=AZURE)
 

@@ -49,7 +49,7 @@ class Identity(NamedTuple):
     store: str  # st_…, the same in every domain of a store
     domain: str  # aws/us-east-1/us-east-1a
     incarnation: str  # inc_…, new whenever the domain is made anew: a wiped voter is not the old voter
-    format: int = 2
+    format: int = 3
 
 
 class View(Protocol):
@@ -128,6 +128,18 @@ class Driver(Protocol):
 
     def is_failed(self, path: StrPath) -> bool:
         """Returns whether `fail` is in force."""
+        ...
+
+    def damage(self, path: StrPath) -> str | None:
+        """Returns what was found wrong in the environment: since then it is out, until `absolve` or made anew."""
+        ...
+
+    def check(self, path: StrPath, identity: Identity) -> None:
+        """Reads all of the environment, however long that takes; raises `Damaged` or `Unreachable`."""
+        ...
+
+    def absolve(self, path: StrPath, identity: Identity) -> None:
+        """Takes back what `damage` says, where `check` finds nothing wrong; raises what `check` does."""
         ...
 
     def destroy(self, path: StrPath) -> None:

@@ -261,5 +261,14 @@ class FaultDriver:
     def is_failed(self, path: str | os.PathLike[str]) -> bool:
         return self.inner.is_failed(path)
 
+    def damage(self, path: str | os.PathLike[str]) -> str | None:
+        return self.inner.damage(path)
+
+    def check(self, path: str | os.PathLike[str], identity: Identity) -> None:
+        self.inner.check(path, identity)
+
+    def absolve(self, path: str | os.PathLike[str], identity: Identity) -> None:
+        self.inner.absolve(path, identity)
+
     def destroy(self, path: str | os.PathLike[str]) -> None:
         self.inner.destroy(path)

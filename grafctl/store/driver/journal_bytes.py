@@ -113,7 +113,7 @@ def decode_row(domain: str, row: bytes) -> tuple[int, int]:
 
 
 @lru_cache(maxsize=1)
-def _boot() -> bytes:
+def boot_id() -> bytes:
     """Returns eight bytes that differ from boot to boot; zeros where the system does not say."""
     try:
         with open("/proc/sys/kernel/random/boot_id", "rb") as file:
@@ -128,10 +128,10 @@ def read_mark(fd: int) -> tuple[int, bool] | None:
     if len(raw) < _MARK.size:
         return None
     number, boot, checksum = _MARK.unpack(raw)
-    return (int(number), boot == _boot() != bytes(8)) if crc32(raw[:16]) == checksum else None
+    return (int(number), boot == boot_id() != bytes(8)) if crc32(raw[:16]) == checksum else None
 
 
 def write_mark(fd: int, number: int) -> None:
     """Writes the mark without a flush: it is for the processes of this boot."""
-    body = struct.pack("<Q8s", number, _boot())
+    body = struct.pack("<Q8s", number, boot_id())
     os.pwrite(fd, body + struct.pack("<I", crc32(body)), 0)

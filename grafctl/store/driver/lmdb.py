@@ -23,7 +23,7 @@ from functools import lru_cache
 import lmdb
 
 from grafctl.errors import Unreachable
-from grafctl.store.driver import lmdb_directory, lmdb_files
+from grafctl.store.driver import lmdb_damage, lmdb_directory, lmdb_files
 from grafctl.store.driver.contract import Identity
 from grafctl.store.driver.journal import JOURNAL_BYTES
 from grafctl.store.driver.lmdb_blocks import Reading, Writing
@@ -40,7 +40,7 @@ __all__ = ["LmdbDriver", "LmdbEnvironment", "structural_findings"]
 class LmdbEnvironment:
     """One domain's environment, opened at its first use; several of them share one handle."""
 
-    __slots__ = ("_handle", "_is_closed", "_lock", "_map_bytes", "_map_bytes_max", "_path", "identity_known")
+    __slots__ = ("_handle", "_is_closed", "_lock", "_map_bytes", "_map_bytes_max", "_path", "identity_known", "trusts")
 
     def __init__(self, path: str | os.PathLike[str], identity: Identity, map_bytes: int, map_bytes_max: int) -> None:
         self._path = path
@@ -50,6 +50,7 @@ class LmdbEnvironment:
         self._handle: Handle | None = None
         self._is_closed = False
         self._lock = threading.Lock()
+        self.trusts = False  # the probe's own: opens what is marked as damaged, or was changed by something else
 
     @property
     def identity(self) -> Identity:
@@ -77,7 +78,8 @@ class LmdbEnvironment:
         with self._lock:
             if self._is_closed:
                 raise Unreachable(self.identity_known.domain, "closed")
-            self._handle = acquire(str(self._path), self.identity_known, self._map_bytes, self._map_bytes_max)
+            sizes = (self._map_bytes, self._map_bytes_max)
+            self._handle = acquire(str(self._path), self.identity_known, *sizes, trusts=self.trusts)
             self.identity_known = self._handle.identity  # from here on no other incarnation will do
             return self._handle
 
@@ -139,6 +141,22 @@ class LmdbDriver:
 
     def restore(self, path: str | os.PathLike[str]) -> None:
         lmdb_directory.restore(Files(str(path)))
+
+    def damage(self, path: str | os.PathLike[str]) -> str | None:
+        found = lmdb_damage.marked(Files(str(path)))
+        return None if found is None else found["what"]
+
+    def check(self, path: str | os.PathLike[str], identity: Identity) -> None:
+        from grafctl.store.driver.lmdb_probe import probe
+
+        files = Files(os.path.realpath(path))
+        if not os.path.lexists(files.data):
+            raise lmdb_files.missing(identity.domain, files)
+        probe(identity.domain, files, identity, None, always=True)
+
+    def absolve(self, path: str | os.PathLike[str], identity: Identity) -> None:
+        self.check(path, identity)
+        lmdb_damage.unmark(identity.domain, Files(str(path)))
 
     def is_failed(self, path: str | os.PathLike[str]) -> bool:
         return os.access(_failed_file(os.fspath(path)), os.F_OK)

@@ -20,7 +20,7 @@ from itertools import chain
 import lmdb
 
 from grafctl import clock
-from grafctl.store.driver import signals
+from grafctl.store.driver import lmdb_damage, signals
 from grafctl.store.driver.contract import KEY_BYTES_MAX, VALUE_BYTES_MAX
 from grafctl.store.driver.journal import JOURNAL_KEY
 from grafctl.store.driver.kill import point
@@ -67,6 +67,8 @@ class Reading:
     ) -> None:
         self._overlay = OVER
         self._handle.end(self._txn)
+        if kind is not None:
+            _note(self._handle, error)
 
     def get(self, key: bytes, size: int | None = None) -> bytes | None:
         value = self._overlay.get(key, self._number)
@@ -78,6 +80,11 @@ class Reading:
         rows = scan_below(self._handle, self._txn, start, stop, reverse=reverse)
         over = self._overlay.span(start, stop, self._number)
         return overlaid(rows, over, reverse=reverse) if over else rows
+
+
+def _note(handle: Handle, error: BaseException | None) -> None:
+    """Marks the domain where a block ends because its bytes are wrong."""
+    lmdb_damage.note(handle.domain, handle.files, handle.identity.incarnation, error)
 
 
 def below(handle: Handle, txn: lmdb.Transaction[memoryview], key: bytes, size: int | None) -> bytes | None:
@@ -192,6 +199,8 @@ class Writing:
                 if kind is None:
                     point("driver.commit.before")
                     self._commit()
+                else:
+                    _note(self._handle, error)
             finally:
                 self._handle.outer.give()
             if kind is None:

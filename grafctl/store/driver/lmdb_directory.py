@@ -17,6 +17,7 @@ import os
 
 from grafctl import clock
 from grafctl.errors import Unreachable
+from grafctl.store.driver import lmdb_stamp
 from grafctl.store.driver.contract import Identity
 from grafctl.store.driver.journal import JOURNAL_BYTES, JOURNAL_KEY
 from grafctl.store.driver.journal_bytes import encode_row, new_generation, write_mark
@@ -49,6 +50,7 @@ def create(path: str, identity: Identity, write_first: WriteFirst, journal_bytes
         _make_writer_lock(temporary)
         _make_journal(temporary, journal_bytes)
         write_first(temporary, {IDENTITY_KEY: encode_identity(identity), JOURNAL_KEY: encode_row(new_generation(), 0)})
+        _make_stamp(temporary)
         _publish(temporary, files)
     except OSError as error:
         _remove(temporary.directory)
@@ -61,6 +63,14 @@ def _make_writer_lock(files: Files) -> None:
     fd = open_writer_lock(files)
     try:
         write_mark(fd, 0)  # so that the block is there when the disk is full
+    finally:
+        os.close(fd)
+
+
+def _make_stamp(files: Files) -> None:
+    fd = open_writer_lock(files)
+    try:
+        lmdb_stamp.note(fd, lmdb_stamp.look_at(files.data))
     finally:
         os.close(fd)
 

@@ -4,8 +4,9 @@
     path/env/lock.mdb   LMDB's readers; never opened by us while LMDB has it open
     path/env/journal    small commits that are not in data.mdb yet (`journal.py`)
     path                the turnstile in front of the outer lock
-    path/writer.lock    the outer lock, and the mark in its first 20 bytes
+    path/writer.lock    the outer lock, the mark in its first 20 bytes, and the stamp of data.mdb (`lmdb_stamp.py`)
     path/FAILED         there while the domain is failed
+    path/env/DAMAGED    there since damage was found in the domain (`lmdb_damage.py`)
 
 Promises
 - `read_meta` refuses a file that the engine would take for an empty environment, or on which it would die of SIGBUS.
@@ -41,6 +42,8 @@ _DISK_FULL_BYTES = 1 << 20  # a write that was cut short has taken nearly all of
 
 _TICK_NS = 50_000_000  # more than the coarsest clock of a local file system on Linux
 
+_READER = struct.Struct("=QI")  # the transaction of its snapshot, all ones for none, and the process
+_READERS_AT, _READER_BYTES = 128, 64
 _META = struct.Struct("=16x II 8x Q I 92x QQ")  # page header, magic, version, map size, page size, last page, txn id
 _MAGIC, _DATA_VERSION = 0xBEEFC0DE, 1
 
@@ -48,7 +51,7 @@ _MAGIC, _DATA_VERSION = 0xBEEFC0DE, 1
 class Files:
     """The names of one domain's files, as bytes, because they are looked at in every transaction."""
 
-    __slots__ = ("data", "directory", "env", "failed", "journal", "lock", "writer")
+    __slots__ = ("damaged", "data", "directory", "env", "failed", "journal", "lock", "writer")
 
     def __init__(self, path: str) -> None:
         self.directory = os.fsencode(path)
@@ -58,15 +61,16 @@ class Files:
         self.journal = self.env + b"/journal"
         self.writer = self.directory + b"/writer.lock"
         self.failed = self.directory + b"/FAILED"
+        self.damaged = self.env + b"/DAMAGED"
 
 
 class Meta:
     """The newer of the two meta pages: the size of its map, and how long the file should be and is not."""
 
-    __slots__ = ("bytes_missing", "bytes_needed", "map_size")
+    __slots__ = ("bytes_missing", "bytes_needed", "map_size", "transaction")
 
-    def __init__(self, map_size: int, bytes_needed: int, file_size: int) -> None:
-        self.map_size = map_size
+    def __init__(self, map_size: int, bytes_needed: int, file_size: int, transaction: int) -> None:
+        self.map_size, self.transaction = map_size, transaction
         self.bytes_needed = bytes_needed
         self.bytes_missing = max(0, bytes_needed - file_size)
 
@@ -107,20 +111,22 @@ class Watch:
     commit 60 us more on ext4. So we look at its directory, which changes when the file is renamed or replaced.
     """
 
-    __slots__ = ("_files", "_inodes", "_seen")
+    __slots__ = ("_files", "_inodes", "_seen", "heeds_damage")
 
     def __init__(self, files: Files, inode: int) -> None:
         self._files = files
+        self.heeds_damage = True
         self._inodes = (inode, _inode_of(files.journal))
         self._seen: tuple[int, int] | None = None
 
     def is_same(self) -> bool:
-        """Returns whether data.mdb and the journal are there and are the files they were."""
+        """Returns whether data.mdb and the journal are there and are the files they were, and nobody found damage."""
         try:
             state = os.stat(self._files.env)
             if self._seen == (state.st_ino, state.st_mtime_ns):
                 return True
             is_same = self._inodes == (os.stat(self._files.data).st_ino, _inode_of(self._files.journal))
+            is_same = is_same and not (self.heeds_damage and os.access(self._files.damaged, os.F_OK))
         except OSError:
             return False
         if is_same and clock.now_ms() * 1_000_000 - state.st_mtime_ns > _TICK_NS:
@@ -148,8 +154,8 @@ def read_meta(domain: str, files: Files) -> Meta:
         raise missing(domain, files) from None
     except OSError as error:
         raise driver_error(domain, error) from error
-    _, _, map_size, page_size, last_page, _ = max(pages, key=lambda page: page[5])
-    return Meta(map_size, (last_page + 1) * page_size, file_size)
+    _, _, map_size, page_size, last_page, transaction = max(pages, key=lambda page: page[5])
+    return Meta(map_size, (last_page + 1) * page_size, file_size, transaction)
 
 
 def _meta_pages(domain: str, fd: int) -> list[tuple[int, ...]]:
@@ -233,6 +239,31 @@ def prepare_lock_file(files: Files) -> None:
             os.posix_fallocate(fd, size, LOCK_FILE_BYTES - size)
     finally:
         os.close(fd)
+
+
+def has_died_reading(files: Files, transaction: int) -> bool:
+    """Returns whether a process died with a snapshot open: perhaps of a damaged page that it looked at.
+
+    LMDB forgets that when it opens the file, so this looks first, and like `prepare_lock_file` before this process has
+    it open. Where the table of readers begins depends on the machine; what only looks like a reader costs a check.
+    """
+    with open(files.lock, "rb") as file:
+        raw = file.read(LOCK_FILE_BYTES)
+    for at in range(_READERS_AT, len(raw) - _READER_BYTES, _READER_BYTES):
+        snapshot, process = _READER.unpack_from(raw, at)
+        if process and 0 < snapshot <= transaction and not _is_alive(process):
+            return True
+    return False
+
+
+def _is_alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:
+        pass
+    return True
 
 
 def open_journal(domain: str, files: Files) -> int:

@@ -18,7 +18,7 @@ import os
 import lmdb
 
 from grafctl.errors import Damaged, Full, OutcomeUnknown, Unreachable
-from grafctl.store.driver import lmdb_files
+from grafctl.store.driver import lmdb_files, lmdb_stamp
 from grafctl.store.driver.gate import Gate
 from grafctl.store.driver.journal import JOURNAL_KEY, Journal
 from grafctl.store.driver.journal_bytes import Changes, encode_row, new_generation
@@ -228,7 +228,8 @@ class Handle:
             raise
         finally:
             self.gate.leave()
-        return self._fold(overlay, changes)
+        with lmdb_stamp.Work(self.domain, self.gate, self.fd, self.data_fd, self.env):
+            return self._fold(overlay, changes)
 
     def finish(self, overlay: Overlay) -> None:
         """Makes durable what a write block saw or wrote, without a lock; raises `OutcomeUnknown`."""

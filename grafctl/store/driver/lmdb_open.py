@@ -4,6 +4,8 @@ Promises
 - A process has at most one handle to a file, however many environments ask for it, because LMDB forbids two.
 - Before LMDB sees a file, its length, its meta pages and its lock file are checked; before anybody sees the handle, its
   identity is.
+- A file that something else has changed, or that a process died reading, is probed by a child first (`lmdb_probe.py`);
+  one in which damage was found is not opened at all.
 
 When it fails
     What was opened is closed again, and nothing is left in the registry.
@@ -18,11 +20,13 @@ import lmdb
 
 from grafctl import clock
 from grafctl.errors import Damaged, Unreachable
-from grafctl.store.driver import lmdb_files
+from grafctl.store.driver import lmdb_damage, lmdb_files, lmdb_stamp
 from grafctl.store.driver.contract import Identity
-from grafctl.store.driver.lmdb_files import Files
+from grafctl.store.driver.lmdb_files import Files, Meta
 from grafctl.store.driver.lmdb_handle import DAMAGE, IDLE_WAIT_S, Handle, failed
 from grafctl.store.driver.outer_lock import OuterLock
+
+SUSPECT_BYTES_MAX = 256 << 20  # a file this long is read through in a second or two after a reader died
 
 _registry: dict[tuple[int, int], Handle] = {}
 _registry_lock = threading.RLock()
@@ -36,17 +40,22 @@ def _after_fork() -> None:
 os.register_at_fork(after_in_child=_after_fork)
 
 
-def acquire(path: str, expected: Identity, map_bytes: int, map_bytes_max: int) -> Handle:
-    """Returns this process's handle to the environment at `path`, opened now where there is none yet."""
+def acquire(path: str, expected: Identity, map_bytes: int, map_bytes_max: int, *, trusts: bool = False) -> Handle:
+    """Returns this process's handle to the environment at `path`, opened now where there is none yet.
+
+    With `trusts` it is opened as it is, damaged or not.
+    """
     files = Files(os.path.realpath(path))
     if os.access(files.failed, os.F_OK):
         raise failed(expected.domain)
+    if not trusts:
+        lmdb_damage.refuse(expected.domain, files)
     deadline = 0.0
     while True:
         with _registry_lock:
             handle = _registry.get(lmdb_files.data_key(expected.domain, files))
             if handle is None:
-                handle = _open_handle(expected.domain, files, map_bytes, map_bytes_max)
+                handle = _open_handle(expected, files, map_bytes, map_bytes_max, trusts)
                 _registry[handle.key] = handle
             assert handle.pid == os.getpid(), "the parent of this fork has the environment open"
             if not handle.gate.is_closed:
@@ -80,7 +89,8 @@ def release(handle: Handle) -> None:
             handle.drop()
 
 
-def _open_handle(domain: str, files: Files, map_bytes: int, map_bytes_max: int) -> Handle:
+def _open_handle(expected: Identity, files: Files, map_bytes: int, map_bytes_max: int, trusts: bool) -> Handle:
+    domain = expected.domain
     key = lmdb_files.data_key(domain, files)
     meta = lmdb_files.read_meta(domain, files)
     fd, env = -1, None
@@ -89,11 +99,14 @@ def _open_handle(domain: str, files: Files, map_bytes: int, map_bytes_max: int) 
         if meta.bytes_missing:
             _check_short_file(domain, files, fd)
         lmdb_files.prepare_lock_file(files)
+        if not trusts:
+            _check_suspect(expected, files, fd, meta)
         env = _open_engine(files, min(max(map_bytes, meta.map_size), map_bytes_max), meta.bytes_needed)
         if lmdb_files.data_key(domain, files) != key:
             raise Unreachable(domain, "data.mdb was replaced while it was opened")
         handle = Handle(domain, files, key, fd, env, _forget)
         handle.map_bytes_max = map_bytes_max
+        handle.watch.heeds_damage = not trusts
         return handle
     except BaseException as error:
         if env is not None:
@@ -132,12 +145,26 @@ def _check_short_file(domain: str, files: Files, fd: int) -> None:
     try:
         meta = lmdb_files.read_meta(domain, files)
         if meta.bytes_missing:
+            is_ours = lmdb_stamp.is_expected(fd, files.data, lambda: meta.transaction)
             findings = structural_findings(os.fsdecode(files.directory))
             if findings:
                 raise Damaged(domain, f"data.mdb lacks {meta.bytes_missing} bytes at its end: {findings[0]}")
             lmdb_files.extend(files, meta.bytes_needed)
+            if is_ours:
+                lmdb_stamp.note(fd, lmdb_stamp.look_at(files.data))
     finally:
         lock.give()
+
+
+def _check_suspect(expected: Identity, files: Files, fd: int, meta: Meta) -> None:
+    """Has a file probed that something else than a commit has changed, or that a process died reading."""
+    domain = expected.domain
+    is_ours = lmdb_stamp.is_expected(fd, files.data, lambda: lmdb_files.read_meta(domain, files).transaction)
+    is_small = meta.bytes_needed <= SUSPECT_BYTES_MAX
+    if not is_ours or (is_small and lmdb_files.has_died_reading(files, meta.transaction)):
+        from grafctl.store.driver import lmdb_probe  # because it is hardly ever needed
+
+        lmdb_probe.probe(domain, files, expected, lmdb_probe.WAIT_S, always=is_ours)
 
 
 def structural_findings(path: str | os.PathLike[str]) -> list[str]:

@@ -217,6 +217,15 @@ class MemoryDriver:
         domain = self.domains.get(_key(path))
         return domain is not None and domain.is_failed
 
+    def damage(self, path: str | os.PathLike[str]) -> str | None:
+        return None
+
+    def check(self, path: str | os.PathLike[str], identity: Identity) -> None:
+        self.open(path, identity).require_domain()
+
+    def absolve(self, path: str | os.PathLike[str], identity: Identity) -> None:
+        self.check(path, identity)
+
     def destroy(self, path: str | os.PathLike[str]) -> None:
         self.domains.pop(_key(path), None)
 

@@ -72,7 +72,7 @@ class LogCheck:
         for row, raw in rows:
             if not self._last < row or len(row) > ROW_BYTES_MAX:
                 raise Corrupt(f"Row {row.hex()} of log {self.log.hex()} is out of order.")
-            body = decode_row(raw, f"row {row.hex()} of log {self.log.hex()}")
+            body = decode_row(raw, f"row {row.hex()} of log {self.log.hex()}", keys.state(self.log, row))
             self._state.update(PAIR.pack(len(row), len(body)) + row + body)
             self._last = row
             self._rows += 1

@@ -18,7 +18,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from grafctl import clock
-from grafctl.errors import Corrupt, Damaged, DomainUnavailable, DriverError, NoQuorum, ProofRequired, Timeout
+from grafctl.errors import Corrupt, Damaged, DomainUnavailable, DriverError, NoQuorum, ProofRequired, Timeout, told
 from grafctl.names import check_domain, check_name
 from grafctl.results import Proof
 from grafctl.store import keys
@@ -96,8 +96,8 @@ def _pass(session: Session, log: Log, resource: str, domain: str) -> dict[str, A
         try:
             away = session.cluster.is_failed(domain)
             look(session.cluster, log.id, domain)
-        except Damaged:
-            raise
+        except Damaged as error:
+            raise told(error) from error
         except DriverError:
             away = True
     pass_locator(asked, locator, session.health(), unreachable=away)

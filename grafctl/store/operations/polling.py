@@ -11,12 +11,23 @@ from __future__ import annotations
 from functools import partial
 from itertools import repeat
 
-from grafctl.errors import Corrupt, DomainUnavailable, DriverError, GrafctlError, NoQuorum, StoreFull, Timeout, Usage
+from grafctl.errors import (
+    Corrupt,
+    Damaged,
+    DomainUnavailable,
+    DriverError,
+    GrafctlError,
+    NoQuorum,
+    StoreFull,
+    Timeout,
+    Usage,
+    told,
+)
 from grafctl.names import check_domain, check_name
 from grafctl.results import Change, Delivery, Finished, Record, Shown
 from grafctl.store import keys
 from grafctl.store.authority import ACK, PEEK, POLL, Asked, Placement, pass_epoch, pass_locator, pass_placement
-from grafctl.store.checked import checked, refuse_rather
+from grafctl.store.checked import checked, refuse_rather, served
 from grafctl.store.committed import Committed
 from grafctl.store.intervals import from_offsets
 from grafctl.store.log import Log
@@ -176,12 +187,20 @@ def peek(session: Session, resource: str, domain: str, offset: int | None, count
     if offset is not None and offset < 0:
         raise Usage(f"An offset is 0 or more, not {offset}.")
     check_domain(domain)
-    log = session.resource(check_name("resource", resource))
+    return served(
+        lambda: _peek(session, session.resource(check_name("resource", resource)), resource, domain, offset, count)
+    )
+
+
+def _peek(session: Session, log: Log, resource: str, domain: str, offset: int | None, count: int) -> Shown:
     with session.audited(PEEK), log.view(prefer=domain) as committed:
         queue = queue_row(committed.state, resource)
         asked = Asked(PEEK, resource, domain, None, None, session.cluster.knows(domain))
         pass_local_gate(session, committed.state, asked, Placement.of(queue), ())
         if committed.domain != domain:
+            error = committed.found.errors.get(domain)
+            if isinstance(error, Damaged):
+                raise told(error)
             raise _lagging(domain, "it has not received what is committed")
         start = max(queue["first"], offset or 0)
         records = _read_committed(session, log, committed, start, min(queue["next"], start + count))

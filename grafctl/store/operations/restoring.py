@@ -39,7 +39,7 @@ from grafctl.store.records import (
     parse_json,
     strip_block,
 )
-from grafctl.store.replica.replica import Replica
+from grafctl.store.replica.replica import Replica, sum_of
 from grafctl.store.resources.membership import CATCHING_UP, WITNESS
 from grafctl.store.rules import Config, Head, Voter
 
@@ -124,7 +124,8 @@ def _finish(cluster: Cluster, check: LogCheck) -> None:
     def put(batch: Batch) -> bool:
         batch.put(keys.entry(check.log, check.at), raw)
         batch.put(keys.config(check.log, check.at), encode_config(config))
-        batch.put(keys.head(check.log), encode_head(HeadRow(head, stamped_ms, chain, check.floor_chain)))
+        state = sum_of(batch.scan(*keys.states(check.log)))
+        batch.put(keys.head(check.log), encode_head(HeadRow(head, stamped_ms, chain, check.floor_chain, *state)))
         return True
 
     for part in replicas_of(check):

@@ -142,6 +142,8 @@ def _replica_findings(name: str, replica: Replica) -> Iterator[Finding]:
     if not head.floor <= head.commit <= head.tail:
         yield Finding(f"{name} in {replica.domain}", "its head is not in order", REPAIR, replica.domain, name)
     yield from chain_breaks(replica)
+    if replica.lacks_state():
+        yield Finding(f"{name} in {replica.domain}", "rows of its state are missing", REPAIR, replica.domain, name)
     queue = replica.state.get_json(keys.queue())
     if queue is not None:
         yield from _queue_findings(name, replica, queue["first"], queue["next"])

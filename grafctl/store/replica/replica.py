@@ -25,7 +25,6 @@ from grafctl.store.records import (
     decode_config_row,
     decode_entry,
     decode_head,
-    decode_undo,
     encode_config,
     encode_head,
     encode_row,
@@ -34,14 +33,16 @@ from grafctl.store.records import (
     entry_chain,
     entry_operation,
     make_entry,
+    row_checksum,
     strip_block,
 )
-from grafctl.store.replica.state import State, StateView, Writes
+from grafctl.store.replica.state import State, StateView, Writes, undo_of
 from grafctl.store.requests import place_in
 from grafctl.store.rules import EMPTY_HEAD, Config, Head, Term
-from grafctl.typed import Callable, Iterator, NamedTuple
+from grafctl.typed import Callable, Iterable, Iterator, NamedTuple
 
 Apply = Callable[[State, Entry, int], Writes]
+Change = tuple[int, int]  # by how much a write changes the sum over the state rows, and their number
 EMPTY = HeadRow(EMPTY_HEAD, 0, NO_CHAIN, NO_CHAIN)
 
 
@@ -70,6 +71,7 @@ class Appended(NamedTuple):
     raw: bytes
     entry: Entry
     writes: Writes
+    change: Change
     primary: Head  # after it
 
 
@@ -101,6 +103,10 @@ class Replica:
         """Returns the configurations that may be in force, oldest first."""
         what = f"{self.domain}: configuration"
         return [decode_config_row(raw, what) for _, raw in self.view.scan(*keys.configs(self.log))]
+
+    def lacks_state(self) -> bool:
+        """Returns whether state rows are missing, or others than the head counts; not to be asked while it learns."""
+        return sum_of(self.view.scan(*keys.states(self.log))) != self.row[4:]
 
     def entry(self, index: int, *, verify_block: bool = True) -> Entry:
         """Returns an entry that must be there; raises `Corrupt` when it is not or was changed."""
@@ -184,11 +190,22 @@ class Writer(Replica):
             draft.kind, draft.term, stamped, draft.operation, draft.meta, draft.block, draft.block_digest, chain
         )
         writes = self._apply(self.state, entry, at)
-        self.put(raw, entry, writes, keep_undo=True)
-        return Appended(at, previous, raw, entry, writes, self.row.head)
+        change = self.put(raw, entry, writes, keep_undo=True)
+        return Appended(at, previous, raw, entry, writes, change, self.row.head)
 
-    def put(self, raw: bytes, entry: Entry, writes: Writes | None = None, *, keep_undo: bool) -> None:
-        """Adds an entry at the tail, with its effect on configuration and state; `writes` where that is known."""
+    def put(
+        self,
+        raw: bytes,
+        entry: Entry,
+        writes: Writes | None = None,
+        change: Change | None = None,
+        *,
+        keep_undo: bool,
+    ) -> Change:
+        """Adds an entry at the tail, with its effect on configuration and state; `writes` and `change` where known.
+
+        Returns how the sum over the state changed.
+        """
         head = self.row.head
         index, acc, start = head.tail, head.acc, head.start
         self.batch.put(keys.entry(self.log, index), strip_block(raw) if self.witness else raw)
@@ -196,25 +213,42 @@ class Writer(Replica):
             config = decode_config(entry.request, index, entry.term)
             self.batch.put(keys.config(self.log, index), encode_config(config))
             acc, start = entry.term, index
-        if not self.witness:
-            self._write_state(index, self._apply(self.state, entry, index) if writes is None else writes, keep_undo)
+        if self.witness:
+            change = (0, 0)
+        else:
+            writes = self._apply(self.state, entry, index) if writes is None else writes
+            change = self._write_state(index, writes, change, keep_undo)
         # Made anew, not with `_replace`: this is where a publish spends its time.
         head = Head(head.promised, acc, head.floor, index + 1, head.commit, start, head.learning)
-        self.row = HeadRow(head, entry.stamped_ms, entry.chain, self.row.floor_chain)
+        row = self.row
+        self.row = HeadRow(
+            head, entry.stamped_ms, entry.chain, row.floor_chain, *_changed(row.state_sum, row.state_rows, change)
+        )
+        return change
 
-    def _write_state(self, index: int, writes: Writes, keep_undo: bool) -> None:
+    def _write_state(self, index: int, writes: Writes, change: Change | None, keep_undo: bool) -> Change:
         prefix = keys.state(self.log, b"")
         before: list[tuple[bytes, bytes | None]] = []
+        total = rows = 0
         for row, body in writes:
             key = prefix + row
-            if keep_undo:
-                before.append((row, self.batch.get(key)))
+            if keep_undo or change is None:
+                old = self.batch.get(key)
+                before.append((row, old))
+                if old is not None:
+                    total -= row_checksum(old)
+                    rows -= 1
             if body is None:
                 self.batch.delete(key)
             else:
-                self.batch.put(key, encode_row(body))
-        if before:
-            self.batch.put(keys.undo(self.log, index), encode_undo(before))
+                raw = encode_row(body, key)
+                total += row_checksum(raw)
+                rows += 1
+                self.batch.put(key, raw)
+        if before and keep_undo:
+            key = keys.undo(self.log, index)
+            self.batch.put(key, encode_undo(before, key))
+        return (total, rows) if change is None else change
 
     def advance_commit(self, commit: int) -> None:
         """Moves the commit point up, never down, and drops pre-images and configurations that can no longer matter."""
@@ -235,18 +269,32 @@ class Writer(Replica):
         """Takes the tail back to `count` entries; what is dropped goes to quarantine."""
         if count < self.row.head.commit:
             raise SafetyAlarm(f"{self.domain}: log {self.log.hex()} would be cut to {count} below its commit point.")
-        prefix = keys.state(self.log, b"")
         for index in range(self.row.head.tail - 1, count - 1, -1):
-            raw_undo = self.batch.get(keys.undo(self.log, index))
+            key = keys.undo(self.log, index)
+            raw_undo = self.batch.get(key)
             if raw_undo is not None:
-                for row, old in reversed(decode_undo(raw_undo, f"{self.domain}: undo {index}")):
-                    if old is None:
-                        self.batch.delete(prefix + row)
-                    else:
-                        self.batch.put(prefix + row, old)
-                self.batch.delete(keys.undo(self.log, index))
+                self._put_back(undo_of(raw_undo, key, self.domain))
+                self.batch.delete(key)
             self._drop_entry(index)
         self._settle_after_cut(count)
+
+    def _put_back(self, before: list[tuple[bytes, bytes | None]]) -> None:
+        """Makes state rows what they were."""
+        prefix = keys.state(self.log, b"")
+        total = rows = 0
+        for row, old in reversed(before):
+            present = self.batch.get(prefix + row)
+            if present is not None:
+                total -= row_checksum(present)
+                rows -= 1
+            if old is None:
+                self.batch.delete(prefix + row)
+            else:
+                total += row_checksum(old)
+                rows += 1
+                self.batch.put(prefix + row, old)
+        state = _changed(self.row.state_sum, self.row.state_rows, (total, rows))
+        self.row = self.row._replace(state_sum=state[0], state_rows=state[1])
 
     def _drop_entry(self, index: int) -> None:
         raw = self.raw_entry(index)
@@ -281,6 +329,19 @@ class Writer(Replica):
         self.set(floor=floor)
         self.row = self.row._replace(floor_chain=chain)
         return floor - head.floor
+
+
+def _changed(total: int, rows: int, change: Change) -> Change:
+    return (total + change[0]) % (1 << 64), (rows + change[1]) % (1 << 64)
+
+
+def sum_of(rows: Iterable[tuple[bytes, bytes]]) -> Change:
+    """Returns what a head should say of these state rows: the sum of their checksums, and their number."""
+    total = count = 0
+    for _, raw in rows:
+        total += row_checksum(raw)
+        count += 1
+    return total % (1 << 64), count
 
 
 def wipe(batch: Batch, span: tuple[bytes, bytes], most: int) -> bool:

@@ -45,11 +45,20 @@ class StateView:
         self._overlay = overlay or {}
 
     def get(self, row: bytes) -> bytes | None:
-        raw = self._overlay[row] if row in self._overlay else self._view.get(self._prefix + row)
+        key = self._prefix + row
+        raw = self._overlay[row] if row in self._overlay else self._view.get(key)
         if raw is None:
             return None
-        body = row_body(raw)
-        return decode_row(raw, f"{self._domain}: state row {row.hex()}") if body is None else body
+        body = row_body(raw, key)
+        return self._broken(row, raw, key) if body is None else body
+
+    def _broken(self, row: bytes, raw: bytes, key: bytes) -> bytes:
+        """Raises what is wrong with a row."""
+        try:
+            return decode_row(raw, f"{self._domain}: state row {row.hex()}", key)
+        except Corrupt as error:
+            error.fields |= {"domain": self._domain, "key": key.hex()}
+            raise
 
     def get_json(self, row: bytes) -> Any:
         body = self.get(row)
@@ -65,7 +74,9 @@ class StateView:
         if self._overlay:
             pairs = self._overlaid(pairs, span, reverse)
         for row, raw in pairs:
-            yield row, decode_row(raw, f"{self._domain}: state row {row.hex()}")
+            key = self._prefix + row
+            body = row_body(raw, key)
+            yield row, self._broken(row, raw, key) if body is None else body
 
     def _overlaid(
         self, rows: Iterator[tuple[bytes, bytes]], span: tuple[bytes, bytes], reverse: bool
@@ -91,9 +102,18 @@ def state_at(view: View, log: bytes, domain: str, tail: int, count: int) -> Stat
     overlay: dict[bytes, bytes | None] = {}
     if count < tail:
         for key, raw in view.scan(*keys.undos(log, count, tail), reverse=True):
-            for row, old in reversed(decode_undo(raw, f"{domain}: undo {key.hex()}")):
+            for row, old in reversed(undo_of(raw, key, domain)):
                 overlay[row] = old
     return StateView(view, log, domain, overlay)
+
+
+def undo_of(raw: bytes, key: bytes, domain: str) -> list[tuple[bytes, bytes | None]]:
+    """Returns pre-images as they rest under a key; raises `Corrupt`."""
+    try:
+        return decode_undo(raw, f"{domain}: undo {key.hex()}", key)
+    except Corrupt as error:
+        error.fields |= {"domain": domain, "key": key.hex()}
+        raise
 
 
 def json_write(row: bytes, value: Any) -> tuple[bytes, bytes]:
