@@ -21,6 +21,8 @@ from grafctl import client
 from grafctl.errors import Busy, Corrupt, GenerationConflict, GrafctlError, NoQuorum, NotFound, Usage
 from grafctl.store import files, keys
 from grafctl.store.driver.lmdb import LmdbDriver
+from grafctl.store.log import DEADLINE_S, Log
+from grafctl.store.observe import Lead
 from grafctl.store.operations.backup_file import END, LAST, BackupFile, header, padding
 from grafctl.store.records import encode_json, encode_row, parse_json
 from grafctl.store.replica.replica import Replica
@@ -182,6 +184,29 @@ def test_a_record_that_the_others_have_not_counted_is_saved(three: client.Store,
     client.restore(tmp_path / "one", tmp_path / "restored")
     with client.open(tmp_path / "restored") as store:
         assert [record.payload for record in store.peek("q", domain="c").body["records"]] == [b"first", b"second"]
+
+
+def test_what_was_settled_with_other_voters_is_not_missed(
+    three: client.Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The log is settled with a and c; when it is read, c is away, and b is back that lacks the second record."""
+    fail(three, "b")
+    three.publish("q", "second", domain="a")
+    settle, queue = Log.settle, three.session.resource("q").id
+    is_done = False
+
+    def and_then(log: Log, *, deadline_s: float = DEADLINE_S) -> Lead:
+        nonlocal is_done
+        lead = settle(log, deadline_s=deadline_s)
+        if log.id == queue and not is_done:
+            is_done = True
+            fail(three, "b", is_failed=False)
+            fail(three, "c")
+        return lead
+
+    monkeypatch.setattr(Log, "settle", and_then)
+    three.backup(tmp_path / "one")
+    assert is_done and saved(tmp_path / "one") == 2
 
 
 def test_where_nobody_knows_what_was_acknowledged_there_is_no_backup(three: client.Store, tmp_path: Path) -> None:

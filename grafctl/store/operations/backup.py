@@ -19,7 +19,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -61,8 +61,12 @@ class Source:
     def committed(self, log: bytes, prefer: str | None = None) -> Committed | None:
         return self.snapshots.committed(log, self.session.cluster.domains, prefer)
 
-    def unsettled(self) -> list[Log]:
-        """Returns the logs of which the snapshots do not tell all that was acknowledged; finds what logs there are."""
+    def unsettled(self, settled: Mapping[bytes, int]) -> list[Log]:
+        """Returns the logs of which the snapshots do not tell all that was acknowledged; finds what logs there are.
+
+        They do where every voter is among them, or where they reach what was committed when the log was settled: it is
+        not enough that it was, since other voters may have answered then.
+        """
         found = [self.session.control, self.session.audit]
         control = self.committed(keys.CONTROL_LOG)
         records = self.session.resources() if control is None else rows(control.state, keys.resources())
@@ -71,12 +75,17 @@ class Source:
             self.names[log.id], self.records[log.id] = name, record
             found.append(log)
         self.logs = {log.id: log for log in found}
-        return [log for log in found if not self._tells_all(log.id)]
+        return [log for log in found if not self._tells_all(log, settled.get(log.id))]
 
-    def _tells_all(self, log: bytes) -> bool:
-        committed = self.committed(log)
+    def _tells_all(self, log: Log, settled: int | None) -> bool:
+        committed = self.committed(log.id)
         if committed is None:
-            return False
+            if settled is None:
+                return False
+            with log.view() as found:
+                return found.upto >= settled
+        if settled is not None and committed.upto >= settled:
+            return True
         there = {sight.member for sight in committed.found.sights.values()}
         return all(voter.member in there for config in committed.lead.force() for voter in config.voters)
 
@@ -98,7 +107,7 @@ class Source:
 @contextmanager
 def look(session: Session) -> Iterator[Source]:
     """Yields a source that has every record that was acknowledged before; raises `NoQuorum` where nobody can know."""
-    settled: set[bytes] = set()
+    settled: dict[bytes, int] = {}  # log -> how many entries were committed when it was settled
     moments = 0
     for _ in range(LOOKS + MOMENT_TRIES):
         session.cluster.refresh()
@@ -106,7 +115,7 @@ def look(session: Session) -> Iterator[Source]:
             snapshots = stack.enter_context(Snapshots(session.cluster))
             is_moment = snapshots.are_of_one_moment()
             source = Source(session, snapshots, one_moment=is_moment)
-            unsettled = [log for log in source.unsettled() if log.id not in settled]
+            unsettled = source.unsettled(settled)
             moments += not is_moment
             if not unsettled and (is_moment or moments > MOMENT_TRIES):
                 yield source
@@ -114,8 +123,7 @@ def look(session: Session) -> Iterator[Source]:
         for log in unsettled:
             if log.id in source.records:
                 session.open_log(source.records[log.id])  # which begins it where its creator died before that
-            log.settle()
-            settled.add(log.id)
+            settled[log.id] = log.settle().settle()
     raise Busy("The store changes too fast to be looked at as a whole.", hint="Run the same command again.")
 
 
