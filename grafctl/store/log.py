@@ -1,11 +1,9 @@
 """The replicated log as its callers see it: append a request, read the committed state, change who votes.
 
 Promises
-- `append` returns only when the entry is durable on a write quorum of every voter set in force, and everything before
-  it too.
+- `append` returns only when the entry, and all before it, is durable on a write quorum of every voter set in force.
 - No answer, positive or negative, leaves before the state it depends on is committed.
-- An append that is tried again after a lost primary finds its first attempt by its operation key: it is there once or
-  not at all.
+- An append tried again after a lost primary finds its first attempt by its operation key: it is there once or never.
 
 When it fails: `NoQuorum` says in `outcome` whether nothing was written or nobody knows; the operation key that goes
 with "unknown" makes another try safe.
@@ -378,7 +376,9 @@ class Log:
                 lead = self._require_lead(attempt)
                 self._level(attempt, lead)
                 tail = lead.tails[self.cluster.member(lead.primary)]
-                copy_all(self.cluster, self.id, self.apply, lead, tail)
+                for error in copy_all(self.cluster, self.id, self.apply, lead, tail).values():
+                    if isinstance(error, Moved):  # what was committed stays so, but this is the lead no longer
+                        raise error
                 return lead
             except Moved:
                 self._lead = None

@@ -5,12 +5,18 @@ from __future__ import annotations
 import os
 import signal
 from pathlib import Path
+from typing import Any
+
+import pytest
 
 import grafctl.client as client
+from faults.deeds import QUEUE
 from faults.forks import Forks, heard
 from faults.steps import away, work
-from faults.stores import CHUNKS, Templates
+from faults.stores import CHUNKS, Templates, publish
 from faults.verdict import verdict
+from grafctl.store import replicate
+from grafctl.store.operations import proving
 
 
 def test_a_catch_up_goes_on_in_the_next_term(templates: Templates, forks: Forks, tmp_path: Path) -> None:
@@ -25,5 +31,33 @@ def test_a_catch_up_goes_on_in_the_next_term(templates: Templates, forks: Forks,
     assert forks.ended(pid, wait=True) == 0
     assert "error" not in heard(log)[-2] and heard(log)[-1] == {"done": True}, heard(log)
     with client.open(store) as opened:
+        work(opened, ledger, "d", "where it has caught up")
+    verdict(store, ledger)
+
+
+def test_a_proof_goes_on_in_the_next_term(
+    templates: Templates, forks: Forks, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The election is over when the last entries are to be copied, with the old primary's lock held."""
+    store, ledger = templates.copy("three", "adding")
+    original, is_done = replicate.copy, False
+
+    def after_an_election(*given: Any) -> int:
+        nonlocal is_done
+        if not is_done:
+            is_done = True
+            with client.open(store) as other:
+                place = other.session.cluster.place("a").path
+                other.domains.fail("a")
+                publish(other, ledger, "b", [("in the next term", None)])
+                log = other.session.resource(QUEUE)
+                lead = log.settle()
+                original(log.cluster, log.id, log.apply, lead, "d", max(lead.tails.values()))
+                other.session.cluster.driver.restore(place)
+        return original(*given)
+
+    monkeypatch.setattr(proving, "copy", after_an_election)
+    with client.open(store) as opened:
+        assert opened.catch_up(QUEUE, domain="d").match and is_done
         work(opened, ledger, "d", "where it has caught up")
     verdict(store, ledger)

@@ -14,8 +14,8 @@ When it fails: the replica stays `catching_up`, counts nowhere, and the same com
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
 
 from grafctl import clock
 from grafctl.errors import Corrupt, Damaged, DomainUnavailable, DriverError, NoQuorum, ProofRequired, Timeout, told
@@ -47,6 +47,8 @@ from grafctl.store.resources.membership import (
 from grafctl.store.resources.queue import queue_row
 from grafctl.store.session import Session
 
+T = TypeVar("T")
+
 
 def catch_up(
     session: Session,
@@ -66,11 +68,18 @@ def catch_up(
         replica = next(item for item in locator["replicas"] if item["domain"] == domain)
         if dry_run:
             return _planned(resource, locator, domain)
-        checked = _copy(session, log, domain, replica["role"] == WITNESS, progress)
-        point("catch-up.copied")
-        if replica["role"] == WITNESS:
+        checked: list[Checked] = []
+
+        def prove() -> dict[str, Any] | None:
+            _copy(session, log, domain, replica["role"] == WITNESS, progress, checked)
+            point("catch-up.copied")
+            if replica["role"] == WITNESS:
+                return None
+            return _prove(session, log, resource, locator, domain, allow_empty, progress, checked)
+
+        proof = _until_steady(domain, prove)
+        if proof is None:
             return _admit_witness(session, log, resource, locator, domain)
-        proof = _prove(session, log, resource, locator, domain, allow_empty, progress, checked)
         changed = log.append(RecordProof(proof)).answer
         point("catch-up.recorded")
         changed |= _promote(session, log, resource, locator, domain)
@@ -110,15 +119,13 @@ def _planned(resource: str, locator: dict[str, Any], domain: str) -> Proof:
     )
 
 
-def _copy(session: Session, log: Log, domain: str, witness: bool, progress: Progress | None) -> list[Checked]:
-    """Brings the domain's replica close to the primary's log; returns what of both was read and found right."""
-    checked: list[Checked] = []
+def _until_steady(domain: str, act: Callable[[], T]) -> T:
+    """Returns what it returns; does it again where the term ended in the middle of it, until the deadline."""
     until = clock.monotonic_s() + DEADLINE_S
     while True:
         try:
-            _copy_in_term(session, log, domain, witness, progress, checked)
-            return checked
-        except Moved:  # the primary went away, or was replaced, in the middle of it
+            return act()
+        except (Moved, NeedsLearning):  # the primary went away, or was replaced
             if clock.monotonic_s() > until:
                 raise Timeout(
                     "The log did not come to rest before the deadline.",
@@ -137,10 +144,13 @@ def _copy(session: Session, log: Log, domain: str, witness: bool, progress: Prog
             ) from error
 
 
-def _copy_in_term(
+def _copy(
     session: Session, log: Log, domain: str, witness: bool, progress: Progress | None, checked: list[Checked]
 ) -> None:
-    """Learns where that is needed, and copies what is left; raises `Moved` where the term is over before."""
+    """Brings the domain's replica close to the primary's log; adds to `checked` what of both was read and right.
+
+    Raises `Moved` where the term is over before, and `NeedsLearning`.
+    """
     lead = log.settle()
     if domain == lead.primary:
         return
@@ -165,18 +175,10 @@ def _prove(
     checked: Sequence[Checked],
 ) -> dict[str, Any]:
     source = _source(session, log, locator, domain)
-    try:
-        with both_sides(log, source, domain) as (ours, theirs):
-            now = [item for item in checked if session.cluster.member(item.domain) == (item.domain, item.incarnation)]
-            content, read_back = compare(resource, ours, theirs, progress, now)
-            epoch = queue_row(ours.replica.state, resource)["epoch"]
-    except DriverError as error:
-        raise DomainUnavailable(
-            f"{error.domain} cannot be read: {error.why}.",
-            reason="unreachable",
-            hint="Run the same command again; it goes on where it was.",
-            domain=error.domain,
-        ) from error
+    with both_sides(log, source, domain) as (ours, theirs):
+        now = [item for item in checked if session.cluster.member(item.domain) == (item.domain, item.incarnation)]
+        content, read_back = compare(resource, ours, theirs, progress, now)
+        epoch = queue_row(ours.replica.state, resource)["epoch"]
     if not content.records and not allow_empty:
         raise ProofRequired(
             f"{resource} holds no record, so the copy proves nothing.",
