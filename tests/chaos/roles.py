@@ -33,6 +33,7 @@ WEATHER = (NoQuorum, Timeout, DomainUnavailable, Busy)
 VISIBILITY_MS = 1500
 SHARED_IDS = 200  # ids that all publishers publish, each with the payload that belongs to it
 PAUSE_S = 0.02
+BACKUP_PAUSE_S = 4.0
 
 
 class Shift:
@@ -159,3 +160,21 @@ def _next_move(opened: client.Store, say: Say, rng: random.Random) -> None:
 
 def groups_of(opened: client.Store) -> list[str]:
     return [item["group"] for item in opened.consumers.list(QUEUE).items]
+
+
+def keeper(store: Path, say: Say, name: str, domains: list[str], calm: str, seconds: float, folder: str) -> None:
+    """Publishes a mark and backs the store up, again and again: what was acknowledged before must be in it."""
+    shift, go = Shift(calm, seconds), 0
+    with client.open(store) as opened:
+        while shift:
+            go += 1
+            mark, path = f"mark {name} {go}", Path(folder) / f"{name}-{go}.backup"
+            say(tries=[mark])
+            try:
+                ack = opened.publish(QUEUE, mark, domain=domains[0])
+                say(published=[ack.offset, mark, None])
+                opened.backup(path)
+                say(backed_up=[str(path), ack.offset])
+            except WEATHER as error:
+                say(refused=error.code)
+            time.sleep(BACKUP_PAUSE_S)

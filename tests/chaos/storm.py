@@ -23,12 +23,12 @@ from typing import Any
 from faults.deeds import GROUP, HOUR_MS, QUEUE
 from faults.forks import Forks, Ran, heard
 from faults.stores import DOMAINS
-from faults.verdict import Ledger, verdict
+from faults.verdict import Ledger, peeked, verdict
 
 import grafctl.client as client
 from chaos.roles import MOVED, SHARED_IDS, VISIBILITY_MS, groups_of, shared
 
-CREW = ("publisher", "publisher", "publisher", "consumer", "consumer", "operator")
+CREW = ("publisher", "publisher", "publisher", "consumer", "consumer", "operator", "keeper")
 WATCH_S = 15.0  # how long a process works before another takes its place
 PAUSE_S = (0.02, 0.4)  # between two blows
 BLOWS = {"kill": 10, "stop": 5, "drill": 3, "loss": 2}  # how often each comes, of their sum
@@ -55,6 +55,7 @@ class Storm:
     seed: int
     counts: Counter[str] = field(default_factory=Counter)
     delivered: Counter[int] = field(default_factory=Counter)  # offset -> how often
+    backups: list[tuple[Path, int]] = field(default_factory=list)  # file, and a record acknowledged before it began
     shown: dict[int, str] = field(default_factory=dict)  # offset -> the payload that was delivered
 
     def __post_init__(self) -> None:
@@ -105,6 +106,9 @@ class Storm:
             about |= {"name": f"p{self._started}", "domains": self.rng.sample(DOMAINS, 2)}
         elif role == "consumer":
             about |= {"groups": [GROUP, MOVED]}
+        elif role == "keeper":
+            del about["seed"]
+            about |= {"name": f"k{self._started}", "domains": list(DOMAINS), "folder": str(self.folder)}
         return Sailor(role, forks.start(f"chaos.roles:{role}", self.store, log, **about), log)
 
     def _change_the_watch(self, forks: Forks) -> None:
@@ -181,7 +185,8 @@ class Storm:
             self.counts["acks"] += 1
         for records in ran.of("delivered"):
             self._deliver(records)
-        for word in ("added", "removed", "caught_up", "shifted"):
+        self.backups += [(Path(path), offset) for path, offset in ran.of("backed_up")]
+        for word in ("backed_up", "added", "removed", "caught_up", "shifted"):
             self.counts[word] += len(ran.of(word))
         for code in ran.of("refused"):
             self.counts[f"refused: {code}"] += 1
@@ -206,9 +211,23 @@ class Storm:
         assert not wrong, f"other payloads were delivered than published at {sorted(wrong)[:20]}"
         unfinished = [offset for offset in acked if offset >= self._floor]
         assert not unfinished, f"acknowledged records that nobody finished: {sorted(unfinished)[:20]}"
+        self._judge_backups()
         self.counts["records acknowledged"] = len(acked)
         self.counts["records there"] = self._floor
         self.counts["records delivered more than once"] = sum(1 for count in self.delivered.values() if count > 1)
+
+    def _judge_backups(self) -> None:
+        """Makes a store of each backup: it is whole, is a prefix of the queue, and has what was acknowledged before."""
+        with client.open(self.store) as opened:
+            there = {record.offset: record.payload for record in peeked(opened, QUEUE, self._ready(opened))}
+        for number, (path, offset) in enumerate(self.backups):
+            store = self.folder / f"restored{number}"
+            client.restore(path, store)
+            with client.open(store) as opened:
+                assert not (findings := list(opened.verify())), f"{path.name}: {findings}"
+                records = {record.offset: record.payload for record in peeked(opened, QUEUE, self._ready(opened))}
+            assert offset in records, f"{path.name} has {len(records)} records, and not the one at {offset}"
+            assert records == {at: there[at] for at in range(len(records))}, f"{path.name} holds other records"
 
     def _drain(self, opened: client.Store) -> None:
         group = MOVED if MOVED in groups_of(opened) else GROUP

@@ -103,14 +103,14 @@ def _queue_wrong(opened: client.Store, log: Log, ledger: Ledger, away: frozenset
                 yield from _delivery_wrong(replica, queue, ledger)
             elif records != standard:
                 yield f"{domain} holds other records than the first domain"
-            for ours, theirs in zip(_peeked(opened, ledger.resource, domain), records, strict=True):
+            for ours, theirs in zip(peeked(opened, ledger.resource, domain), records, strict=True):
                 if (ours.offset, ours.payload) != (theirs[0], theirs[1].payload):
                     yield f"peek in {domain} shows another record at offset {ours.offset}"
     if standard is None:
         yield "no domain could be read"
 
 
-def _peeked(opened: client.Store, resource: str, domain: str) -> Iterator[Record]:
+def peeked(opened: client.Store, resource: str, domain: str) -> Iterator[Record]:
     """Yields what `peek` shows of a whole queue."""
     page = opened.peek(resource, domain=domain, max=1000).body["records"]
     while page:
