@@ -140,7 +140,10 @@ def _report_signal(error: BaseException, *, as_json: bool) -> int:
     body["message"] = "Stopped by SIGTERM." if stopped else "Interrupted."
     if outcome := getattr(error, "outcome", None):
         body["outcome"] = outcome
-    render.failure(body, as_json=as_json, notes=getattr(error, "__notes__", ()))
+    notes = list(getattr(error, "__notes__", ()))
+    if as_json and notes:
+        body["notes"] = notes
+    render.failure(body, as_json=as_json, notes=notes)
     return code
 
 

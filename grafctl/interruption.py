@@ -1,25 +1,43 @@
-"""Ctrl-C and SIGTERM while one record is being published: the command says what became of it before it ends.
+"""Ctrl-C and SIGTERM while something is being changed: the command says what became of it before it ends.
 
 Promises
 - Inside `Undecided` the first signal waits until the block has ended, and then does what it would have done; its
-  exception has in `outcome` what became of the record: `published`, `not_written` or `unknown`.
+  exception has in `outcome` what became of the change: `published` or `done`, `not_written` or `unknown`; where it is
+  unknown, a note names the command that tells.
+- Inside `resumable` a signal is obeyed at once, because the work may be long; the same command goes on.
 - The second signal does not wait, for somebody who does not want to either; then the outcome is unknown.
 - Handlers that Python did not install, and signals that are ignored, are left alone; so is every thread but the main.
 
-When it fails: SIGKILL cannot be held back. An `--id` makes the same command safe to run again, whatever happened.
+When it fails: SIGKILL cannot be held back. An `--id` makes a publish safe to run again, whatever happened; every other
+command is.
 """
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, contextmanager
+
 from grafctl.bare_signal import signal
-from grafctl.errors import GrafctlError
-from grafctl.typed import TYPE_CHECKING, Any, Callable
+from grafctl.errors import (
+    ConfirmationRequired,
+    DomainUnavailable,
+    Fenced,
+    GenerationConflict,
+    GrafctlError,
+    HealthRejected,
+    InvalidConfig,
+    NotFound,
+    ProofRequired,
+    Usage,
+)
+from grafctl.typed import TYPE_CHECKING, Any, Callable, Iterator
 
 if TYPE_CHECKING:
     from types import FrameType, TracebackType
 
-PUBLISHED, NOT_WRITTEN, UNKNOWN = "published", "not_written", "unknown"
+PUBLISHED, DONE, NOT_WRITTEN, UNKNOWN = "published", "done", "not_written", "unknown"
+AGAIN = "Run the same command again: it finishes what was begun, and changes nothing where all is done."
 NOTES = {
+    DONE: "It is done.",
     PUBLISHED: "The record is published.",
     NOT_WRITTEN: "Nothing was written.",
     UNKNOWN: "Whether the record is published is unknown; with its --id the same command is safe to run again.",
@@ -28,6 +46,8 @@ NOTES = {
 
 class Undecided:
     """A block whose outcome is told also when a signal ends it: publishing one record and printing where it is."""
+
+    done, unknown = PUBLISHED, NOTES[UNKNOWN]
 
     def __init__(self) -> None:
         self._before: dict[int, Callable[[int, FrameType | None], Any]] = {}
@@ -47,7 +67,7 @@ class Undecided:
 
     def _take(self, number: int, frame: FrameType | None) -> None:
         if self._came is not None:
-            self._deliver(number, UNKNOWN, frame)
+            self._deliver(number, UNKNOWN, frame, self.unknown)
         self._came = number
 
     def __exit__(
@@ -57,7 +77,7 @@ class Undecided:
             signal.signal(number, handler)
         if self._came is None or not (error is None or isinstance(error, GrafctlError)):
             return
-        outcome, *notes = _told(error)
+        outcome, *notes = self.told(error)
         self._deliver(self._came, outcome, None, *notes)
 
     def _deliver(self, number: int, outcome: str, frame: FrameType | None, *notes: str) -> None:
@@ -69,11 +89,51 @@ class Undecided:
                 error.add_note(note)
             raise
 
+    def told(self, error: GrafctlError | None) -> tuple[str, ...]:
+        """Returns the outcome of the block, and what is to be said of the error that ended it."""
+        if error is None:
+            return (self.done,)
+        operation = error.fields.get("operation")
+        again = (f"Run the same command with --operation {operation} to learn it.",) if operation else ()
+        return (str(error.fields.get("outcome", NOT_WRITTEN)), error.message, *again)
 
-def _told(error: GrafctlError | None) -> tuple[str, ...]:
-    """Returns the outcome of a block, and what is to be said of the error that ended it."""
-    if error is None:
-        return (PUBLISHED,)
-    operation = error.fields.get("operation")
-    again = (f"Run the same command with --operation {operation} to learn it.",) if operation else ()
-    return (str(error.fields.get("outcome", NOT_WRITTEN)), error.message, *again)
+
+class _Change(Undecided):
+    """A block that changes something in one step or several, and prints what."""
+
+    done, unknown = DONE, f"Whether it is done is unknown. {AGAIN}"
+
+    def __init__(self, refusals: tuple[type[GrafctlError], ...]) -> None:
+        super().__init__()
+        self._refusals = refusals  # after which nothing is changed
+
+    def told(self, error: GrafctlError | None) -> tuple[str, ...]:
+        if error is None:
+            return (self.done,)
+        if isinstance(error, self._refusals):
+            return (NOT_WRITTEN, error.message)
+        return (UNKNOWN, error.message, self.unknown)  # since an earlier step may have been taken
+
+
+_BEFORE_ALL = (Usage, NotFound, ConfirmationRequired, InvalidConfig)
+_OF_ONE_STEP = (*_BEFORE_ALL, DomainUnavailable, Fenced, GenerationConflict, HealthRejected, ProofRequired)
+
+
+def change(dry_run: bool = False, *, several: bool = False) -> AbstractContextManager[object]:
+    """Returns the block of a command that changes something; with `several` steps a refusal may come after one."""
+    return resumable(dry_run) if dry_run else _Change(_BEFORE_ALL if several else _OF_ONE_STEP)
+
+
+@contextmanager
+def resumable(dry_run: bool = False) -> Iterator[None]:
+    """A block that may be long, or changes nothing: a signal ends it at once."""
+    try:
+        yield
+    except Exception:
+        raise
+    except BaseException as error:
+        if not hasattr(error, "outcome"):
+            outcome, note = (NOT_WRITTEN, NOTES[NOT_WRITTEN]) if dry_run else (UNKNOWN, _Change.unknown)
+            error.outcome = outcome  # type: ignore[attr-defined]
+            error.add_note(note)
+        raise

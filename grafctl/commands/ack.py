@@ -34,12 +34,11 @@ def ack(
     """
     offsets = options.offsets_of(offset)
 
-    from grafctl import client, render
+    from grafctl import client, interruption, render
 
-    with client.open(store) as opened:
+    with interruption.change(dry_run), client.open(store) as opened:
         finished = opened.ack(resource, group, offsets, domain=domain, lease=lease, epoch=epoch, dry_run=dry_run)
-
-    render.show(finished, output, json)
+        render.show(finished, output, json)
 
 
 def nack(
@@ -63,10 +62,9 @@ def nack(
     """
     offsets = options.offsets_of(offset)
 
-    from grafctl import client, render
+    from grafctl import client, interruption, render
 
     caller: dict[str, Any] = {"domain": domain, "lease": lease, "epoch": epoch}
-    with client.open(store) as opened:
+    with interruption.change(dry_run), client.open(store) as opened:
         finished = opened.nack(resource, group, offsets, delay_ms=delay, dry_run=dry_run, **caller)
-
-    render.show(finished, output, json)
+        render.show(finished, output, json)

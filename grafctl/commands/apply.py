@@ -25,8 +25,8 @@ def apply(
 
     Example: grafctl apply examples/provider-migration.toml --dry-run
     """
-    from grafctl import client, render
+    from grafctl import client, interruption, render
 
-    change = client.apply(store, file, dry_run=dry_run)
-
-    render.show(change, output, json)
+    with interruption.change(dry_run, several=True):
+        change = client.apply(store, file, dry_run=dry_run)
+        render.show(change, output, json)

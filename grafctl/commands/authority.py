@@ -27,11 +27,11 @@ def keygen(
 
     Example: grafctl authority keygen scheduler-a
     """
-    from grafctl import client, render
+    from grafctl import client, interruption, render
 
-    shown = client.keygen(name, directory)
-
-    render.show(shown, output, json)
+    with interruption.change(several=True):
+        shown = client.keygen(name, directory)
+        render.show(shown, output, json)
 
 
 def add(
@@ -48,12 +48,11 @@ def add(
 
     Example: grafctl authority add scheduler-a --public-key scheduler-a.pub
     """
-    from grafctl import client, render
+    from grafctl import client, interruption, render
 
-    with client.open(store) as opened:
+    with interruption.change(dry_run), client.open(store) as opened:
         change = opened.authorities.add(name, public_key, dry_run=dry_run)
-
-    render.show(change, output, json)
+        render.show(change, output, json)
 
 
 def list_(store: options.StorePath, json: options.Json = False, output: options.Output = "table") -> None:
@@ -85,11 +84,10 @@ def revoke(
 
     Example: grafctl authority revoke scheduler-a --dry-run
     """
-    from grafctl import client, render
+    from grafctl import client, interruption, render
 
     render.confirm(f"Revoke the authority {name} for good?", yes or dry_run)
 
-    with client.open(store) as opened:
+    with interruption.change(dry_run), client.open(store) as opened:
         change = opened.authorities.revoke(name, dry_run=dry_run)
-
-    render.show(change, output, json)
+        render.show(change, output, json)

@@ -77,10 +77,10 @@ def restore(
     sentence, hint = "It is not said where the store goes.", "Name it with --store DIR; --dry-run alone only checks."
     options.require_one(store is not None or (dry_run and not places), sentence, hint)
 
-    from grafctl import client, render
+    from grafctl import client, interruption, render
     from grafctl.render_progress import Progress
 
-    with Progress("restore", quiet=quiet) as progress:
+    with interruption.resumable(dry_run), Progress("restore", quiet=quiet) as progress:
         change = client.restore(file, store, places, progress=progress, dry_run=dry_run)
 
     render.show(change, output, json)

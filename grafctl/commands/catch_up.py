@@ -24,11 +24,12 @@ def catch_up(
 
     Example: grafctl catch-up migration-orders -d azure/eastus --json
     """
-    from grafctl import client, render
+    from grafctl import client, interruption, render
     from grafctl.render_progress import Progress
 
     events = {"resource": resource, "domain": domain} if output == "jsonl" and not json else None
-    with client.open(store) as opened, Progress("catch-up", quiet=quiet, events=events) as progress:
+    told = interruption.resumable(dry_run)
+    with told, client.open(store) as opened, Progress("catch-up", quiet=quiet, events=events) as progress:
         proof = opened.catch_up(
             resource, domain=domain, group=group, allow_empty=allow_empty, progress=progress, dry_run=dry_run
         )

@@ -54,10 +54,10 @@ def create(
     Example: grafctl consumer create migration-orders active-workers \
       --allow aws --allow gcp --semantics effectively-once
     """
-    from grafctl import client, render
+    from grafctl import client, interruption, render
 
     placement: dict[str, Any] = {"allow": allow or [], "deny": deny or []}
-    with client.open(store) as opened:
+    with interruption.change(dry_run, several=True), client.open(store) as opened:
         change = opened.consumers.create(
             resource,
             group,
@@ -67,8 +67,7 @@ def create(
             max_deliveries=max_deliveries,
             dry_run=dry_run,
         )
-
-    render.show(change, output, json)
+        render.show(change, output, json)
 
 
 def list_(
@@ -123,12 +122,11 @@ def pause(
 
     Example: grafctl consumer pause migration-orders active-workers
     """
-    from grafctl import client, render
+    from grafctl import client, interruption, render
 
-    with client.open(store) as opened:
+    with interruption.change(dry_run), client.open(store) as opened:
         change = opened.consumers.pause(resource, group, dry_run=dry_run)
-
-    render.show(change, output, json)
+        render.show(change, output, json)
 
 
 def resume(
@@ -145,12 +143,11 @@ def resume(
 
     Example: grafctl consumer resume migration-orders active-workers
     """
-    from grafctl import client, render
+    from grafctl import client, interruption, render
 
-    with client.open(store) as opened:
+    with interruption.change(dry_run), client.open(store) as opened:
         change = opened.consumers.resume(resource, group, dry_run=dry_run)
-
-    render.show(change, output, json)
+        render.show(change, output, json)
 
 
 def seek(
@@ -169,14 +166,13 @@ def seek(
 
     Example: grafctl consumer seek migration-orders active-workers --to earliest --dry-run
     """
-    from grafctl import client, render
+    from grafctl import client, interruption, render
 
     render.confirm(f"Move the cursor of {resource}/{group} to {to}?", yes or dry_run)
 
-    with client.open(store) as opened:
+    with interruption.change(dry_run), client.open(store) as opened:
         change = opened.consumers.seek(resource, group, to, dry_run=dry_run)
-
-    render.show(change, output, json)
+        render.show(change, output, json)
 
 
 def shift(
@@ -200,11 +196,10 @@ def shift(
     Example: grafctl consumer shift migration-orders active-workers \
       --as azure-workers --allow azure/eastus --proof @proof.json
     """
-    from grafctl import client, render
+    from grafctl import client, interruption, render
 
     placement: dict[str, Any] = {"allow": allow or [], "deny": deny or []}
 
-    with client.open(store) as opened:
+    with interruption.change(dry_run, several=True), client.open(store) as opened:
         shift = opened.consumers.shift(resource, group, as_=new, **placement, proof=proof, start=start, dry_run=dry_run)
-
-    render.show(shift, output, json)
+        render.show(shift, output, json)

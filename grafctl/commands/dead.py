@@ -49,11 +49,10 @@ def redrive(
         bool(offsets) != all, "Name offsets or --all, one of them.", "See them with: grafctl dead list RESOURCE GROUP"
     )
 
-    from grafctl import client, render
+    from grafctl import client, interruption, render
 
     render.confirm(f"Deliver every dead letter of {resource}/{group} again?", yes or dry_run or not all)
 
-    with client.open(store) as opened:
+    with interruption.change(dry_run), client.open(store) as opened:
         change = opened.dead.redrive(resource, group, None if all else offsets, dry_run=dry_run)
-
-    render.show(change, output, json)
+        render.show(change, output, json)

@@ -24,12 +24,11 @@ def add(
 
     Example: grafctl domain add azure/eastus
     """
-    from grafctl import client, render
+    from grafctl import client, interruption, render
 
-    with client.open(store) as opened:
+    with interruption.change(dry_run, several=True), client.open(store) as opened:
         change = opened.domains.add(name, path=path, dry_run=dry_run)
-
-    render.show(change, output, json)
+        render.show(change, output, json)
 
 
 def list_(store: options.StorePath, json: options.Json = False, output: options.Output = "table") -> None:
@@ -77,12 +76,11 @@ def fail(
 
     Example: grafctl domain fail gcp/us-central1
     """
-    from grafctl import client, render
+    from grafctl import client, interruption, render
 
-    with client.open(store) as opened:
+    with interruption.change(dry_run), client.open(store) as opened:
         change = opened.domains.fail(name, dry_run=dry_run)
-
-    render.show(change, output, json)
+        render.show(change, output, json)
 
 
 def restore(
@@ -99,12 +97,11 @@ def restore(
 
     Example: grafctl domain restore gcp/us-central1
     """
-    from grafctl import client, render
+    from grafctl import client, interruption, render
 
-    with client.open(store) as opened:
+    with interruption.change(dry_run, several=True), client.open(store) as opened:
         change = opened.domains.restore(name, dry_run=dry_run)
-
-    render.show(change, output, json)
+        render.show(change, output, json)
 
 
 def remove(
@@ -121,11 +118,10 @@ def remove(
 
     Example: grafctl domain remove azure/eastus --dry-run
     """
-    from grafctl import client, render
+    from grafctl import client, interruption, render
 
     render.confirm(f"Remove the domain {name} and everything in it?", yes or dry_run)
 
-    with client.open(store) as opened:
+    with interruption.change(dry_run, several=True), client.open(store) as opened:
         change = opened.domains.remove(name, dry_run=dry_run)
-
-    render.show(change, output, json)
+        render.show(change, output, json)

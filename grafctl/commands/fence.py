@@ -21,9 +21,8 @@ def fence(
 
     Example: grafctl fence migration-orders --epoch 2
     """
-    from grafctl import client, render
+    from grafctl import client, interruption, render
 
-    with client.open(store) as opened:
+    with interruption.change(dry_run), client.open(store) as opened:
         change = opened.fence(resource, epoch=epoch, group=group, dry_run=dry_run)
-
-    render.show(change, output, json)
+        render.show(change, output, json)

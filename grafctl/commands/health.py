@@ -42,12 +42,11 @@ def observe(
 
     Example: grafctl health observe azure/eastus healthy --authority scheduler-a --key-file scheduler-a.key
     """
-    from grafctl import client, render
+    from grafctl import client, interruption, render
 
-    with client.open(store) as opened:
+    with interruption.change(dry_run), client.open(store) as opened:
         change = opened.health.observe(domain, status, authority=authority, key_file=key_file, dry_run=dry_run)
-
-    render.show(change, output, json)
+        render.show(change, output, json)
 
 
 def list_(store: options.StorePath, json: options.Json = False, output: options.Output = "table") -> None:

@@ -46,8 +46,8 @@ def init(
     )
     assert place is not None
 
-    from grafctl import client, render
+    from grafctl import client, interruption, render
 
-    change = client.create(place, domains, dry_run=dry_run)
-
-    render.show(change, output, json)
+    with interruption.change(dry_run, several=True):
+        change = client.create(place, domains, dry_run=dry_run)
+        render.show(change, output, json)

@@ -84,7 +84,7 @@ def set_(
     hint = "Name replicas: --add ID=DOMAIN, --remove ID or --from FILE."
     options.require_one(bool(add or remove or from_file), "No change of the locator is given.", hint)
 
-    from grafctl import client, render
+    from grafctl import client, interruption, render
 
     render.confirm(f"Remove {', '.join(remove or ())} from {resource}?", yes or dry_run or not remove)
 
@@ -94,7 +94,6 @@ def set_(
         "from_file": from_file,
         "max_age_ms": max_age,
     }
-    with client.open(store) as opened:
+    with interruption.change(dry_run, several=True), client.open(store) as opened:
         change = opened.locator.set(resource, generation=generation, **change_of, dry_run=dry_run)
-
-    render.show(change, output, json)
+        render.show(change, output, json)

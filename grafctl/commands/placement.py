@@ -54,10 +54,9 @@ def set_(
         bool(allow or deny), "No placement is given.", "Name the domains: --allow PATTERN, --deny PATTERN."
     )
 
-    from grafctl import client, render
+    from grafctl import client, interruption, render
 
     placement: dict[str, Any] = {"allow": allow or [], "deny": deny or []}
-    with client.open(store) as opened:
+    with interruption.change(dry_run), client.open(store) as opened:
         change = opened.placement.set(resource, group=group, **placement, expect=expect, dry_run=dry_run)
-
-    render.show(change, output, json)
+        render.show(change, output, json)

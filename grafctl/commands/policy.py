@@ -35,9 +35,8 @@ def set_(
 
     Example: grafctl policy set migration-orders --ack all
     """
-    from grafctl import client, render
+    from grafctl import client, interruption, render
 
-    with client.open(store) as opened:
+    with interruption.change(dry_run, several=True), client.open(store) as opened:
         change = opened.policy.set(resource, ack=ack, min_payload=min_payload, dry_run=dry_run)
-
-    render.show(change, output, json)
+        render.show(change, output, json)

@@ -68,11 +68,11 @@ def create(
       --replica orders-aws-a=aws/us-east-1/us-east-1a --replica orders-gcp-central=gcp/us-central1 \
       --allow aws --allow gcp
     """
-    from grafctl import client, render
+    from grafctl import client, interruption, render
 
     retention: dict[str, Any] = {"retain_age_ms": retain_age, "retain_bytes": retain_bytes}
     placement: dict[str, Any] = {"allow": allow or [], "deny": deny or []}
-    with client.open(store) as opened:
+    with interruption.change(dry_run, several=True), client.open(store) as opened:
         change = opened.queues.create(
             name,
             schema=schema,
@@ -84,8 +84,7 @@ def create(
             compression=compression,
             dry_run=dry_run,
         )
-
-    render.show(change, output, json)
+        render.show(change, output, json)
 
 
 def list_(store: options.StorePath, json: options.Json = False, output: options.Output = "table") -> None:

@@ -200,11 +200,22 @@ def _whole_or_absent(folder: Path, name: str, store: str) -> Iterator[BinaryIO]:
                 point("backup.written")
                 _name(temporary, folder / name)
                 point("backup.named")
+            except BaseException as error:
+                if not isinstance(error, Exception):
+                    tell(error, folder / name)
+                raise
             finally:
                 temporary.unlink(missing_ok=True)
         files.sync_folder(folder)
     except OSError as error:
         raise files.unwritable(folder / name, error) from None
+
+
+def tell(error: BaseException, path: Path) -> None:
+    """Says in a signal's exception what became of the file."""
+    is_there = path.exists()
+    error.outcome = "done" if is_there else "not_written"  # type: ignore[attr-defined]
+    error.add_note(f"{path} is there, whole." if is_there else "No backup was written.")
 
 
 def _name(temporary: Path, final: Path) -> None:

@@ -1,0 +1,164 @@
+"""Every command that changes something says on Ctrl-C and SIGTERM what became of it, and typed again it tells the rest.
+
+Real processes: each stops itself at a named step of what it does, gets its signal there, and goes on.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from itertools import cycle
+from pathlib import Path
+
+import pytest
+from conftest import Runner
+
+from cli.test_help import DESTRUCTIVE, LEAVES, WITHOUT_DRY_RUN, named
+
+COMMIT = "driver.commit.after:1"
+CODES = {signal.SIGINT: 130, signal.SIGTERM: 143}
+# In an order in which one store can live through them: a line without a step only prepares the next. After the step is
+# what the same line says when it is typed again, that nothing changed or a refusal with a code.
+STORY: list[tuple[str, str, int | str]] = [
+    ("init ./store -d aws -d gcp", COMMIT, "unchanged"),
+    ("domain add azure", COMMIT, "unchanged"),
+    ("domain add spare", "driver.create.rename:1", "unchanged"),
+    ("authority add watch --public-key watch.pub", COMMIT, "unchanged"),
+    ("health observe azure healthy --authority watch --key-file watch.key", COMMIT, 0),
+    ("queue create q --schema s --replica a=aws --replica g=gcp --allow aws --allow gcp", COMMIT, "unchanged"),
+    ("consumer create q g --allow aws --max-deliveries 1", COMMIT, "unchanged"),
+    ("consumer pause q g", COMMIT, "unchanged"),
+    ("consumer resume q g", "append.after:1", "unchanged"),
+    ("placement set q --allow aws --allow gcp --allow azure", COMMIT, "unchanged"),
+    ("policy set q --ack all", "start.after:1", "unchanged"),
+    ("fence q --epoch 2", "append.before:1", "unchanged"),
+    ("publish q zero -d aws", "", ""),
+    ("publish q one -d aws", "", ""),
+    ("poll q --group g -d aws", "", ""),
+    ("ack q 0 --group g -d aws", COMMIT, "unchanged"),
+    ("nack q 1 --group g -d aws", "append.committed:1", "unchanged"),
+    ("dead redrive q g 1 --yes", "append.after:1", "unchanged"),
+    ("consumer seek q g --to latest --yes", COMMIT, "unchanged"),
+    ("locator set q --generation 2 --add z=azure", COMMIT, "unchanged"),
+    ("catch-up q -d azure", "", ""),
+    ("consumer shift q g --as h --allow azure --proof @proof.json", COMMIT, "unchanged"),
+    ("policy set q --ack majority", "", ""),
+    ("domain fail gcp", "", ""),
+    ("publish q two -d aws", "", ""),
+    ("domain restore gcp", COMMIT, "unchanged"),
+    ("apply declared.toml", COMMIT, "unchanged"),
+    ("domain remove spare --yes", COMMIT, 10),
+    ("authority revoke watch --yes", COMMIT, "unchanged"),
+]
+# These are below, have tests of their own, or have no step to stop at: `domain fail` makes one file, `keygen` two.
+ELSEWHERE = {"publish", "catch-up", "backup", "restore", "domain fail", "authority keygen"}
+
+
+def interrupted(run: Runner, line: str, step: str, *numbers: int, is_json: bool = True) -> tuple[int, str, str]:
+    """Runs a command that stops itself at a step and gets signals there; returns how it ended and what it said."""
+    words = [*line.split(), *(["--json"] if is_json else [])]
+    started = run.start(*words, store="store", env={"GRAFCTL_STOP_AT": step})
+    os.waitid(os.P_PID, started.pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
+    for number in numbers:
+        started.send_signal(number)
+    started.send_signal(signal.SIGCONT)
+    out, said = started.communicate(timeout=60)
+    return started.returncode, out.decode(), said.decode()
+
+
+@pytest.fixture
+def here(run: Runner) -> Path:
+    run("authority", "keygen", "watch")
+    names = ("aws", "gcp", "azure", "spare", "fifth")
+    (run.cwd / "declared.toml").write_text("".join(f'[[domain]]\nname = "{name}"\n' for name in names))
+    return run.cwd
+
+
+def test_the_story_has_every_command_that_changes_something() -> None:
+    changing = {named(leaf) for leaf in LEAVES} - WITHOUT_DRY_RUN | DESTRUCTIVE
+    told = {name for name in changing for line, step, _ in STORY if step and line.startswith(f"{name} ")}
+    assert changing - told == ELSEWHERE & changing
+
+
+def test_each_change_that_is_interrupted_is_done_and_says_so(run: Runner, here: Path) -> None:
+    number = cycle(CODES)
+    for line, step, again in STORY:
+        if not step:
+            (here / "proof.json").write_text(run(*line.split(), "--json", store="store").out)
+            continue
+        sent = next(number)
+        code, out, said = interrupted(run, line, step, sent)
+        assert code == CODES[sent], f"{line}: {said}"
+        assert (json.loads(said)["outcome"], json.loads(said)["notes"]) == ("done", ["It is done."]), line
+        assert json.loads(out)["ok"] is True, line
+        ended = run(*line.split(), "--json", store="store", check=again if isinstance(again, int) else 0)
+        assert again != "unchanged" or ended.json["changed"] is False, f"{line} typed again: {ended}"
+    assert run("verify", "--json", "--exit-code", store="store").code == 0
+
+
+@pytest.fixture
+def store(run: Runner) -> Path:
+    run("init", "store", "--domain", "aws", "--domain", "gcp")
+    replicas = ("--replica", "a=aws", "--replica", "g=gcp")
+    run("queue", "create", "q", "--schema", "s", "--ack", "all", *replicas, "--allow", "aws", store="store")
+    return run.cwd / "store"
+
+
+def test_whoever_insists_is_told_which_command_tells(run: Runner, store: Path) -> None:
+    code, out, said = interrupted(run, "fence q --epoch 2", "append.after:1", *CODES, is_json=False)
+    assert code in CODES.values() and not out
+    assert "Whether it is done is unknown. Run the same command again:" in said
+    assert run("fence", "q", "--epoch", "2", "--json", store="store").json["changed"] in (True, False)
+    assert run("queue", "show", "q", "--json", store="store").json["epoch"] == 2
+
+
+def test_without_a_quorum_nobody_knows(run: Runner, store: Path) -> None:
+    started = run.start(
+        "fence", "q", "--epoch", "2", "--json", store="store", env={"GRAFCTL_STOP_AT": "append.after:1"}
+    )
+    os.waitid(os.P_PID, started.pid, os.WSTOPPED | os.WNOWAIT)
+    run("domain", "fail", "gcp", store="store")
+    for number in (signal.SIGINT, signal.SIGCONT):
+        started.send_signal(number)
+    out, said = started.communicate(timeout=60)
+    assert (started.returncode, out, json.loads(said)["outcome"]) == (130, b"", "unknown")
+    assert "same command again" in json.loads(said)["notes"][-1]
+    run("domain", "restore", "gcp", store="store")
+    assert run("fence", "q", "--epoch", "2", store="store").code == 0
+
+
+def test_an_interrupted_refusal_changes_nothing(run: Runner, store: Path) -> None:
+    run("fence", "q", "--epoch", "5", store="store")
+    code, out, said = interrupted(run, "fence q --epoch 2", "append.committed:1", signal.SIGINT)
+    assert (code, out, json.loads(said)["outcome"]) == (130, "", "not_written")
+
+
+def test_a_long_copy_is_left_at_once_and_goes_on(run: Runner, here: Path, store: Path) -> None:
+    run("domain", "add", "azure", store="store")
+    run("authority", "add", "watch", "--public-key", "watch.pub", store="store")
+    run("health", "observe", "azure", "healthy", "--authority", "watch", "--key-file", "watch.key", store="store")
+    run("publish", "q", "x", "-d", "aws", store="store")
+    run("locator", "set", "q", "--generation", "2", "--add", "z=azure", store="store")
+    code, _, said = interrupted(run, "catch-up q -d azure", "catch-up.copied:1", signal.SIGINT)
+    assert (code, json.loads(said)["outcome"]) == (130, "unknown")
+    assert "same command again" in json.loads(said)["notes"][0]
+    assert run("catch-up", "q", "-d", "azure", "--json", store="store").json["promoted"] is True
+
+
+@pytest.mark.parametrize(("step", "outcome"), [("backup.rows:1", "not_written"), ("backup.named:1", "done")])
+def test_a_backup_is_whole_or_absent_and_says_which(run: Runner, store: Path, step: str, outcome: str) -> None:
+    (run.cwd / "to").mkdir()
+    code, _, said = interrupted(run, "backup to/one", step, signal.SIGTERM)
+    assert (code, json.loads(said)["outcome"]) == (143, outcome)
+    assert [path.name for path in (run.cwd / "to").iterdir()] == (["one"] if outcome == "done" else [])
+    run("restore", "to/one", "--dry-run") if outcome == "done" else run("backup", "to/one", store="store")
+
+
+@pytest.mark.parametrize("step", ["restore.recorded:1", "restore.filled:1", "restore.done:1"])
+def test_a_restore_that_is_interrupted_goes_on(run: Runner, store: Path, step: str) -> None:
+    run("backup", "one", store="store")
+    code, _, said = interrupted(run, "restore one --store new", step, signal.SIGINT)
+    assert (code, json.loads(said)["outcome"]) == (130, "unknown")
+    assert run("restore", "one", "--store", "new", "--json").json["changed"] is not step.startswith("restore.done")
+    assert run("verify", "--exit-code", store="new").code == 0
