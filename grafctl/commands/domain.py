@@ -8,6 +8,16 @@ from grafctl.commands.declared import Annotated, Option
 DomainPath = Annotated[
     Path | None, Option("--path", metavar="DIR", help="Place on another disk", parser=options.path_of)
 ]
+AcceptLoss = Annotated[
+    list[str] | None,
+    Option(
+        "--accept-loss",
+        metavar="NAME",
+        help="Go on with this log though something acknowledged may be lost; the refusal says which names",
+        parser=options.text_of("name"),
+    ),
+]
+Lost = Annotated[bool, Option("--lost", help="Say that what cannot be reached there is gone for good")]
 
 
 def add(
@@ -102,6 +112,42 @@ def restore(
     with interruption.change(dry_run, several=True), client.open(store) as opened:
         change = opened.domains.restore(name, dry_run=dry_run)
         render.show(change, output, json)
+
+
+def repair(
+    name: options.DomainName,
+    store: options.StorePath,
+    accept_loss: AcceptLoss = None,
+    lost: Lost = False,
+    path: DomainPath = None,
+    yes: options.Yes = False,
+    dry_run: options.DryRun = False,
+    quiet: options.Quiet = False,
+    json: options.Json = False,
+    output: options.Output = "table",
+) -> None:
+    """Bring a damaged or lost domain back as a new one
+
+    Moves what is left of it aside, makes it anew and copies every log to it from the others, which serve meanwhile.
+    The same command goes on where it was cut short. Nothing that was acknowledged is lost, or nothing is done.
+
+    Example: grafctl domain repair gcp/us-central1 --dry-run
+    """
+    from functools import partial
+
+    from grafctl import client, interruption, render
+    from grafctl.render_progress import Progress
+
+    told = interruption.resumable(dry_run)
+    with told, client.open(store) as opened, Progress("domain repair", quiet=quiet) as progress:
+        repair = partial(opened.domains.repair, name, accept_loss=accept_loss or (), lost=lost, path=path)
+        change = repair(dry_run=True)
+        if change.changed and not dry_run:
+            render.confirm(f"Give up what {name} holds and copy everything to it anew?", yes)
+        if not dry_run:
+            change = repair(progress=progress)
+
+    render.show(change, output, json)
 
 
 def remove(

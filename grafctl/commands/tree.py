@@ -26,7 +26,7 @@ COMMANDS = {
 
 # Each group, its help and its commands; they are functions of the module with the group's name.
 GROUPS = {
-    "domain": ("Manage the failure domains of a store", "add list show fail restore remove"),
+    "domain": ("Manage the failure domains of a store", "add list show fail restore repair remove"),
     "authority": ("Manage who may sign health observations", "keygen add list revoke"),
     "health": ("State and list the health of domains", "observe list"),
     "queue": ("Manage queues", "create list show"),

@@ -9,6 +9,7 @@ Promises
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from grafctl.store import files, keys
 from grafctl.store.cluster import Cluster
 from grafctl.store.driver.contract import Identity
 from grafctl.store.elect import NewVoters
-from grafctl.store.learn import learn, needs_learning
+from grafctl.store.learn import Progress, learn, needs_learning
 from grafctl.store.log import Log
 from grafctl.store.resources.control import Forget
 from grafctl.store.rules import Voter
@@ -171,6 +172,24 @@ class Domains:
                 refusal.hint = f"Run `grafctl domain repair {name}` to make it anew from the others."
             raise refusal from error
 
+    def repair(
+        self,
+        name: str,
+        *,
+        accept_loss: Sequence[str] = (),
+        lost: bool = False,
+        path: Path | None = None,
+        dry_run: bool = False,
+        progress: Progress | None = None,
+    ) -> Change:
+        """Brings a damaged or lost domain back as a new incarnation; the same call again goes on."""
+        from grafctl.nouns.repairs import repair
+
+        self._require(name)
+        return repair(
+            self.session, name, accept_loss=list(accept_loss), lost=lost, path=path, dry_run=dry_run, progress=progress
+        )
+
     def _drill(self, name: str, *, failed: bool, dry_run: bool) -> Change:
         self._require(name)
         place = self.cluster.place(name)
@@ -218,4 +237,4 @@ class Domains:
 def _change(log: Log, voters: tuple[Voter, ...]) -> None:
     """Makes these the voters of one of the store's own logs, with a majority rule."""
     size = len(voters) // 2 + 1
-    log.change_voters(lambda _: NewVoters(voters, size, size, {}), frozenset(voter.member for voter in voters))
+    log.change_voters(lambda _, __: NewVoters(voters, size, size, {}), frozenset(voter.member for voter in voters))

@@ -190,7 +190,7 @@ class Locators:
             log.append(SetLocator(resource, before, after))
             return
 
-        def change(state: State) -> Any:
+        def change(state: State, _: Any) -> Any:
             require_locator(state, resource, before)
             return new_voters(state, resource, after, members)
 

@@ -53,7 +53,7 @@ class Policies:
         changed = before != policy
         if changed and not dry_run:
 
-            def change(state: State) -> Any:
+            def change(state: State, _: Any) -> Any:
                 return new_voters(state, resource, state.get_json(keys.locator()), members, policy=policy)
 
             log.change_voters(change, frozenset(voter.member for voter in voters))

@@ -69,7 +69,7 @@ def refuse_rather(log: Log, error: GrafctlError, look: Callable[[State], T], pre
 
 def _is_final(committed: Committed, log: bytes, look: Callable[[State], T]) -> bool:
     there = {sight.member for sight in committed.found.sights.values()}
-    if not all(RULES.is_election_quorum(config, there) for config in committed.lead.force()):
+    if RULES.lacks_promises(committed.lead.force(), there) is not None:
         return False
     best = committed.found.best()
     if best is None or committed.found.sights[committed.domain].head.tail < best.head.tail:

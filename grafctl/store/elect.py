@@ -32,9 +32,21 @@ class NewVoters(NamedTuple):
     write_size: int
     payload_size: int
     fields: dict[str, Any]
+    fenced: tuple[Member, ...] = ()  # members of the sets before that no process can ever write again
 
 
-Change = Callable[[State], NewVoters]  # decides on the state at the tail; may raise a refusal
+Change = Callable[[State, Config], NewVoters]  # decides on state and voters at the tail; may raise a refusal
+
+
+class VoterChange(NamedTuple):
+    """An election that brings another voter set."""
+
+    change: Change
+    eligible: frozenset[Member]  # of the new set: one of them is to lead
+    planned: tuple[
+        Config, ...
+    ] = ()  # what the START will carry, where it fences members: that counts before it is there
+    loses: bool = False  # an operator has given up what only the fenced members held, so no quorum need promise
 
 
 def elect(
@@ -42,16 +54,15 @@ def elect(
     log: bytes,
     apply: Apply,
     seen: Observation,
-    change: Change | None = None,
+    change: VoterChange | None = None,
     prefer: str | None = None,
-    eligible: frozenset[Member] | None = None,
     exclude: frozenset[str] = frozenset(),
 ) -> Lead:
     """Promises and starts a new term; returns its lead, not yet committed. Raises `Moved` or `NoQuorum`."""
     best = seen.best()
     if best is None:
         raise NoQuorum("No replica of the log answers.", outcome="not_written")
-    _require_electable(cluster, seen, exclude)
+    _require_electable(seen, exclude, change)
     newest = [sight.head.promised for sight in seen.sights.values()] + [
         sight.head.acc for sight in seen.sights.values()
     ]
@@ -65,8 +76,11 @@ def elect(
     if not promises:
         raise NoQuorum("No voter of the log promises a new term.", outcome="not_written")
     configs = seen.sights[max(promises, key=RULES.rank).domain].configs
-    choice = RULES.choose_primary(configs, promises, eligible)
-    if choice.refusal == "payload" and eligible is None:
+    if change is not None and change.loses:
+        choice = RULES.choose_survivor(promises, change.eligible)
+    else:
+        choice = RULES.choose_primary(configs, promises, change.eligible if change else None)
+    if choice.refusal == "payload" and change is None:
         raise NoQuorum(
             "Only a witness holds the newest entries; a domain that keeps their payloads must come back first.",
             hint="Run `grafctl status` to see which domains are away.",
@@ -81,21 +95,23 @@ def elect(
     return _start(cluster, log, apply, term, domain, tails[cluster.member(domain)], change)
 
 
-def _require_electable(cluster: Cluster, seen: Observation, exclude: frozenset[str]) -> None:
+def _require_electable(seen: Observation, exclude: frozenset[str], change: VoterChange | None) -> None:
     """Raises `NoQuorum` unless both quorums of the voters in force can answer."""
     lead = seen.lead()
     assert lead is not None
     there = {sight.member for domain, sight in seen.sights.items() if domain not in exclude}
-    for config in lead.force():
-        if not (RULES.is_election_quorum(config, there) and RULES.is_write_quorum(config, there)):
-            away = sorted(voter.domain for voter in config.voters if voter.member not in there)
-            raise NoQuorum(
-                f"Only {len(config.voters) - len(away)} of {len(config.voters)} voters answer; {', '.join(away)} "
-                f"{'is' if len(away) == 1 else 'are'} away.",
-                hint="Run `grafctl status` to see which domains are in trouble, and try again when they are back.",
-                outcome="not_written",
-                domains=away,
-            )
+    force = lead.force()
+    config = None if change and change.loses else RULES.lacks_promises(force, there)
+    config = config or RULES.lacks_holders([*(change.planned if change else ()), *force], there)
+    if config is not None:
+        away = sorted(voter.domain for voter in config.voters if voter.member not in there)
+        raise NoQuorum(
+            f"Only {len(config.voters) - len(away)} of {len(config.voters)} voters answer; {', '.join(away)} "
+            f"{'is' if len(away) == 1 else 'are'} away.",
+            hint="Run `grafctl status` to see which domains are in trouble, and try again when they are back.",
+            outcome="not_written",
+            domains=away,
+        )
 
 
 def _collect(
@@ -130,7 +146,7 @@ def _promise(cluster: Cluster, log: bytes, apply: Apply, domain: str, term: Term
 
 
 def _start(
-    cluster: Cluster, log: bytes, apply: Apply, term: Term, domain: str, tail: int, change: Change | None
+    cluster: Cluster, log: bytes, apply: Apply, term: Term, domain: str, tail: int, change: VoterChange | None
 ) -> Lead:
     while True:
         try:
@@ -141,15 +157,17 @@ def _start(
 
 
 def _start_once(
-    cluster: Cluster, log: bytes, apply: Apply, term: Term, domain: str, tail: int, change: Change | None
+    cluster: Cluster, log: bytes, apply: Apply, term: Term, domain: str, tail: int, change: VoterChange | None
 ) -> Lead:
     with blaming(domain), cluster.writing(domain) as batch:
         replica = Writer(batch, log, domain, apply)
         if not RULES.may_start(replica.row.head, term, tail):
             raise Moved(replica.row.head.promised)
         old = replica.config()
-        new = change(replica.state) if change else NewVoters(old.voters, old.write_size, old.payload_size, {})
-        config = Config(tail, term, domain, new.voters, new.write_size, new.payload_size)
+        new = (
+            change.change(replica.state, old) if change else NewVoters(old.voters, old.write_size, old.payload_size, {})
+        )
+        config = Config(tail, term, domain, new.voters, new.write_size, new.payload_size, new.fenced)
         meta = encode_json({"do": "start", **config_fields(config), **new.fields})
         replica.append(Draft(START, term, clock.now_ms(), NO_OPERATION, meta, b"", NO_DIGEST))
         configs = replica.configs()

@@ -31,14 +31,14 @@ from grafctl.store.cluster import Cluster, blaming
 from grafctl.store.committed import Committed, committed_view, nobody
 from grafctl.store.driver.contract import Batch
 from grafctl.store.driver.kill import point
-from grafctl.store.elect import Change, elect
+from grafctl.store.elect import Change, VoterChange, elect
 from grafctl.store.observe import Lead, Observation, observe
 from grafctl.store.records import CTRL, NO_OPERATION, encode_seen
 from grafctl.store.replica.replica import Appended, Apply, Draft, Replica, SafetyAlarm, Writer
 from grafctl.store.replicate import Failures, Moved, NeedsLearning, copy_all, note_commit
 from grafctl.store.requests import Attempt, Context, Nothing, Outcome, Request, Turn, new_operation
 from grafctl.store.rules import RULES, Config, Member, Seen
-from grafctl.typed import Any, Iterator, NamedTuple
+from grafctl.typed import Any, Callable, Iterator, NamedTuple
 
 DEADLINE_S = 10.0
 
@@ -260,17 +260,14 @@ class Log:
 
     def _require_quorum(self, lead: Lead, attempt: Attempt, found: Observation | None = None) -> None:
         """Raises `NoQuorum` before anything is written when the voters that are there cannot commit it."""
-        for config in lead.force():
-            away = [
-                voter.domain
-                for voter in config.voters
-                if self.cluster.is_away(voter.member) or (found is not None and voter.domain in found.errors)
-            ]
-            if not away:
-                continue
-            there = {voter.member for voter in config.voters if voter.domain not in away}
-            if not RULES.is_write_quorum(config, there):
-                raise self._no_quorum(config, away, attempt, found)
+        force = lead.force()
+        members = {voter.member for config in force for voter in config.voters}
+        errors = found.errors if found is not None else {}
+        away = {member for member in members if member[0] in errors or self.cluster.is_away(member)}
+        config = RULES.lacks_holders(force, members - away) if away else None
+        if config is not None:
+            names = [voter.domain for voter in config.voters if voter.member in away]
+            raise self._no_quorum(config, names, attempt, found)
 
     def _no_quorum(
         self, config: Config, away: list[str], attempt: Attempt, found: Observation | None = None
@@ -290,8 +287,7 @@ class Log:
         self,
         found: Observation,
         exclude: frozenset[str] = frozenset(),
-        change: Change | None = None,
-        eligible: frozenset[Member] | None = None,
+        change: VoterChange | None = None,
     ) -> Lead:
         prefer = None
         if change is not None and (lead := found.lead()) is not None:
@@ -301,7 +297,7 @@ class Log:
                 found = self.observe()
                 if (lead := found.lead()) is not None and lead.primary not in exclude and found.can_append(lead):
                     return lead
-            return elect(self.cluster, self.id, self.apply, found, change, prefer, eligible, exclude)
+            return elect(self.cluster, self.id, self.apply, found, change, prefer, exclude)
 
     def _commit(self, attempt: Attempt, lead: Lead, tail: int, fresh: Appended | None = None) -> None:
         """Copies until `tail` is committed; raises `Moved` where another election is needed."""
@@ -318,16 +314,13 @@ class Log:
                 raise attempt.own(Corrupt(str(error)))
             if isinstance(error, Moved):
                 raise error
-        for config in lead.force():
-            held = {
-                member
-                for member, reached in lead.durable().items()
-                if reached >= lead.tails.get(self.cluster.member(lead.primary), 0)
-            }
-            away = [voter.domain for voter in config.voters if voter.member not in held]
-            if not RULES.is_write_quorum(config, held) and self._is_final(failures, away):
-                attempt.may_be_written = True
-                raise self._no_quorum(config, away, attempt)
+        reached = lead.tails.get(self.cluster.member(lead.primary), 0)
+        held = {member for member, tail in lead.durable().items() if tail >= reached}
+        config = RULES.lacks_holders(lead.force(), held)
+        away = [voter.domain for voter in config.voters if voter.member not in held] if config else []
+        if config is not None and self._is_final(failures, away):
+            attempt.may_be_written = True
+            raise self._no_quorum(config, away, attempt)
         raise Moved(lead.term)
 
     def _is_final(self, failures: Failures, away: list[str]) -> bool:
@@ -345,14 +338,28 @@ class Log:
         `eligible` are the members of the new set. `change` decides on the state at the tail, inside the transaction
         of the START. Raises its refusal or `NoQuorum`.
         """
+
+        def act(attempt: Attempt) -> Lead:
+            self._level(attempt, self._require_lead(attempt))
+            return self._start(attempt, VoterChange(change, eligible))
+
+        return self._persist(act, deadline_s)
+
+    def replace_fenced(self, change: VoterChange, *, deadline_s: float = DEADLINE_S) -> Lead:
+        """Does the same where the change fences members of the old set, which may be unable to commit anything now."""
+        return self._persist(lambda attempt: self._start(attempt, change), deadline_s)
+
+    def _start(self, attempt: Attempt, change: VoterChange) -> Lead:
+        self._lead = lead = self._elect(self.observe(), frozenset(attempt.exclude), change)
+        self._commit(attempt, lead, max(lead.tails.values()))
+        return lead
+
+    def _persist(self, act: Callable[[Attempt], Lead], deadline_s: float) -> Lead:
+        """Does it again until nobody interferes; returns what it returns."""
         attempt = Attempt(Nothing(), NO_OPERATION, 0, clock.monotonic_s() + deadline_s)
         while True:
             try:
-                lead = self._require_lead(attempt)
-                self._level(attempt, lead)
-                self._lead = self._elect(self.observe(), frozenset(attempt.exclude), change, eligible)
-                self._commit(attempt, self._lead, max(self._lead.tails.values()))
-                return self._lead
+                return act(attempt)
             except Moved:
                 self._lead = None
             except DriverError as error:
@@ -370,23 +377,16 @@ class Log:
 
     def settle(self, *, deadline_s: float = DEADLINE_S) -> Lead:
         """Brings every reachable voter to the primary's log; returns the lead."""
-        attempt = Attempt(Nothing(), NO_OPERATION, 0, clock.monotonic_s() + deadline_s)
-        while True:
-            try:
-                lead = self._require_lead(attempt)
-                self._level(attempt, lead)
-                tail = lead.tails[self.cluster.member(lead.primary)]
-                for error in copy_all(self.cluster, self.id, self.apply, lead, tail).values():
-                    if isinstance(error, Moved):  # what was committed stays so, but this is the lead no longer
-                        raise error
-                return lead
-            except Moved:
-                self._lead = None
-            except DriverError as error:
-                self._lead = None
-                self._blame(attempt, error)
-            self._check_deadline(attempt)
-            clock.sleep(clock.jitter_s(0.02))
+
+        def act(attempt: Attempt) -> Lead:
+            self._level(attempt, lead := self._require_lead(attempt))
+            tail = lead.tails[self.cluster.member(lead.primary)]
+            for error in copy_all(self.cluster, self.id, self.apply, lead, tail).values():
+                if isinstance(error, Moved):  # what was committed stays so, but this is the lead no longer
+                    raise error
+            return lead
+
+        return self._persist(act, deadline_s)
 
 
 def _too_few(config: Config, away: list[str]) -> str:

@@ -184,20 +184,22 @@ def decode_seen(raw: bytes, what: str) -> Seen:
 
 def config_fields(config: Config) -> dict[str, Any]:
     """Returns the part of a START's meta that says who leads and who votes."""
-    return {
+    fields = {
         "primary": config.primary,
         "voters": [[voter.domain, voter.incarnation, voter.witness] for voter in config.voters],
         "write": config.write_size,
         "payload": config.payload_size,
     }
+    return fields | {"fenced": [list(member) for member in config.fenced]} if config.fenced else fields
 
 
 def decode_config(meta: dict[str, Any], index: int, term: Term) -> Config:
     """Returns the configuration that a START's meta carries; raises `Corrupt` for any other meta."""
     try:
         voters = tuple(Voter(domain, incarnation, witness) for domain, incarnation, witness in meta["voters"])
-        config = Config(index, term, meta["primary"], voters, meta["write"], meta["payload"])
-    except (ValueError, LookupError, TypeError):
+        fenced = tuple((domain, incarnation) for domain, incarnation in meta.get("fenced", ()))
+        config = Config(index, term, meta["primary"], voters, meta["write"], meta["payload"], fenced)
+    except (ValueError, LookupError, TypeError, AttributeError):
         config = None
     if config is None or not _is_sound(config):
         raise Corrupt("A START carries no configuration.")
@@ -207,7 +209,8 @@ def decode_config(meta: dict[str, Any], index: int, term: Term) -> Config:
 def _is_sound(config: Config) -> bool:
     numbers = (config.at, *config.term, config.write_size, config.payload_size)
     voters = all([*map(type, voter)] == [str, str, bool] for voter in config.voters)
-    return voters and type(config.primary) is str and all(type(number) is int for number in numbers)
+    fenced = all([*map(type, member)] == [str, str] for member in config.fenced)
+    return voters and fenced and type(config.primary) is str and all(type(number) is int for number in numbers)
 
 
 def encode_config(config: Config) -> bytes:

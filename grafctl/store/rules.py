@@ -20,7 +20,7 @@ from __future__ import annotations
 
 from itertools import pairwise
 
-from grafctl.typed import Collection, Mapping, NamedTuple, Sequence
+from grafctl.typed import Callable, Collection, Mapping, NamedTuple, Sequence
 
 Term = tuple[int, int]  # (counter, the elector's random 64 bits); ordered like any tuple
 NO_TERM: Term = (0, 0)
@@ -49,6 +49,7 @@ class Config(NamedTuple):
     voters: tuple[Voter, ...]
     write_size: int  # w: voters that must be durable before an entry is committed
     payload_size: int  # of those, how many must hold the payload (less than w only beside a witness)
+    fenced: tuple[Member, ...] = ()  # members of the sets before that are gone for good: nobody can write them again
 
     @property
     def election_size(self) -> int:
@@ -181,6 +182,37 @@ class Rules:
         """Returns whether these promises meet every write quorum of this voter set."""
         return sum(1 for voter in config.voters if voter.member in members) >= config.election_size
 
+    def lacks_holders(self, force: Sequence[Config], holders: Collection[Member]) -> Config | None:
+        """Returns the first set in force, newest first, by which what these hold in the newest term is not committed.
+
+        A set of which some members were fenced by a later START is content with everyone who is left: an election in
+        it can begin only in a log that holds that START. Fewer holders would not do, though they and the fenced ones
+        are w together: an elector may still have the promise of a member that was fenced since.
+        """
+        return self._lacking(force, holders, self.is_write_quorum)
+
+    def lacks_promises(self, force: Sequence[Config], members: Collection[Member]) -> Config | None:
+        """Returns the first set in force for which these promises are too few; a fenced member never promises."""
+        return self._lacking(force, members, self.is_election_quorum)
+
+    def _lacking(
+        self,
+        force: Sequence[Config],
+        members: Collection[Member],
+        is_quorum: Callable[[Config, Collection[Member]], bool],
+    ) -> Config | None:
+        fenced: set[Member] = set()
+        for config in force:
+            if not is_quorum(config, members) and not self.is_everyone_left(config, members, fenced):
+                return config
+            fenced.update(config.fenced)
+        return None
+
+    def is_everyone_left(self, config: Config, members: Collection[Member], fenced: Collection[Member]) -> bool:
+        """Returns whether these are all voters of a set that are not fenced, where some of it are."""
+        left = {voter.member for voter in config.voters}.difference(fenced)
+        return 0 < len(left) < len(config.voters) and left.issubset(members)
+
     def committed_up_to(self, configs: Sequence[Config], tails: Mapping[Member, int], known: int) -> int:
         """Returns how many entries are committed, given how far each member is durable *in the term of the last START*.
 
@@ -194,7 +226,7 @@ class Rules:
         force = self.in_force(configs, known)
         for reached in sorted(newer, reverse=True):
             holders = {member for member, tail in tails.items() if tail >= reached}
-            if all(self.is_write_quorum(config, holders) for config in force):
+            if self.lacks_holders(force, holders) is None:
                 return reached
         return known
 
@@ -223,7 +255,7 @@ class Rules:
         members = {(promise.domain, promise.incarnation) for promise in promises}
         known = min(max(promise.commit for promise in promises), max(promises, key=self.rank).tail)
         force = self.in_force(configs, known)
-        if not all(self.is_election_quorum(config, members) for config in force):
+        if self.lacks_promises(force, members) is not None:
             return Choice((), "no_quorum")
         best_of_all = max(self.rank(promise) for promise in promises)
         holders = [promise for promise in promises if not promise.witness]
@@ -236,6 +268,13 @@ class Rules:
             candidates = [domain for domain in candidates if domain in allowed]
         candidates.sort(key=lambda domain: configs[-1].voter(domain) is None)  # who was removed may lead, not append
         return Choice(tuple(candidates), None if candidates else "payload")
+
+    def choose_survivor(self, promises: Sequence[Promise], eligible: Collection[Member]) -> Choice:
+        """Returns whose log may lead where what only lost members held was given up: the best that keeps payloads."""
+        members = [given for given in promises if (given.domain, given.incarnation) in eligible and not given.witness]
+        best = max((self.rank(given) for given in members), default=None)
+        candidates = tuple(given.domain for given in members if self.rank(given) == best)
+        return Choice(candidates, None if candidates else "payload")
 
     def of_members(
         self, configs: Sequence[Config], promises: Sequence[Promise], eligible: Collection[Member] | None

@@ -62,6 +62,7 @@ STORY = [
     ("consumer shift", "azure-workers"),
     ("domain fail", GCP),
     ("domain restore", GCP),
+    ("domain repair", f"Nothing would change in {GCP}"),
     ("placement show", "aws"),
     ("placement set", "azure/eastus"),
     ("policy show", "majority"),

@@ -103,6 +103,11 @@ def domain_add(store: Path, say: Say) -> None:
         say(changed=opened.domains.add("e").changed)
 
 
+def domain_repair(store: Path, say: Say, domain: str = "b") -> None:
+    with client.open(store) as opened:
+        say(changed=opened.domains.repair(domain).changed)
+
+
 def restore(store: Path, say: Say, domain: str = "a") -> None:
     with client.open(store) as opened:
         say(changed=opened.domains.restore(domain).changed)
@@ -200,6 +205,7 @@ DEEDS: dict[str, Callable[..., None]] = {
     "fence": fence,
     "queue_create": queue_create,
     "domain_add": domain_add,
+    "domain_repair": domain_repair,
     "restore": restore,
     "back_up": back_up,
     "restore_backup": restore_backup,

@@ -123,6 +123,22 @@ class Templates:
     def backup(self, shape: str) -> Path:
         return self._folder / f"{shape}.backup"
 
+    def damaged(self, store: Path, shape: str, ledger: Ledger) -> None:
+        """The meta pages of b are overwritten, after it has voted."""
+        overwrite_meta(store / "domains" / "b")
+
+    def headless_for_good(self, store: Path, shape: str, ledger: Ledger) -> None:
+        """The meta pages of the primary are overwritten."""
+        overwrite_meta(store / "domains" / "a")
+
+
+def overwrite_meta(place: Path) -> None:
+    """Overwrites both meta pages of a domain, so that every opening sees it."""
+    with (place / "env" / "data.mdb").open("r+b") as file:
+        for at in (16, 4096 + 16):
+            file.seek(at)
+            file.write(b"\xff" * 8)
+
 
 Stage = Callable[[Templates, Path, str, Ledger], None]
 STAGES: dict[str, tuple[str | None, Stage]] = {
@@ -134,6 +150,8 @@ STAGES: dict[str, tuple[str | None, Stage]] = {
     "headless": ("base", Templates.headless),
     "behind": ("base", Templates.behind),
     "lost": ("base", Templates.lost),
+    "damaged": ("base", Templates.damaged),
+    "headless for good": ("base", Templates.headless_for_good),
 }
 
 

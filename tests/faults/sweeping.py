@@ -22,6 +22,7 @@ HITS = (1, 2, 3)
 # What a command may answer while a domain is away; never 1, 2 or 25. 11 because a view may lag by what is in flight.
 OUTAGE_EXITS = {0, 10, 11, 12, 13, 21, 22, 24}
 ALL = tuple(SHAPES)
+DAMAGED = {"damaged": "b", "headless for good": "a"}  # the domain that is damaged in a stage, and cannot be failed
 PAYLOAD3 = ("three", "witness1")  # shapes that write while one domain is away
 
 About = Callable[[Templates, str], dict[str, Any]]
@@ -85,6 +86,9 @@ COMMANDS: dict[str, Command] = {
     "domain restore": Command("restore", "behind", PAYLOAD3),
     "backup": Command("back_up", is_idempotent=False, patch=CHUNKS),
     "restore": Command("restore_backup", "lost", about=_backup, patch=CHUNKS),
+    "domain repair": Command("domain_repair", "damaged", ("two", "three", "witness1")),
+    "domain repair, learning": Command("domain_repair", "damaged", ("two", "three"), patch=CHUNKS),
+    "domain repair of the primary": Command("domain_repair", "headless for good", about={"domain": "a"}),
     "init": Command("init", "nothing", ("two", "three"), about={"domains": list(DOMAINS)}),
 }
 PAIRS = [(name, shape) for name, command in COMMANDS.items() for shape in command.shapes]
@@ -152,7 +156,10 @@ class Sweep:
     def compound(self, name: str, shape: str) -> Iterator[Case]:
         """Yields the cases with a domain away, and those with a second kill in the recovery, in turn."""
         kills = self.kills(name, shape)
-        domains = [] if COMMANDS[name].stage in ("nothing", "lost", "headless", "behind") else list(DOMAINS)
+        stage = COMMANDS[name].stage
+        domains = [] if stage in ("nothing", "lost", "headless", "behind") else list(DOMAINS)
+        if stage in DAMAGED:
+            domains.remove(DAMAGED[stage])
         outages = (
             Case(name, shape, (kill,), Outage(domain, when))
             for domain in domains

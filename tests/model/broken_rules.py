@@ -126,6 +126,14 @@ class CutsAtChunk(Rules):
         return super().may_stop_copy_at(stop, config, known, cuts=False)
 
 
+class CountsFenced(Rules):
+    """Takes fenced members for holders: w of those and of real ones commit the START that fences them."""
+
+    def is_everyone_left(self, config: Config, members: Collection[Member], fenced: Collection[Member]) -> bool:
+        gone = {voter.member for voter in config.voters}.intersection(fenced)
+        return bool(gone) and self.is_write_quorum(config, gone.union(members))
+
+
 class CountsEverybody(Rules):
     """Once in the product: promises of non-members count, and a candidate is a domain, whatever its incarnation."""
 

@@ -54,6 +54,12 @@ def changer(
     return Elector(uid, voters_of(domains, incarnations), write_size, payload_size)
 
 
+def repairer(uid: int, domains: str, lost: str, write_size: int = 0, payload_size: int = 0) -> Elector:
+    """Returns an elector that puts new incarnations in place of lost members, which are fenced."""
+    new = changer(uid, domains, dict.fromkeys(lost, "2"), write_size, payload_size)
+    return new._replace(fenced=tuple((domain, "1") for domain in lost))
+
+
 def three(name: str, *processes: Any, **fields: Any) -> Setting:
     """Returns a setting of three voters of which two must be durable."""
     return Setting(name, ABC, 2, processes, **fields)
@@ -117,6 +123,32 @@ QUICK = (
         1,
     ),
     Configuration(two("memories: x, y, observer", X, Y, Observer(), detection="carried"), 1),
+    Configuration(two("repair of B, x, election", X, Wiper("B", "2"), repairer(1, "AB", "B"), Elector(2)), 1),
+    Configuration(two("repair of A, x, election", X, Wiper("A", "2"), repairer(1, "AB", "A"), Elector(2)), 1),
+    Configuration(
+        two("two repairs of B, x", X, Wiper("B", "2"), repairer(1, "AB", "B"), repairer(2, "AB", "B"), Chunker("B")), 1
+    ),
+    Configuration(three("repair of C, x, election", X, Wiper("C", "2"), repairer(1, "ABC", "C"), Elector(2)), 1),
+    Configuration(
+        Setting(
+            "n3w3 repair of B, C, x, election",
+            ABC,
+            3,
+            (X, Wiper("B", "2"), Wiper("C", "2"), repairer(1, "ABC", "BC", 3), Elector(2)),
+        ),
+        1,
+    ),
+    Configuration(
+        witnessed(
+            "witness, payload 1: repair of B, x, election",
+            1,
+            X,
+            Wiper("B", "2"),
+            repairer(1, "ABW", "B", 2, 1),
+            Elector(2),
+        )._replace(keeps_payloads=False),
+        1,
+    ),
 )
 
 LONG = (
@@ -163,4 +195,31 @@ LONG = (
     Configuration(two("old copy of A, x, 2 elections", X, Elector(1), Elector(2), RollBack("A"), detection="ideal"), 1),
     Configuration(three("memories: x, y, election", X, Y, Elector(1), detection="carried"), 1),
     Configuration(three("memories: x, election, observer", X, Elector(1), Observer(), detection="carried"), 1),
+    Configuration(
+        two("repair of B, x, y, 2 elections", X, Y, Wiper("B", "2"), repairer(1, "AB", "B"), Elector(2), Elector(3)), 1
+    ),
+    Configuration(three("repair of A, x, election", X, Wiper("A", "2"), repairer(1, "ABC", "A"), Elector(2)), 1),
+    Configuration(
+        Setting(
+            "n3w3 repair of C, x, election",
+            ABC,
+            3,
+            (X, Wiper("C", "2"), repairer(1, "ABC", "C", 3), Elector(2)),
+        ),
+        1,
+    ),
+    Configuration(
+        three("two repairs of C, x", X, Wiper("C", "2"), repairer(1, "ABC", "C"), repairer(2, "ABC", "C")), 1
+    ),
+    Configuration(
+        witnessed(
+            "witness, payload 1: repair of W, x, election",
+            1,
+            X,
+            Wiper("W", "2"),
+            repairer(1, "ABW", "W", 2, 1),
+            Elector(2),
+        )._replace(keeps_payloads=False),
+        1,
+    ),
 )

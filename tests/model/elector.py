@@ -39,6 +39,7 @@ class Elector(NamedTuple):
     voters: tuple[Voter, ...] = ()  # the new voter set; () keeps the one that is in force
     write_size: int = 0
     payload_size: int = 0
+    fenced: tuple[Member, ...] = ()  # members of the old set that the new one replaces, which are gone for good
     term: Term = NO_TERM
     promises: tuple[Promise, ...] = ()
     logs: tuple[Log, ...] = ()  # of the promisers, in the same order
@@ -179,9 +180,10 @@ def next_config(elector: Elector, log: Log, primary: str) -> Config:
     """Returns what the START of this elector carries, on this log."""
     current = log.configs[-1]
     if not elector.voters:
-        return current._replace(at=log.length, term=elector.term, primary=primary)
+        return current._replace(at=log.length, term=elector.term, primary=primary, fenced=())
     write = elector.write_size or len(elector.voters) // 2 + 1
-    return Config(log.length, elector.term, primary, elector.voters, write, elector.payload_size or write)
+    payload = elector.payload_size or write
+    return Config(log.length, elector.term, primary, elector.voters, write, payload, elector.fenced)
 
 
 # --- after START

@@ -112,10 +112,8 @@ class Liveness:
     def _has_quorums(self, state: State, lead: Lead, reachable: frozenset[str]) -> bool:
         rules = self.setting.rules
         there = {replica.member for replica in state.replicas if replica.domain in reachable}
-        return all(
-            rules.is_election_quorum(config, there) and rules.is_write_quorum(config, there)
-            for config in self._force(lead)
-        )
+        force = self._force(lead)
+        return rules.lacks_promises(force, there) is None and rules.lacks_holders(force, there) is None
 
     def _can_append(self, state: State, lead: Lead, reachable: frozenset[str]) -> bool:
         domain = lead.config.primary
@@ -179,10 +177,9 @@ class Liveness:
         return state, reached >= source.log.length
 
     def _holder_is_away(self, state: State, lead: Lead, reachable: frozenset[str]) -> bool:
+        there = {replica.member for replica in state.replicas if replica.domain in reachable}
         return any(
-            voter.domain not in reachable and not voter.witness
-            for config in self._force(lead)
-            for voter in config.voters
+            voter.member not in there and not voter.witness for config in self._force(lead) for voter in config.voters
         )
 
 

@@ -26,6 +26,7 @@ from model.configurations import (
     X,
     Y,
     changer,
+    repairer,
     shifter,
     three,
     two,
@@ -72,6 +73,9 @@ LATER = tuple(
 )  # B led two terms of which A knows nothing
 LATE_CHUNKS = three("two chunks to D, x", X, Chunker("D"), Chunker("D"), others=("D",), history=LATER, behind=("A",))
 DUEL_PARTIAL = DUEL._replace(name="x, election, election, partial copies", partial_copies=True)
+REPAIR_TWO = two("repair of B, x, election", X, Wiper("B", "2"), repairer(1, "AB", "B"), E2)
+REPAIR_THREE = three("repair of C, x, election", X, Wiper("C", "2"), repairer(1, "ABC", "C"), E2)
+LIVING = changer(1, "A")._replace(fenced=(("B", "1"),))
 CHUNKS = three("chunks to C, x, election", Chunker("C"), X, E1, history=HISTORY[:1], behind=("C",))
 
 MUTANTS = (
@@ -193,6 +197,9 @@ MUTANTS = (
         "FALSE ALARM",
         behaviour=Behaviour(judges_first_sight=True),
     ),
+    Mutant("fenced members counted as holders", (REPAIR_THREE,), "I3", rules.CountsFenced()),
+    Mutant("a member declared fenced that is alive", (two("B is left out, x, election", X, LIVING, E2),), "I"),
+    Mutant("a fenced primary's log copied", (REPAIR_TWO,), "I3", behaviour=Behaviour(reads_what_is_gone=True)),
 )
 
 # errors after which nobody can go on, though nothing is lost: (name, setting, options of `liveness.check`)

@@ -135,6 +135,8 @@ def copied(setting: Setting, state: State, source: Source, place: int) -> Iterat
     peers = tuple(peer for peer, other in enumerate(state.replicas) if any(other.member == m for m, _ in source.acks))
     if is_old_copy(setting, state, place, peers):
         return
+    if not (is_there(state, source) or setting.behaviour.reads_what_is_gone or _lacks_only_last(replica, source)):
+        return
     first = replica.log.common(source.log) + 1 if setting.partial_copies else source.log.length
     for stop in range(min(first, source.log.length), source.log.length + 1):
         outcome = copy(setting, replica, source, stop)
@@ -148,6 +150,19 @@ def copied(setting: Setting, state: State, source: Source, place: int) -> Iterat
         acks = with_ack(source.acks, replica.member, stop)
         after = Source(source.term, source.log, max(source.known, outcome.commit), acks)
         yield stop, remember(setting, state, outcome, peers), after
+
+
+def is_there(state: State, source: Source) -> bool:
+    """Returns whether the primary of this term can still be read: its domain was not wiped or fenced since."""
+    config = source.log.configs[-1]
+    primary = config.voter(config.primary)
+    return primary is not None and any(replica.member == primary.member for replica in state.replicas)
+
+
+def _lacks_only_last(replica: Replica, source: Source) -> bool:
+    """Returns whether a replica lacks but the entry that the copier has just appended, which it need not read."""
+    log = source.log
+    return replica.log is log.path[-2] and log.start < log.length - 1
 
 
 def _holds(replica: Replica, source: Source, stop: int) -> bool:

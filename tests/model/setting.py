@@ -43,6 +43,7 @@ class Behaviour(NamedTuple):
     trusts_sights: bool = False  # takes the voter sets from what was read before the promises were given
     takes_any_primary: bool = False  # lets a voter lead that the newest voter set leaves out
     judges_learning: bool = False  # compares a learning replica with what peers have seen of it
+    reads_what_is_gone: bool = False  # copies a primary's log from memory after the primary was wiped or fenced
     judges_first_sight: bool = False  # compares a head with memories that were read after it, without reading it again
 
 

@@ -145,3 +145,15 @@ class Driver(Protocol):
     def destroy(self, path: StrPath) -> None:
         """Removes the environment and everything in it."""
         ...
+
+    def set_aside(self, path: StrPath, label: str) -> str | None:
+        """Moves what is at `path` to where nothing opens it, and returns where; None where nothing is there.
+
+        From the return on nobody can write it or begin to read it, not even who has it open; a write that was under
+        way is not acknowledged.
+        """
+        ...
+
+    def remains(self, path: StrPath) -> list[str]:
+        """Returns what is left of this domain in places that nothing opens: set aside, half made or half removed."""
+        ...

@@ -272,3 +272,9 @@ class FaultDriver:
 
     def destroy(self, path: str | os.PathLike[str]) -> None:
         self.inner.destroy(path)
+
+    def set_aside(self, path: str | os.PathLike[str], label: str) -> str | None:
+        return self.inner.set_aside(path, label)
+
+    def remains(self, path: str | os.PathLike[str]) -> list[str]:
+        return self.inner.remains(path)

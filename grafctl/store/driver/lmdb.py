@@ -163,3 +163,9 @@ class LmdbDriver:
 
     def destroy(self, path: str | os.PathLike[str]) -> None:
         lmdb_directory.destroy(Files(str(path)))
+
+    def set_aside(self, path: str | os.PathLike[str], label: str) -> str | None:
+        return lmdb_directory.set_aside(Files(str(path)), label)
+
+    def remains(self, path: str | os.PathLike[str]) -> list[str]:
+        return lmdb_directory.remains(Files(str(path)))

@@ -4,11 +4,13 @@ Promises
 - `create` makes a directory appear under its name whole and durable, or not at all: it is made under another name, its
   first commit holds the identity, everything is flushed, then it is renamed and the directory above is flushed.
 - `fail` is one file, seen by every process at its next transaction.
+- `set_aside` takes the name away and nothing else. Whoever has the files open finds them moved in the next transaction,
+  and one that was being committed meanwhile does not count as done (`Watch`), so it needs no lock.
 - `destroy` takes the name away first, so that nobody opens half of what is left; twice is allowed.
 
 When it fails
     A process that dies while creating or destroying leaves a directory `.NAME.new_…` or `.NAME.gone_…` beside the
-    domain, which nothing ever opens; `destroy` of that domain clears away both.
+    domain, which nothing ever opens; `destroy` of that domain clears away both, and what was set aside.
 """
 
 from __future__ import annotations
@@ -161,11 +163,34 @@ def destroy(files: Files) -> None:
         pass
     except OSError as error:
         raise driver_error(os.fsdecode(files.directory), error) from error
-    _remove_remains(parent, (b"." + name + b".gone_", b"." + name + b".new_"))
+    for remains in _siblings(files):
+        _remove(remains)
 
 
-def _remove_remains(parent: bytes, prefixes: tuple[bytes, bytes]) -> None:
-    if os.path.isdir(parent):
-        for entry in os.listdir(parent):
-            if entry.startswith(prefixes):
-                _remove(os.path.join(parent, entry))
+def set_aside(files: Files, label: str) -> str | None:
+    """Renames the directory to `.NAME.fenced_LABEL` beside it, durably; returns that path, None where nothing is."""
+    parent, name = os.path.split(os.path.abspath(files.directory))
+    target = os.path.join(parent, b"." + name + b".fenced_" + label.encode())
+    if os.path.lexists(target):
+        target += b"_" + clock.random_token("again").encode()
+    try:
+        os.rename(files.directory, target)
+        sync_path(parent)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise driver_error(os.fsdecode(files.directory), error) from error
+    return os.fsdecode(target)
+
+
+def remains(files: Files) -> list[str]:
+    """Returns the directories beside a domain's that nothing opens any more: set aside, half made or half removed."""
+    return sorted(os.fsdecode(path) for path in _siblings(files))
+
+
+def _siblings(files: Files) -> list[bytes]:
+    parent, name = os.path.split(os.path.abspath(files.directory))
+    prefixes = tuple(b"." + name + word for word in (b".gone_", b".new_", b".fenced_"))
+    if not os.path.isdir(parent):
+        return []
+    return [os.path.join(parent, entry) for entry in os.listdir(parent) if entry.startswith(prefixes)]

@@ -229,6 +229,17 @@ class MemoryDriver:
     def destroy(self, path: str | os.PathLike[str]) -> None:
         self.domains.pop(_key(path), None)
 
+    def set_aside(self, path: str | os.PathLike[str], label: str) -> str | None:
+        domain = self.domains.pop(_key(path), None)
+        if domain is None:
+            return None
+        target = f"{_key(path)}.fenced_{label}"
+        self.domains[target] = domain
+        return target
+
+    def remains(self, path: str | os.PathLike[str]) -> list[str]:
+        return sorted(name for name in self.domains if name.startswith(f"{_key(path)}.fenced_"))
+
     def _require(self, path: str | os.PathLike[str]) -> _Domain:
         domain = self.domains.get(_key(path))
         if domain is None:

@@ -164,6 +164,11 @@ def _copy(
         copy(session.cluster, log.id, log.apply, log.settle(), domain, tail)
 
 
+def recopy(session: Session, log: Log, domain: str, progress: Progress | None) -> None:
+    """Brings the copy of a domain that does not vote up anew, where a repair has emptied it."""
+    _until_steady(domain, lambda: _copy(session, log, domain, False, progress, []))
+
+
 def _prove(
     session: Session,
     log: Log,
@@ -252,7 +257,7 @@ def _promote(session: Session, log: Log, resource: str, locator: dict[str, Any],
         return True
     members = session.members()
 
-    def change(state: Any) -> Any:
+    def change(state: Any, _: Any) -> Any:
         require_locator(state, resource, before)
         return new_voters(state, resource, after, members)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from grafctl.errors import Corrupt, Damaged, DriverError, GrafctlError
 from grafctl.results import Finding
@@ -26,11 +26,15 @@ from grafctl.store.resources.delivery import Lineage
 from grafctl.store.resources.leases import leases_of
 from grafctl.store.session import Session
 
-REPAIR = "Run `grafctl locator set` to remove the replica, `grafctl domain remove` and `domain add`, and add it anew."
 AWAY = (
-    "See that its disk is mounted; `grafctl domain show` says why. If it is lost, take its replicas out with "
-    "`grafctl locator set --remove`, then `grafctl domain remove` and `grafctl domain add`."
+    "See that its disk is mounted; `grafctl domain show` says why. If it is lost for good, run `grafctl domain repair "
+    "DOMAIN --lost`."
 )
+
+
+def repair_of(domain: str) -> str:
+    """Returns what to do with a domain whose bytes are wrong."""
+    return f"Run `grafctl domain repair {domain}`; the other domains serve meanwhile."
 
 
 def verify(session: Session) -> Iterator[Finding]:
@@ -55,22 +59,30 @@ def _domain_findings(cluster: Cluster, domain: str) -> Iterator[Finding]:
         with cluster.environment(domain).read():
             pass
     except Damaged as error:
-        yield Finding(domain, error.why, REPAIR, domain)
+        yield Finding(domain, error.why, repair_of(domain), domain)
     except DriverError as error:
         yield Finding(domain, error.why, AWAY, domain)
 
 
-def _log_findings(cluster: Cluster, name: str, log: Log) -> Iterator[Finding]:
+def domain_findings(session: Session, domain: str, logs: Mapping[str, Log]) -> Iterator[Finding]:
+    """Yields what is wrong with one domain's own bytes, in itself and beside those of the primaries."""
+    for name, log in logs.items():
+        for finding in _log_findings(session.cluster, name, log, domain):
+            if finding.domain == domain and finding.remedy == repair_of(domain):
+                yield finding
+
+
+def _log_findings(cluster: Cluster, name: str, log: Log, only: str | None = None) -> Iterator[Finding]:
     found = log.observe()
     for domain, error in found.errors.items():
         if isinstance(error, Damaged):
-            yield Finding(f"{name} in {domain}", error.why, REPAIR, domain, name)
+            yield Finding(f"{name} in {domain}", error.why, repair_of(domain), domain, name)
     lead = found.lead()
     if lead is None:
         yield Finding(name, "no replica of it answers", AWAY, None, name)
         return
     sums: dict[str, tuple[bytes, str]] = {}
-    for domain in found.sights:
+    for domain in found.sights if only is None else [d for d in found.sights if d in (only, lead.primary)]:
         try:
             with cluster.environment(domain).read() as view:
                 replica = Replica(view, log.id, domain)
@@ -82,7 +94,7 @@ def _log_findings(cluster: Cluster, name: str, log: Log) -> Iterator[Finding]:
                 ):
                     sums[domain] = _sums(replica, lead.known)
         except Corrupt as error:
-            yield Finding(f"{name} in {domain}", error.message, REPAIR, domain, name)
+            yield Finding(f"{name} in {domain}", error.message, repair_of(domain), domain, name)
         except DriverError as error:
             yield Finding(f"{name} in {domain}", error.why, AWAY, domain, name)
     yield from _disagreements(name, lead, found, sums)
@@ -102,10 +114,16 @@ def _disagreements(name: str, lead: Lead, found: Observation, sums: dict[str, tu
     for domain, own in sums.items():
         if standard is not None and own[0] != standard[0]:
             yield Finding(
-                f"{name} in {domain}", "its committed entries are not those of the primary", REPAIR, domain, name
+                f"{name} in {domain}",
+                "its committed entries are not those of the primary",
+                repair_of(domain),
+                domain,
+                name,
             )
         elif standard is not None and own[1] != standard[1]:
-            yield Finding(f"{name} in {domain}", "its state is not that of the primary", REPAIR, domain, name)
+            yield Finding(
+                f"{name} in {domain}", "its state is not that of the primary", repair_of(domain), domain, name
+            )
 
 
 def chain_breaks(replica: Replica) -> Iterator[Finding]:
@@ -116,20 +134,28 @@ def chain_breaks(replica: Replica) -> Iterator[Finding]:
         what = f"entry {index} of log {replica.log.hex()}"
         raw = replica.view.get(keys.entry(replica.log, index))
         if raw is None:
-            yield Finding(f"{replica.domain}, {what}", "it is missing", REPAIR, replica.domain)
+            yield Finding(f"{replica.domain}, {what}", "it is missing", repair_of(replica.domain), replica.domain)
             return
         try:
             entry = decode_entry(raw, what)
         except Corrupt as error:
-            yield Finding(f"{replica.domain}, {what}", error.message, REPAIR, replica.domain)
+            yield Finding(f"{replica.domain}, {what}", error.message, repair_of(replica.domain), replica.domain)
             return
         if not follows(chain, raw):
-            yield Finding(f"{replica.domain}, {what}", "it does not follow the entry before it", REPAIR, replica.domain)
+            yield Finding(
+                f"{replica.domain}, {what}",
+                "it does not follow the entry before it",
+                repair_of(replica.domain),
+                replica.domain,
+            )
             return
         chain = entry.chain
     if chain != replica.row.chain:
         yield Finding(
-            f"{replica.domain}, head of log {replica.log.hex()}", "its chain is another", REPAIR, replica.domain
+            f"{replica.domain}, head of log {replica.log.hex()}",
+            "its chain is another",
+            repair_of(replica.domain),
+            replica.domain,
         )
 
 
@@ -140,10 +166,18 @@ def _replica_findings(name: str, replica: Replica) -> Iterator[Finding]:
         yield Finding(f"{name} in {replica.domain}", "its catch-up was cut short", remedy, replica.domain, name)
         return
     if not head.floor <= head.commit <= head.tail:
-        yield Finding(f"{name} in {replica.domain}", "its head is not in order", REPAIR, replica.domain, name)
+        yield Finding(
+            f"{name} in {replica.domain}", "its head is not in order", repair_of(replica.domain), replica.domain, name
+        )
     yield from chain_breaks(replica)
     if replica.lacks_state():
-        yield Finding(f"{name} in {replica.domain}", "rows of its state are missing", REPAIR, replica.domain, name)
+        yield Finding(
+            f"{name} in {replica.domain}",
+            "rows of its state are missing",
+            repair_of(replica.domain),
+            replica.domain,
+            name,
+        )
     queue = replica.state.get_json(keys.queue())
     if queue is not None:
         yield from _queue_findings(name, replica, queue["first"], queue["next"])
@@ -157,12 +191,14 @@ def _queue_findings(name: str, replica: Replica, first: int, stop: int) -> Itera
     at = first
     for ref in block_refs(replica.state, first, stop):
         if ref.first != at:
-            yield Finding(where, f"offsets {at} to {ref.first - 1} are missing", REPAIR, replica.domain, name)
+            yield Finding(
+                where, f"offsets {at} to {ref.first - 1} are missing", repair_of(replica.domain), replica.domain, name
+            )
         at = ref.first + ref.records
     if at != stop:
-        yield Finding(where, f"offsets {at} to {stop - 1} are missing", REPAIR, replica.domain, name)
+        yield Finding(where, f"offsets {at} to {stop - 1} are missing", repair_of(replica.domain), replica.domain, name)
     for problem in id_problems(replica.state):
-        yield Finding(where, problem, REPAIR, replica.domain, name)
+        yield Finding(where, problem, repair_of(replica.domain), replica.domain, name)
     for row, body in replica.state.scan(keys.lineages()):
         yield from _lineage_findings(where, name, replica, row, body)
 
@@ -178,8 +214,18 @@ def _lineage_findings(where: str, name: str, replica: Replica, row: bytes, body:
         for other, others in items[place + 1 :]:
             if {one, other} != {"finalised", "leased"} and intersection(union(offsets, []), union(others, [])):
                 yield Finding(
-                    where, f"lineage {title} has records both {one} and {other}", REPAIR, replica.domain, name
+                    where,
+                    f"lineage {title} has records both {one} and {other}",
+                    repair_of(replica.domain),
+                    replica.domain,
+                    name,
                 )
     held = union([grant[:2] for _, lease in leases_of(replica.state, title) for grant in lease["grants"]], [])
     if held != lineage.leased:
-        yield Finding(where, f"the leases of lineage {title} are not what it withholds", REPAIR, replica.domain, name)
+        yield Finding(
+            where,
+            f"the leases of lineage {title} are not what it withholds",
+            repair_of(replica.domain),
+            replica.domain,
+            name,
+        )
