@@ -15,6 +15,7 @@ from grafctl.store.cluster import Cluster
 from grafctl.store.driver.contract import View
 from grafctl.store.observe import Lead, Observation, sight_of
 from grafctl.store.replica.state import StateView, state_at
+from grafctl.store.rules import Config
 from grafctl.typed import Iterable, Iterator, NamedTuple
 
 
@@ -87,3 +88,14 @@ def choose(log: bytes, found: Observation, lead: Lead, views: dict[str, View], p
     tail = payload[domain].head.tail
     state = state_at(views[domain], log, domain, tail, count)
     return Committed(state, views[domain], domain, count, found, lead)
+
+
+def too_few(config: Config, away: list[str]) -> str:
+    """Returns what a write lacks: voters, or among enough of them those that keep payloads."""
+    there = [voter for voter in config.voters if voter.domain not in away]
+    count, every, least, who = len(there), len(config.voters), config.write_size, "voters"
+    if count >= least:
+        count = sum(1 for voter in there if not voter.witness)
+        every = sum(1 for voter in config.voters if not voter.witness)
+        least, who = config.payload_size, "voters that keep payloads"
+    return f"Only {count} of {every} {who} {'answers' if count == 1 else 'answer'} and {least} must"

@@ -28,7 +28,7 @@ from grafctl.errors import (
 )
 from grafctl.store import keys
 from grafctl.store.cluster import Cluster, blaming
-from grafctl.store.committed import Committed, committed_view, nobody
+from grafctl.store.committed import Committed, committed_view, nobody, too_few
 from grafctl.store.driver.contract import Batch
 from grafctl.store.driver.kill import point
 from grafctl.store.elect import Change, VoterChange, elect
@@ -247,10 +247,7 @@ class Log:
                 raise attempt.own(nobody(found.errors.values(), "not_written"))
             self._require_quorum(lead, attempt, found)
             if lead.primary in exclude or not found.can_append(lead):
-                try:
-                    lead = self._elect(found, exclude)
-                except NoQuorum as error:
-                    raise attempt.own(error) from None
+                lead = self._elect(attempt, found, exclude)
                 if lead.config.voter(lead.primary) is None:  # it was removed: its log must reach one who can append
                     self._level(attempt, lead)
                     raise Moved(lead.term)
@@ -276,7 +273,7 @@ class Log:
         errors = {} if found is None else found.errors
         names = [f"{domain} ({errors[domain].why})" if domain in errors else domain for domain in away]
         return NoQuorum(
-            f"{_too_few(config, away)}; {', '.join(names)} {'is' if len(away) == 1 else 'are'} away. {what}.",
+            f"{too_few(config, away)}; {', '.join(names)} {'is' if len(away) == 1 else 'are'} away. {what}.",
             hint="Run `grafctl status` to see the domains, and the same command again when they are back.",
             outcome=attempt.outcome,
             domains=away,
@@ -285,6 +282,7 @@ class Log:
 
     def _elect(
         self,
+        attempt: Attempt,
         found: Observation,
         exclude: frozenset[str] = frozenset(),
         change: VoterChange | None = None,
@@ -297,7 +295,10 @@ class Log:
                 found = self.observe()
                 if (lead := found.lead()) is not None and lead.primary not in exclude and found.can_append(lead):
                     return lead
-            return elect(self.cluster, self.id, self.apply, found, change, prefer, exclude)
+            try:
+                return elect(self.cluster, self.id, self.apply, found, change, prefer, exclude)
+            except NoQuorum as error:
+                raise attempt.own(error) from None
 
     def _commit(self, attempt: Attempt, lead: Lead, tail: int, fresh: Appended | None = None) -> None:
         """Copies until `tail` is committed; raises `Moved` where another election is needed."""
@@ -314,12 +315,12 @@ class Log:
                 raise attempt.own(Corrupt(str(error)))
             if isinstance(error, Moved):
                 raise error
+        failures.raise_of_source(lead.primary)
         reached = lead.tails.get(self.cluster.member(lead.primary), 0)
         held = {member for member, tail in lead.durable().items() if tail >= reached}
         config = RULES.lacks_holders(lead.force(), held)
         away = [voter.domain for voter in config.voters if voter.member not in held] if config else []
         if config is not None and self._is_final(failures, away):
-            attempt.may_be_written = True
             raise self._no_quorum(config, away, attempt)
         raise Moved(lead.term)
 
@@ -350,7 +351,8 @@ class Log:
         return self._persist(lambda attempt: self._start(attempt, change), deadline_s)
 
     def _start(self, attempt: Attempt, change: VoterChange) -> Lead:
-        self._lead = lead = self._elect(self.observe(), frozenset(attempt.exclude), change)
+        self._lead = lead = self._elect(attempt, self.observe(), frozenset(attempt.exclude), change)
+        attempt.may_be_written = True
         self._commit(attempt, lead, max(lead.tails.values()))
         return lead
 
@@ -377,24 +379,22 @@ class Log:
 
     def settle(self, *, deadline_s: float = DEADLINE_S) -> Lead:
         """Brings every reachable voter to the primary's log; returns the lead."""
+        settled: Lead | None = None
 
         def act(attempt: Attempt) -> Lead:
-            self._level(attempt, lead := self._require_lead(attempt))
-            tail = lead.tails[self.cluster.member(lead.primary)]
-            for error in copy_all(self.cluster, self.id, self.apply, lead, tail).values():
-                if isinstance(error, Moved):  # what was committed stays so, but this is the lead no longer
-                    raise error
+            nonlocal settled
+            try:
+                self._level(attempt, lead := self._require_lead(attempt))
+            except NoQuorum:
+                if settled is None:
+                    raise
+                return settled
+            failures = copy_all(self.cluster, self.id, self.apply, lead, lead.tails[self.cluster.member(lead.primary)])
+            if moved := [error for error in failures.values() if isinstance(error, Moved)]:
+                raise moved[0]  # what was committed stays so, but this is the lead no longer
+            settled = lead
+            if lead.primary not in attempt.exclude:  # another one must lead where nothing can be copied from it
+                failures.raise_of_source(lead.primary)
             return lead
 
         return self._persist(act, deadline_s)
-
-
-def _too_few(config: Config, away: list[str]) -> str:
-    """Returns what a write lacks: voters, or among enough of them those that keep payloads."""
-    there = [voter for voter in config.voters if voter.domain not in away]
-    count, every, least, who = len(there), len(config.voters), config.write_size, "voters"
-    if count >= least:
-        count = sum(1 for voter in there if not voter.witness)
-        every = sum(1 for voter in config.voters if not voter.witness)
-        least, who = config.payload_size, "voters that keep payloads"
-    return f"Only {count} of {every} {who} {'answers' if count == 1 else 'answer'} and {least} must"

@@ -117,7 +117,8 @@ class Observation:
             return None
         term = best.head.acc
         same = [sight for sight in self.sights.values() if sight.head.acc == term and not sight.head.learning]
-        known = max(sight.head.commit for sight in same)
+        # What any replica knows to be committed is in the best log, also where that has begun a newer term.
+        known = max(sight.head.commit for sight in self.sights.values() if not sight.head.learning)
         lead = Lead(term, list(best.configs), known, {sight.member: sight.head.tail for sight in same})
         lead.settle()
         return lead

@@ -202,6 +202,15 @@ def remember(batch: Batch, log: bytes, domain: str, incarnation: str, head: Head
 class Failures(dict[str, BaseException]):
     """Why a copy to a domain did not happen."""
 
+    def of_source(self, primary: str) -> Damaged | None:
+        """Returns what is wrong with the primary itself, where that is why: another one must lead then."""
+        return next((e for e in self.values() if isinstance(e, Damaged) and e.domain == primary), None)
+
+    def raise_of_source(self, primary: str) -> None:
+        """Raises that, if it is so."""
+        if (damaged := self.of_source(primary)) is not None:
+            raise damaged
+
 
 def copy_all(
     cluster: Cluster, log: bytes, apply: Apply, lead: Lead, upto: int, fresh: Appended | None = None

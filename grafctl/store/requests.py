@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from grafctl import clock
 from grafctl.errors import GrafctlError
-from grafctl.store.records import DATA, NO_DIGEST
+from grafctl.store.records import DATA, NO_DIGEST, NO_OPERATION
 from grafctl.store.replica.state import State
 from grafctl.store.rules import Config, Term
 from grafctl.typed import Any, NamedTuple, Protocol
@@ -81,13 +81,14 @@ class Attempt:
     @property
     def name(self) -> str | None:
         """Returns the operation key as it is printed, where the outcome is unknown."""
-        return operation_name(self.hint, self.operation) if self.may_be_written else None
+        is_named = self.may_be_written and self.operation != NO_OPERATION
+        return operation_name(self.hint, self.operation) if is_named else None
 
     def own(self, error: GrafctlError) -> GrafctlError:
         """Lets an error from a step that knows nothing of this append say what came of it."""
         if self.may_be_written:
             error.message += " Whether it was written is unknown."
-            error.fields |= {"outcome": self.outcome, "operation": self.name}
+            error.fields |= {"outcome": self.outcome} | ({"operation": self.name} if self.name else {})
         return error
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from grafctl.errors import NoQuorum
-from grafctl.store.driver.faults import COMMIT_BEFORE, Fault, FaultDriver, Kind
+from grafctl.store.driver.faults import COMMIT_AFTER, COMMIT_BEFORE, READ_BEGIN, WRITE_BEGIN, Fault, FaultDriver, Kind
 from store.world import open_store, world
 
 VOTERS = ("a", "b", "c")
@@ -76,3 +76,47 @@ def test_an_election_that_cannot_be_held_does_not_make_a_publish_unwritten(
             again = store.publish("q", "once", domain="a", id=record_id, operation=caught.value.fields["operation"])
             assert again.offset == 1
         assert [record.payload for record in place.store.peek("q", domain="b").body["records"]] == [b"before", b"once"]
+
+
+def test_a_wait_for_what_others_wrote_is_not_a_write_of_ones_own(tmp_path: Path) -> None:
+    full: set[str] = set()
+
+    def plan(domain: str, step: str, count: int) -> Fault | None:
+        return Fault(Kind.FULL) if domain in full and step == COMMIT_BEFORE else None
+
+    with world(tmp_path, VOTERS) as place:
+        place.store.queues.create("q", replicas=[f"r{name}={name}" for name in VOTERS], allow=["**"])
+        with open_store(tmp_path, FaultDriver(place.driver, plan)) as store:
+            store.publish("q", "there", domain="a", id="x")
+            full |= {"b", "c"}
+            with pytest.raises(NoQuorum) as unknown:
+                store.publish("q", "alone in a", domain="a")
+            assert unknown.value.fields["outcome"] == "unknown" and "operation" in unknown.value.fields
+            with pytest.raises(NoQuorum) as waited:  # for the entry before it; its own record is there
+                store.publish("q", "there", domain="a", id="x")
+            assert waited.value.fields["outcome"] == "not_written" and "operation" not in waited.value.fields
+            with pytest.raises(NoQuorum) as settled:
+                store.session.resource("q").settle()
+            assert settled.value.fields["outcome"] == "not_written" and "operation" not in settled.value.fields
+
+
+def test_a_change_of_voters_whose_others_go_away_half_way_may_be_written(tmp_path: Path) -> None:
+    commits: list[str] | None = None
+
+    def plan(domain: str, step: str, count: int) -> Fault | None:
+        if commits is None:
+            return None
+        if step == COMMIT_AFTER:
+            commits.append(domain)
+        is_started = commits.count("a") == 2  # its promise, then the START
+        return Fault(Kind.UNREACHABLE) if is_started and domain != "a" and step in (READ_BEGIN, WRITE_BEGIN) else None
+
+    with world(tmp_path, (*VOTERS, "d", "e", "f", "g")) as place:  # so that the store's own logs do not need b and c
+        place.store.queues.create("q", replicas=[f"r{name}={name}" for name in VOTERS], allow=["**"])
+        with open_store(tmp_path, FaultDriver(place.driver, plan)) as store:
+            store.session.resource("q").settle()
+            commits = []
+            with pytest.raises(NoQuorum) as caught:
+                store.locator.set("q", generation=2, remove=["rc"])
+            assert caught.value.fields["outcome"] == "unknown" and "operation" not in caught.value.fields
+        assert place.store.locator.set("q", generation=2, remove=["rc"]).after is not None

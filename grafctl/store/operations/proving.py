@@ -21,10 +21,11 @@ from grafctl.store import blocks, keys
 from grafctl.store.ahead import Ahead
 from grafctl.store.learn import Checked
 from grafctl.store.log import Log
+from grafctl.store.observe import Lead
 from grafctl.store.reading import BlockRef, block_entry, block_refs
 from grafctl.store.records import check_entry, decode_beginning, digest
 from grafctl.store.replica.replica import Replica
-from grafctl.store.replicate import copy
+from grafctl.store.replicate import Moved, NeedsLearning, copy
 from grafctl.store.resources.queue import queue_row
 
 BEGINNING_BYTES = 1024  # of an entry: more than header and meta of a publish take
@@ -70,15 +71,24 @@ def both_sides(log: Log, source: str, target: str) -> Iterator[tuple[Side, Side]
             tail = Replica(batch, log.id, lead.primary).row.head.tail
             for domain in (source, target):
                 if domain != lead.primary:
-                    copy(log.cluster, log.id, log.apply, lead, domain, tail)
+                    _level(log, lead, domain, tail)
             sides = [Side(domain, _open(log, stack, domain)) for domain in (source, target)]
         if len({side.replica.row.head.tail for side in sides}) != 1:
-            raise NoQuorum(
-                "The log moved while the snapshots were opened.",
-                hint="Run the same command again.",
-                outcome="not_written",
-            )
+            raise _moved()
         yield sides[0], sides[1]
+
+
+def _level(log: Log, lead: Lead, domain: str, tail: int) -> None:
+    try:
+        copy(log.cluster, log.id, log.apply, lead, domain, tail)
+    except (Moved, NeedsLearning):  # another primary was elected, or entries were swept
+        raise _moved() from None
+
+
+def _moved() -> NoQuorum:
+    return NoQuorum(
+        "The log moved while the snapshots were opened.", hint="Run the same command again.", outcome="not_written"
+    )
 
 
 def _open(log: Log, stack: ExitStack, domain: str) -> Replica:
