@@ -117,8 +117,12 @@ class Observation:
             return None
         term = best.head.acc
         same = [sight for sight in self.sights.values() if sight.head.acc == term and not sight.head.learning]
-        # What any replica knows to be committed is in the best log, also where that has begun a newer term.
-        known = max(sight.head.commit for sight in self.sights.values() if not sight.head.learning)
+        known = max(sight.head.commit for sight in same)
+        # What a voter knew to be committed in an older term stands before the START of this one.
+        start = best.configs[-1]
+        voters = {voter.member for voter in start.voters}
+        told = [s.head.commit for s in self.sights.values() if s.member in voters and not s.head.learning]
+        known = max(known, min(max(told, default=0), start.at))
         lead = Lead(term, list(best.configs), known, {sight.member: sight.head.tail for sight in same})
         lead.settle()
         return lead

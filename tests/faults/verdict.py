@@ -210,6 +210,8 @@ class History:
             getattr(self, f"_{request['do']}")(index, entry.stamped_ms, name, request)
 
     def _lease(self, index: int, now_ms: int, name: str, request: dict[str, Any]) -> None:
+        if request.get("finish"):  # before anything is given
+            self._finalise(index, now_ms, name, {"ranges": request["finish"]})
         leases = self.leases[name]
         for token in request["expired"]:
             if leases[token][0] > now_ms:

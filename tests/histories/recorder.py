@@ -53,6 +53,15 @@ class Recorder:
             self._sink(operation)
         return operation
 
+    def now(self) -> float:
+        return self._now()
+
+    def add(self, process: str, model: str, key: str, name: str, start: float, result: Any, **args: Any) -> None:
+        """Notes an operation that began at `start` and ends now, of which only the answer told what it was about."""
+        operation = Operation(process, model, key, name, args, start)
+        self.operations.append(operation)
+        self.end(operation, result)
+
     def end(self, operation: Operation, result: Any) -> None:
         """Notes the answer."""
         operation.end, operation.result = self._now(), result

@@ -16,22 +16,16 @@ from collections import Counter
 from collections.abc import Iterator
 from multiprocessing import get_context
 
-from simulation.history import Report, play
+from simulation.history import Report, play, play_briefly
 
 SHOWN = 2_000  # characters of a failure
 CHUNK = 20
 
 
-def _play(seed: int) -> Report:
-    report = play(seed)
-    report.trace.clear()  # what goes back to the parent is little
-    return report
-
-
 def reports(first: int, count: int, jobs: int) -> Iterator[Report]:
     """Yields what comes of each seed, as it comes."""
     with get_context("spawn").Pool(jobs) as pool:
-        yield from pool.imap_unordered(_play, range(first, first + count), CHUNK)
+        yield from pool.imap_unordered(play_briefly, range(first, first + count), CHUNK)
 
 
 def many(first: int, count: int, jobs: int) -> int:

@@ -13,17 +13,18 @@ from collections.abc import Callable, Sequence
 from random import Random
 from typing import TYPE_CHECKING, Any, Protocol
 
-from histories.recorder import Recorder
+from histories.recorder import Operation, Recorder
 
 from grafctl import client, clock
 from grafctl.errors import GrafctlError
-from simulation.scheduler import Process
+from simulation.scheduler import Process, Task
 
 if TYPE_CHECKING:
     from simulation.history import History
 
 LATER = frozenset({12, 21, 22, 23, 24})  # exit codes after which the same command may be typed again
 TRIES_MAX = 8  # once nothing goes wrong any more
+DAMAGED = 25
 UNKNOWN = "unknown"
 
 
@@ -43,6 +44,43 @@ class Step(Protocol):
     """One thing that a client does, again after a crash."""
 
     def run(self, client: Client) -> None: ...
+
+
+class Try:
+    """One of several tries of the same thing, as it is recorded for the models."""
+
+    def __init__(self, client: Client, operation: str | None) -> None:
+        self.operation = operation  # the key of an earlier one whose outcome is unknown
+        self.refusals: dict[int, str] = {}  # what a refusal says to the model, by exit code; others say nothing
+        self.on_nothing: Callable[[], None] | None = None  # to be called where nothing was written
+        self.is_done_before_the_answer = False
+        self._client = client
+        self._begun: list[Operation] = []
+        self._start = client.recorder.now()
+
+    def begins(self, model: str, key: str, name: str, **args: Any) -> None:
+        """Notes what is about to be asked; without `ends` it stays pending where the outcome is unknown."""
+        self._begun.append(self._client.recorder.begin(self._client.name, model, key, name, **args))
+
+    def ends(self, result: Any) -> None:
+        """Notes the answer to all of it."""
+        for operation in self._begun:
+            self._client.recorder.end(operation, result)
+
+    def learns(self, model: str, key: str, name: str, result: Any, **args: Any) -> None:
+        """Notes something of which only the answer told what it was about."""
+        self._client.recorder.add(self._client.name, model, key, name, self._start, result, **args)
+
+    def failed(self, error: GrafctlError, *, is_unknown: bool) -> None:
+        if is_unknown or (self.is_done_before_the_answer and error.exit_code in (12, DAMAGED)):
+            return
+        for operation in self._begun:
+            if error.exit_code in self.refusals:
+                self._client.recorder.end(operation, self.refusals[error.exit_code])
+            else:
+                self._client.recorder.drop(operation)
+        if self.operation is None and self.on_nothing is not None:
+            self.on_nothing()
 
 
 class Client:
@@ -105,30 +143,35 @@ class Client:
             self._store.close()
             self._store = None
 
+    def start(self, run: Callable[[], object]) -> Task:
+        """Runs something in another thread of the same process."""
+        return self.history.scheduler.spawn(self.process, f"{self.process.name}'", run)
+
     # --- asking
 
-    def ask(
-        self, allowed: frozenset[int], do: Callable[[str | None], Any], *, missed: Callable[[], None] | None = None
-    ) -> Any:
-        """Returns what `do` answers, called again with the operation key (or None) for as long as it may pass.
+    def ask(self, allowed: frozenset[int], do: Callable[[Try], Any], *, may_give_up: bool = False) -> Any:
+        """Returns what `do` answers, called again for as long as that may help; raises `Refused` for what holds.
 
-        `missed` is told of each try of which nothing was written. Raises `Refused` for what holds.
+        Where a domain is damaged for good, a step that needs that very domain may be given up.
         """
         operation: str | None = None
         tries = 0
         while True:
+            one = Try(self, operation)
             try:
-                return do(operation)
+                return do(one)
             except GrafctlError as error:
                 self._check(error, allowed)
-                if error.fields.get("outcome") == UNKNOWN:
+                is_unknown = error.fields.get("outcome") == UNKNOWN
+                one.failed(error, is_unknown=is_unknown)
+                if is_unknown:
                     operation = error.fields.get("operation", operation)
-                elif operation is None and missed is not None:
-                    missed()
-                if error.exit_code not in LATER and not (error.exit_code == 25 and tries < TRIES_MAX):
+                if error.exit_code not in LATER and error.exit_code != DAMAGED:
                     raise Refused(error) from error
                 if self.history.accidents.is_over:
                     tries += 1
+                    if tries > TRIES_MAX and may_give_up and self.history.accidents.damaged:
+                        raise Refused(error) from error
                     if tries > TRIES_MAX:
                         raise Wrong(f"{self.name} cannot finish {self.doing}: {_told(error)}") from error
                 self.history.scheduler.note(
@@ -139,7 +182,7 @@ class Client:
     def _check(self, error: GrafctlError, allowed: frozenset[int]) -> None:
         if error.exit_code in LATER or error.exit_code in allowed:
             return
-        if error.exit_code == 25 and self.history.accidents.damaged:
+        if error.exit_code == DAMAGED and self.history.accidents.damaged:
             return
         raise Wrong(f"{self.name} was told at {self.doing}: {_told(error)}") from error
 

@@ -15,14 +15,17 @@ from dataclasses import dataclass
 
 from faults.stores import DOMAINS
 from faults.verdict import judge
+from histories.checker import check
+from histories.models import MODELS
 from histories.recorder import Recorder
 
 from grafctl import client
+from grafctl.results import Record
 from grafctl.store.driver.faults import COMMIT_AFTER, FaultDriver
 from simulation.accidents import SECOND_US, Accidents
-from simulation.clients import Client
+from simulation.clients import Client, Wrong
+from simulation.programs import programs
 from simulation.scheduler import Process, Scheduler, Task, simulated
-from simulation.steps import programs
 from simulation.stores import ground
 
 SHAPES = ("three", "three", "three", "two", "witness", "witness1")
@@ -60,15 +63,17 @@ class History:
             self.ground = ground(shape)
             self.ledger = self.ground.ledger
             self.accidents = Accidents(self.scheduler, self.ground, DOMAINS, can_damage=shape == "three")
+            drawn = programs(random, shape, may_remove="damage" not in self.accidents.kinds)
             self.clients = [
                 Client(self, f"client-{number}", program, is_short_lived=random.random() < 0.4)
-                for number, program in enumerate(programs(random), start=1)
+                for number, program in enumerate(drawn, start=1)
             ]
             failure = self._run() or self._judge()
         counts = self.accidents.counts
         counts["histories"] += 1
         counts["commits"] += self.commits
         counts["steps"] += self.scheduler.steps
+        counts["calls in models"] += len(self.recorder.operations)
         return Report(self.seed, shape, failure, counts, self._digest(), self.scheduler.trace)
 
     def _run(self) -> str | None:
@@ -101,7 +106,21 @@ class History:
         self.scheduler.on_end = None
         self.scheduler.spawn(judge_process, "judge", run)
         self.scheduler.run()
-        return self.scheduler.failure or "\n".join(wrong) or None
+        unexplained = check(self.recorder.operations, MODELS)
+        return self.scheduler.failure or "\n".join(wrong) or (str(unexplained) if unexplained else None)
+
+    def place(self, group: str) -> str:
+        """Returns a domain for a consumer, as somebody would choose it who knows which one is damaged."""
+        if group.endswith("-d"):
+            return "d"
+        return self.scheduler.random.choice([name for name in ("a", "b") if name not in self.accidents.damaged])
+
+    def delivered(self, record: Record) -> None:
+        """Compares what a poll gave with what was acknowledged to whoever published it."""
+        known = self.ledger.acked.get(record.offset)
+        payload = record.payload.decode()
+        if (known is not None and known != payload) or not self.ledger.tried[payload]:
+            raise Wrong(f"offset {record.offset} was delivered as {payload!r} and acknowledged as {known!r}")
 
     def open(self, process: Process) -> client.Store:
         """Opens the store as a process does: its faults are its own, the bytes are everybody's."""
@@ -122,3 +141,10 @@ def random_us(scheduler: Scheduler, low_s: float, high_s: float) -> int:
 def play(seed: int) -> Report:
     """Plays the history of a seed."""
     return History(seed).play()
+
+
+def play_briefly(seed: int) -> Report:
+    """Plays the history of a seed, and leaves the trace out."""
+    report = play(seed)
+    report.trace.clear()
+    return report
