@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from faults.stores import CHUNKS, Templates, publish
 from faults.verdict import verdict
 from grafctl.store import replicate
 from grafctl.store.operations import proving
+from grafctl.store.rules import Config, Member, Rules
 
 
 def test_a_catch_up_goes_on_in_the_next_term(templates: Templates, forks: Forks, tmp_path: Path) -> None:
@@ -60,4 +62,31 @@ def test_a_proof_goes_on_in_the_next_term(
     with client.open(store) as opened:
         assert opened.catch_up(QUEUE, domain="d").match and is_done
         work(opened, ledger, "d", "where it has caught up")
+    verdict(store, ledger)
+
+
+class CertifiesNothing(Rules):
+    """What two backups do that complete a quorum at the same moment: neither knows of the other."""
+
+    def committed_up_to(self, configs: Sequence[Config], tails: Mapping[Member, int], known: int) -> int:
+        return known
+
+
+def test_a_backup_has_what_was_acknowledged_before_a_term_that_began_and_is_not_committed(
+    templates: Templates, forks: Forks, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No replica has noted the last record as committed, and one alone has the START of the next term."""
+    store, ledger = templates.copy("three", "base")
+    with client.open(store) as opened, monkeypatch.context() as patch:
+        patch.setattr(replicate, "RULES", CertifiesNothing())
+        publish(opened, ledger, "a", [("acknowledged", None)])
+    with client.open(store) as opened:
+        opened.domains.fail("a")
+        assert forks.run("publish", store, kill={"start.after": 1}, payload="never there", domain="b").killed
+        opened.session.cluster.driver.restore(opened.session.cluster.place("a").path)
+        opened.backup(tmp_path / "backup")
+    client.restore(tmp_path / "backup", tmp_path / "restored")
+    with client.open(tmp_path / "restored") as restored:
+        payloads = [record.payload for record in restored.peek(QUEUE, domain="b").body["records"]]
+    assert payloads[-1] == b"acknowledged"
     verdict(store, ledger)

@@ -64,8 +64,8 @@ class Source:
     def unsettled(self, settled: Mapping[bytes, int]) -> list[Log]:
         """Returns the logs of which the snapshots do not tell all that was acknowledged; finds what logs there are.
 
-        They do where every voter is among them, or where they reach what was committed when the log was settled: it is
-        not enough that it was, since other voters may have answered then.
+        They do where every voter is among them and the newest term is committed, or where they reach what was committed
+        when the log was settled: it is not enough that it was, since other voters may have answered then.
         """
         found = [self.session.control, self.session.audit]
         control = self.committed(keys.CONTROL_LOG)
@@ -86,6 +86,8 @@ class Source:
                 return found.upto >= settled
         if settled is not None and committed.upto >= settled:
             return True
+        if committed.upto <= committed.lead.config.at:
+            return False  # a term has begun and its START is not committed: what was before may be counted nowhere
         there = {sight.member for sight in committed.found.sights.values()}
         return all(voter.member in there for config in committed.lead.force() for voter in config.voters)
 
