@@ -33,7 +33,7 @@ WEATHER = (NoQuorum, Timeout, DomainUnavailable, Busy)
 VISIBILITY_MS = 1500
 SHARED_IDS = 200  # ids that all publishers publish, each with the payload that belongs to it
 PAUSE_S = 0.02
-BACKUP_PAUSE_S = 4.0
+BACKUP_PAUSE_S, MEND_PAUSE_S = 4.0, 0.3
 
 
 class Shift:
@@ -178,3 +178,20 @@ def keeper(store: Path, say: Say, name: str, domains: list[str], calm: str, seco
             except WEATHER as error:
                 say(refused=error.code)
             time.sleep(BACKUP_PAUSE_S)
+
+
+def mender(store: Path, say: Say, harmed: str, calm: str, seconds: float) -> None:
+    """Repairs the domain that the file `harmed` names, and removes the file when it is whole again."""
+    shift, task = Shift(calm, seconds), Path(harmed)
+    with client.open(store) as opened:
+        while shift:
+            try:
+                domain = task.read_text()
+                done = opened.domains.repair(domain, lost=True)
+                say(repaired=[domain, done.changed])
+                task.unlink()
+            except FileNotFoundError:
+                pass  # nothing is harmed
+            except (*WEATHER, GenerationConflict) as error:
+                say(refused=error.code)
+            time.sleep(MEND_PAUSE_S)

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import os
 import random
+import shutil
 import signal
 import time
 from collections import Counter
@@ -28,10 +29,10 @@ from faults.verdict import Ledger, peeked, verdict
 import grafctl.client as client
 from chaos.roles import MOVED, SHARED_IDS, VISIBILITY_MS, groups_of, shared
 
-CREW = ("publisher", "publisher", "publisher", "consumer", "consumer", "operator", "keeper")
+CREW = ("publisher", "publisher", "publisher", "consumer", "consumer", "operator", "keeper", "mender")
 WATCH_S = 15.0  # how long a process works before another takes its place
 PAUSE_S = (0.02, 0.4)  # between two blows
-BLOWS = {"kill": 10, "stop": 5, "drill": 3, "loss": 2}  # how often each comes, of their sum
+BLOWS = {"kill": 10, "stop": 5, "drill": 3, "loss": 2, "harm": 2}  # how often each comes, of their sum
 OUT_S = (0.1, 3.0)
 STOPPED_S = (0.02, 4.0)  # some longer than a writer waits for a lock
 
@@ -62,6 +63,7 @@ class Storm:
         self.rng = random.Random(self.seed)
         self.store = self.folder / "store"
         self.calm = self.folder / "calm"
+        self.harmed = self.folder / "harmed"
         self.ledger = Ledger(QUEUE)
         self._crew: list[Sailor] = []
         self._out: dict[str, tuple[str, float]] = {}  # domain -> how it went away, and until when
@@ -81,6 +83,7 @@ class Storm:
             replicas = [f"r{domain}={domain}" for domain in DOMAINS[:3]]
             opened.queues.create(QUEUE, replicas=replicas, allow=list(DOMAINS))
             opened.consumers.create(QUEUE, GROUP, allow=list(DOMAINS), semantics="effectively-once")
+        shutil.copytree(self.store / "domains", self.folder / "old")
 
     # --- during
 
@@ -106,6 +109,9 @@ class Storm:
             about |= {"name": f"p{self._started}", "domains": self.rng.sample(DOMAINS, 2)}
         elif role == "consumer":
             about |= {"groups": [GROUP, MOVED]}
+        elif role == "mender":
+            del about["seed"]
+            about |= {"harmed": str(self.harmed)}
         elif role == "keeper":
             del about["seed"]
             about |= {"name": f"k{self._started}", "domains": list(DOMAINS), "folder": str(self.folder)}
@@ -131,11 +137,32 @@ class Storm:
                 os.kill(sailor.pid, signal.SIGSTOP)
                 sailor.stopped_until = time.monotonic() + self.rng.uniform(*STOPPED_S)
         else:
-            free = [domain for domain in DOMAINS if domain not in self._out]
-            if len(self._out) >= (2 if self.rng.random() < 0.1 else 1):
+            gone = {*self._out, *([self.harmed.read_text()] if self.harmed.exists() else [])}
+            most = 0 if kind == "harm" else 1 if self.rng.random() < 0.1 else 0
+            if len(gone) > most:
                 return
-            self._take_out(self.rng.choice(free), kind)
+            domain = self.rng.choice([domain for domain in DOMAINS if domain not in gone])
+            if kind == "harm":
+                self._harm(domain)
+            else:
+                self._take_out(domain, kind)
         self.counts[kind] += 1
+
+    def _harm(self, domain: str) -> None:
+        """Puts an empty place, an old copy or another domain's files where a domain was; a mender is to repair it."""
+        place, trash = self._place(domain), self.folder / f"trash{self.counts['harm']}"
+        kind = self.rng.choice(("wiped", "an old copy", "another's files"))
+        if kind != "wiped":
+            other = self.folder / "old" / domain if kind == "an old copy" else self._place(self._another(domain))
+            shutil.copytree(other, self.folder / "copy")
+        self.harmed.write_text(domain)
+        place.rename(trash)
+        if kind != "wiped":
+            (self.folder / "copy").rename(place)
+        self.counts[f"harm: {kind}"] += 1
+
+    def _another(self, domain: str) -> str:
+        return next(other for other in DOMAINS if other != domain)
 
     def _take_out(self, domain: str, kind: str) -> None:
         place = self._place(domain)
@@ -186,7 +213,7 @@ class Storm:
         for records in ran.of("delivered"):
             self._deliver(records)
         self.backups += [(Path(path), offset) for path, offset in ran.of("backed_up")]
-        for word in ("backed_up", "added", "removed", "caught_up", "shifted"):
+        for word in ("repaired", "backed_up", "added", "removed", "caught_up", "shifted"):
             self.counts[word] += len(ran.of(word))
         for code in ran.of("refused"):
             self.counts[f"refused: {code}"] += 1
@@ -204,6 +231,8 @@ class Storm:
         for number in range(SHARED_IDS):
             self.ledger.publishes([shared(number)[1]])
         with client.open(self.store) as opened:
+            if self.harmed.exists():
+                opened.domains.repair(self.harmed.read_text(), lost=True)
             self._drain(opened)
         verdict(self.store, self.ledger)
         acked = self.ledger.acked
