@@ -17,6 +17,7 @@ from grafctl.errors import Damaged, DomainUnavailable, DriverError, GrafctlError
 from grafctl.nouns.creating import create_environments
 from grafctl.results import Change
 from grafctl.store import files, keys
+from grafctl.store.driver.contract import Identity
 from grafctl.store.driver.kill import point
 from grafctl.store.learn import Progress
 from grafctl.store.log import Log
@@ -67,6 +68,13 @@ def diagnose(session: Session, name: str, logs: dict[str, Log], *, lost: bool) -
         return _out_of_reach(session, name, logs, error, lost=lost)
     if any(_waits_for(log, session, name) for log in logs.values()):
         return Wrong("an earlier repair of it was cut short", is_fenced=True)
+    place = cluster.place(name)
+    try:
+        cluster.driver.check(place.path, Identity(cluster.store, name, place.incarnation))
+    except Damaged as error:
+        return Wrong(error.why, is_fenced=False)
+    except DriverError as error:
+        return _out_of_reach(session, name, logs, error, lost=lost)
     finding = next(domain_findings(session, name, logs), None)
     return None if finding is None else Wrong(f"{finding.where}: {finding.problem}", is_fenced=False)
 
@@ -134,12 +142,21 @@ def repair(
         _fence(session, name, path, place.incarnation)
         told = [need.lost for need in needs if need.name in losses]
         session.note("changed", OP, domain=name, reason=wrong.why, incarnation=session.members()[name][1], lost=told)
+    waiting = [need for need in needs if need.waits]
     for need in needs:
         if need.role == LEARNER:
             recopy(session, need.log, name, progress)
-            continue
-        bring_back(session, need, progress, loses=need.name in losses)
-        level(session, need, name, progress)
+        elif not need.waits:
+            bring_back(session, need, progress, loses=need.name in losses)
+            level(session, need, name, progress)
+    if waiting:
+        others = sorted({domain for need in waiting for domain in need.damaged})
+        raise NoQuorum(
+            f"{name} is made anew; {', '.join(need.name for need in waiting)} cannot go on before {', '.join(others)}.",
+            hint=f"Run `grafctl domain repair {others[0]}`, which finishes this one too.",
+            outcome="not_written",
+            domains=others,
+        )
     session.note("changed", f"{OP} done", domain=name, incarnation=session.members()[name][1])
     return Change(True, domain=name, before=before, after=_after(session, name, needs), actions=actions)
 

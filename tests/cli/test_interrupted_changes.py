@@ -52,7 +52,7 @@ STORY: list[tuple[str, str, int | str]] = [
     ("authority revoke watch --yes", COMMIT, "unchanged"),
 ]
 # These are below, have tests of their own, or have no step to stop at: `domain fail` makes one file, `keygen` two.
-ELSEWHERE = {"publish", "catch-up", "backup", "restore", "domain fail", "authority keygen"}
+ELSEWHERE = {"publish", "catch-up", "backup", "restore", "domain fail", "domain repair", "authority keygen"}
 
 
 def interrupted(run: Runner, line: str, step: str, *numbers: int, is_json: bool = True) -> tuple[int, str, str]:
@@ -162,3 +162,16 @@ def test_a_restore_that_is_interrupted_goes_on(run: Runner, store: Path, step: s
     assert (code, json.loads(said)["outcome"]) == (130, "unknown")
     assert run("restore", "one", "--store", "new", "--json").json["changed"] is not step.startswith("restore.done")
     assert run("verify", "--exit-code", store="new").code == 0
+
+
+@pytest.mark.parametrize("step", ["repair.aside:1", "repair.created:1", "repair.learnt:2"])
+def test_a_repair_that_is_interrupted_goes_on(run: Runner, store: Path, step: str) -> None:
+    run("publish", "q", "x", "-d", "aws", store="store")
+    (store / "domains" / "gcp" / "env" / "journal").unlink()
+    asked = run("domain", "repair", "gcp", store="store", check=15)
+    assert "--yes" in asked.err
+    code, _, said = interrupted(run, "domain repair gcp --yes", step, signal.SIGINT)
+    assert (code, json.loads(said)["outcome"]) == (130, "unknown")
+    assert run("domain", "repair", "gcp", "--yes", "--json", store="store").json["changed"] is True
+    assert run("publish", "q", "y", "-d", "aws", "--json", store="store").json["acked_by"] == ["aws", "gcp"]
+    assert run("verify", "--exit-code", store="store").code == 0

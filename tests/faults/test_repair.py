@@ -6,17 +6,18 @@ The store's own logs have a voter in each of four domains; the queue's voters ar
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import grafctl.client as client
 from faults.deeds import GROUP, QUEUE
-from faults.forks import Forks
+from faults.forks import Forks, heard
 from faults.stores import SHAPES, Templates, overwrite_meta, publish
 from faults.verdict import Ledger, verdict
-from grafctl.errors import DomainUnavailable
+from grafctl.errors import ConfirmationRequired, DomainUnavailable, NoQuorum, Usage
 
 Damage = Callable[[Path, Path], None]  # (directory of the domain, a copy of it from before the last records)
 
@@ -61,13 +62,6 @@ DAMAGES: dict[str, tuple[Damage, bool]] = {  # and whether the operator has to s
 }
 
 
-@pytest.fixture(scope="module")
-def templates(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Templates]:
-    forks = Forks()
-    yield Templates(tmp_path_factory.mktemp("stores"), forks)
-    forks.close()
-
-
 def place_of(store: Path, domain: str) -> Path:
     return store / "domains" / domain
 
@@ -100,12 +94,24 @@ def repair(store: Path, domain: str, kind: str) -> None:
         assert not again.changed and again.actions == [], again
 
 
-@pytest.mark.parametrize("shape", SHAPES)
-@pytest.mark.parametrize("domain", ["a", "b", "c"])
-@pytest.mark.parametrize("kind", DAMAGES)
+CASES = [(kind, domain, shape) for kind in DAMAGES for domain in "abc" for shape in SHAPES]
+
+
+@pytest.mark.parametrize(("kind", "domain", "shape"), CASES[::3])
 def test_a_damaged_domain_comes_back_and_nothing_is_lost(
-    templates: Templates, shape: str, domain: str, kind: str
+    templates: Templates, kind: str, domain: str, shape: str
 ) -> None:
+    comes_back(templates, kind, domain, shape)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("kind", "domain", "shape"), CASES)
+def test_every_damage_in_every_domain(templates: Templates, kind: str, domain: str, shape: str) -> None:
+    comes_back(templates, kind, domain, shape)
+
+
+def comes_back(templates: Templates, kind: str, domain: str, shape: str) -> None:
+    """Damages a domain and repairs it; raises where the verdict does not hold, or the quorum does not count it."""
     store, ledger = templates.copy(shape, "base")
     damage(store, ledger, domain, kind)
     repair(store, domain, kind)
@@ -120,3 +126,105 @@ def test_a_damaged_domain_comes_back_and_nothing_is_lost(
             opened.domains.restore(other)
     verdict(store, ledger)
     templates.discard(store)
+
+
+def test_the_old_incarnation_is_refused_for_ever(templates: Templates) -> None:
+    store, ledger = templates.copy("three", "base")
+    good = store / "good copy"
+    shutil.copytree(place_of(store, "b"), good)
+    damage(store, ledger, "b", "gone")
+    repair(store, "b", "gone")
+    new = store / "new"
+    place_of(store, "b").rename(new)
+    shutil.copytree(good, place_of(store, "b"))
+    with client.open(store) as opened:
+        state = opened.domains.show("b").body["state"]
+        assert "incarnation" in state and "registered" in state
+        publish(opened, ledger, "a", [("without it", None)])
+    shutil.rmtree(place_of(store, "b"))
+    new.rename(place_of(store, "b"))
+    verdict(store, ledger)
+
+
+def test_what_is_only_out_of_reach_is_not_given_up(templates: Templates) -> None:
+    store, ledger = templates.copy("three", "base")
+    with client.open(store) as opened:
+        opened.domains.fail("b")
+        for lost in (False, True):  # nobody can say of a drill that it is a loss
+            with pytest.raises(DomainUnavailable, match="drill") as refused:
+                opened.domains.repair("b", lost=lost)
+            assert refused.value.exit_code == 12 and "domain restore b" in str(refused.value.hint)
+        opened.domains.restore("b")
+        assert not opened.domains.repair("b").changed
+        before = opened.session.members()
+        overwrite_meta(place_of(store, "b"))
+        opened.domains.fail("c")
+        with pytest.raises(NoQuorum, match="Nothing was touched, because c did not answer"):
+            opened.domains.repair("b")
+        assert opened.session.members() == before and not opened.session.cluster.driver.remains(place_of(store, "b"))
+        opened.domains.restore("c")
+        assert opened.domains.repair("b").changed
+    verdict(store, ledger)
+
+
+def test_entries_that_only_a_witness_knows_are_named_before_they_are_given_up(templates: Templates) -> None:
+    store, ledger = templates.copy("witness1", "base")
+    with client.open(store) as opened:
+        opened.domains.fail("b")
+        lost = opened.publish(QUEUE, "one copy", domain="a")
+        assert lost.acked_by == ["a", "c"] and lost.payload_copies == 1
+    overwrite_meta(place_of(store, "a"))
+    with client.open(store) as opened:
+        opened.domains.restore("b")
+        with pytest.raises(ConfirmationRequired, match="only a witness knows") as refused:
+            opened.domains.repair("a")
+        assert "--accept-loss q." in str(refused.value.hint)
+        for wrong in (["control"], ["q", "audit"]):
+            with pytest.raises(Usage, match="needs to be given up"):
+                opened.domains.repair("a", accept_loss=wrong)
+        done = opened.domains.repair("a", accept_loss=[QUEUE])
+        assert any(action.startswith("give up q: entry 10 (publish, block sha256:") for action in done.actions or ())
+        noted = [item for item in opened.audit.tail().items if item["op"] == "domain repair"]
+        assert len(noted) == 1 and noted[0]["lost"][0].startswith("q: entry 10")
+    verdict(store, ledger)
+
+
+def test_two_of_three_are_lost(templates: Templates) -> None:
+    store, ledger = templates.copy("three", "base")
+    overwrite_meta(place_of(store, "b"))
+    shutil.rmtree(place_of(store, "c"))
+    with client.open(store) as opened:
+        with pytest.raises(NoQuorum, match="c did not answer"):
+            opened.domains.repair("b", accept_loss=[QUEUE])
+        with pytest.raises(ConfirmationRequired, match="too few of its voters are left"):
+            opened.domains.repair("c", lost=True)
+        with pytest.raises(NoQuorum, match="c is made anew") as pending:
+            opened.domains.repair("c", lost=True, accept_loss=[QUEUE])
+        assert "domain repair b" in str(pending.value.hint)
+        assert opened.domains.repair("b", accept_loss=[QUEUE]).changed
+        assert not opened.domains.repair("b").changed and not opened.domains.repair("c").changed
+        publish(opened, ledger, "c", [("afterwards", None)])
+    verdict(store, ledger)
+
+
+def test_two_repairs_at_once_while_publishers_work(templates: Templates, forks: Forks, tmp_path: Path) -> None:
+    store, ledger = templates.copy("three", "base")
+    overwrite_meta(place_of(store, "b"))
+    logs = {}
+    for number, domain in enumerate("ac"):
+        about: dict[str, Any] = {"name": f"p{number}", "domain": domain, "seed": number, "goes": 20}
+        pid = forks.start("publish_many", store, tmp_path / f"p{number}", **about)
+        logs[pid] = tmp_path / f"p{number}"
+    repairs = {forks.start("domain_repair", store, tmp_path / f"r{n}"): tmp_path / f"r{n}" for n in range(2)}
+    for pid in (*repairs, *logs):
+        forks.ended(pid, wait=True)
+    ended = [heard(path) for path in repairs.values()]
+    assert any({"changed": True} in said for said in ended), ended
+    for path in logs.values():
+        for said in heard(path):
+            ledger.publishes(said.get("tries", []))
+            if "published" in said:
+                ledger.published(*said["published"])
+    with client.open(store) as opened:
+        opened.domains.repair("b")
+    verdict(store, ledger)

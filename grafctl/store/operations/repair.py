@@ -17,21 +17,25 @@ When it fails: whatever is done is done; the same command goes on. The rules are
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from typing import Any, NamedTuple
 
-from grafctl.errors import Busy, ConfirmationRequired, DriverError, NoQuorum, Timeout, Unreachable, Usage
+from grafctl.errors import Busy, ConfirmationRequired, Damaged, DriverError, NoQuorum, Timeout, Unreachable, Usage
+from grafctl.store import keys
 from grafctl.store.driver.kill import point
 from grafctl.store.elect import NewVoters, VoterChange
 from grafctl.store.learn import Progress, learn, needs_learning
 from grafctl.store.log import Log
 from grafctl.store.observe import Lead, Observation
-from grafctl.store.rules import RULES, Config, Member, Promise
+from grafctl.store.records import HeadRow, encode_head
+from grafctl.store.replica.replica import Replica
+from grafctl.store.rules import EMPTY_HEAD, RULES, Config, Member, Promise
 from grafctl.store.session import Session
 
 TRIES = 5
 SETTLE_S = 5.0
+FORGOTTEN = b"\xff" * 32  # the chain of no log: whoever learns to it begins with clearing it away
 
 
 class Need(NamedTuple):
@@ -40,9 +44,15 @@ class Need(NamedTuple):
     name: str  # of the resource, or `control`, `audit`
     log: Log
     role: str  # what the domain is in it: voter, witness, learner
-    blocked: str = ""  # why it cannot be done without a loss
+    blocked: str = ""  # why it cannot be done now, or not without a loss
     away: tuple[str, ...] = ()  # domains that would make it possible by coming back
+    damaged: tuple[str, ...] = ()  # those among them that need a repair too
     lost: str = ""  # what is given up where it is done all the same
+
+    @property
+    def waits(self) -> bool:
+        """Returns whether only the repair of other damaged domains is missing, which must fence them first."""
+        return bool(self.damaged) and self.away == self.damaged
 
 
 def fenced_members(force: Iterable[Config], members: dict[str, Member]) -> set[Member]:
@@ -87,25 +97,47 @@ def _weighed(need: Need, found: Observation, lead: Lead, planned: Config, new: M
     there = {sight.member for sight in found.sights.values()}
     voters = {voter.member for config in lead.force() for voter in config.voters}
     away = tuple(sorted({member[0] for member in voters - there - set(planned.fenced)}))
-    if RULES.lacks_promises(lead.force(), there) is not None:
-        return need._replace(blocked="too few of its voters are left", away=away, lost=_unknown_loss(need, lead))
-    if RULES.lacks_holders([planned, *lead.force()], there | {new}) is not None:
-        return need._replace(blocked="too few of its voters answer", away=away)
-    promises = [
-        Promise(sight.domain, sight.incarnation, sight.head.acc, sight.head.tail, sight.head.commit, is_witness)
-        for sight in found.sights.values()
-        if not sight.head.learning and sight.member in voters
-        for is_witness in [lead.is_witness(sight.domain)]
-    ]
+    damaged = tuple(name for name in away if isinstance(found.errors.get(name), Damaged))
+    need = need._replace(away=away, damaged=damaged)
+    promises = promises_of(found, lead)
     best = max(promises, key=RULES.rank, default=None)
-    if best is not None and RULES.choose_primary(found.sights[best.domain].configs, promises).refusal == "payload":
-        return need._replace(blocked="only a witness knows its newest entries", away=away)
-    return need
+    if RULES.lacks_promises(lead.force(), there) is not None or best is None:
+        told = f"whatever was acknowledged after entry {max(lead.tails.values(), default=0) - 1}"
+        return need._replace(blocked="too few of its voters are left", lost=f"{need.name}: {told}")
+    if RULES.choose_primary(found.sights[best.domain].configs, promises).refusal == "payload":
+        told = "; ".join(_known_to_witness(need.log, found, promises)) or "entries whose payloads are lost"
+        return need._replace(blocked="only a witness knows its newest entries", lost=f"{need.name}: {told}")
+    if RULES.lacks_holders([planned, *lead.force()], there | {new}) is not None:
+        return need._replace(blocked="too few of its voters answer")
+    return need._replace(away=(), damaged=())
 
 
-def _unknown_loss(need: Need, lead: Lead) -> str:
-    tail = max(lead.tails.values(), default=0)
-    return f"{need.name}: whatever was acknowledged after entry {tail - 1}"
+def promises_of(found: Observation, lead: Lead) -> list[Promise]:
+    """Returns what the members that answer would promise now."""
+    voters = {voter.member for config in lead.force() for voter in config.voters}
+    return [
+        Promise(s.domain, s.incarnation, s.head.acc, s.head.tail, s.head.commit, lead.is_witness(s.domain))
+        for s in found.sights.values()
+        if not s.head.learning and s.member in voters
+    ]
+
+
+def _ahead(promises: Iterable[Promise]) -> tuple[int, list[str]]:
+    """Returns how many entries the best log with payloads has, and the witnesses that have a newer one."""
+    promises = list(promises)
+    best = max((RULES.rank(given) for given in promises if not given.witness), default=((0, 0), 0))
+    return best[1], [given.domain for given in promises if given.witness and RULES.rank(given) > best]
+
+
+def _known_to_witness(log: Log, found: Observation, promises: list[Promise]) -> Iterator[str]:
+    """Yields index, operation and digest of each entry that only a witness knows."""
+    tail, witnesses = _ahead(promises)
+    for domain in witnesses:
+        with log.cluster.environment(domain).read() as view:
+            reader = Replica(view, log.id, domain)
+            for index in range(min(tail, reader.row.head.tail), reader.row.head.tail):
+                entry = reader.entry(index, verify_block=False)
+                yield f"entry {index} ({entry.request.get('do')}, block sha256:{entry.block_digest.hex()[:16]}…)"
 
 
 # --- doing
@@ -123,7 +155,9 @@ def bring_back(session: Session, need: Need, progress: Progress | None, *, loses
         gone = fenced_members(lead.force(), members)
         if not gone:
             break
-        for domain in sorted({member[0] for member in gone}):
+        if loses:
+            lead = _forget_what_only_witnesses_know(log)
+        for domain in sorted({member[0] for member in gone} | _unfinished(log)):
             _teach(session, log, domain, lead.is_witness(domain), progress)
         point("repair.learnt")
         if gone & {voter.member for voter in lead.config.voters}:
@@ -131,6 +165,34 @@ def bring_back(session: Session, need: Need, progress: Progress | None, *, loses
         else:
             log.settle()
         point("repair.started")
+
+
+def _forget_what_only_witnesses_know(log: Log) -> Lead:
+    """Empties the witnesses whose newest entries were given up, so that they can learn what is left; returns the lead.
+
+    Their promises stay. What the others remember of them goes with it, or they would look like old copies.
+    """
+    found = log.observe()
+    lead = found.lead()
+    assert lead is not None
+    _, witnesses = _ahead(promises_of(found, lead))
+    for witness in witnesses:
+        for domain in found.sights:
+            with log.cluster.environment(domain).write(wait_s=log.cluster.lock_wait_s) as batch:
+                batch.delete(keys.seen(log.id, witness))
+                if domain == witness:
+                    promised = Replica(batch, log.id, domain).row.head.promised
+                    head = EMPTY_HEAD._replace(promised=promised, learning=True)
+                    batch.put(keys.head(log.id), encode_head(HeadRow(head, 0, FORGOTTEN, FORGOTTEN)))
+            point("repair.forgotten")
+    return _lead_of(log)
+
+
+def _unfinished(log: Log) -> set[str]:
+    """Returns the domains in which learning was cut short, and that vote."""
+    found = log.observe()
+    lead = found.lead()
+    return {d for d, sight in found.sights.items() if sight.head.learning and lead and d in lead.domains()}
 
 
 def _lead_of(log: Log) -> Lead:
@@ -186,24 +248,29 @@ def level(session: Session, need: Need, domain: str, progress: Progress | None) 
 
 
 def check_losses(needs: Iterable[Need], accepted: Iterable[str], domain: str) -> set[str]:
-    """Returns the names of the logs that are done with a loss; raises where the names given are not exactly those."""
-    blocked = [need for need in needs if need.blocked]
-    names, given = {need.name for need in blocked}, set(accepted)
+    """Returns the names of the logs that are done with a loss; raises where the names given are not exactly those, or a
+    log waits for a domain that may come back."""
+    needs = list(needs)
+    names, given = {need.name for need in needs if need.lost}, set(accepted)
+    flags = " ".join(f"--accept-loss {name}" for name in sorted(names))
+    away = sorted({name for need in needs if not need.waits for name in need.away if name not in need.damaged})
+    told = "; ".join(f"{need.name}: {need.blocked}" for need in needs if need.blocked)
     if given - names:
         raise Usage(
             f"Nothing of {', '.join(sorted(given - names))} needs to be given up.",
-            hint=f"Run `grafctl domain repair {domain} --dry-run` to see what does.",
+            hint=f"What does is: {flags}." if names else "Run the command without --accept-loss.",
         )
-    if not blocked or given == names:
-        return names
-    away = sorted({name for need in blocked for name in need.away})
-    flags = " ".join(f"--accept-loss {name}" for name in sorted(names))
-    told = "; ".join(f"{need.name}: {need.blocked}" for need in blocked)
-    if given:
-        raise ConfirmationRequired(f"All that may be lost must be named. {told}.", hint=f"That is: {flags}.")
-    raise NoQuorum(
-        f"Nothing was touched, because something might be lost. {told}.",
-        hint=f"Bring {', '.join(away)} back first." if away else f"If that cannot be helped, add {flags}.",
-        outcome="not_written",
-        domains=away,
-    )
+    if away:
+        raise NoQuorum(
+            f"Nothing was touched, because {', '.join(away)} did not answer. {told}.",
+            hint=f"Bring {away[0]} back first; if it is lost too, begin with `grafctl domain repair {away[0]} --lost`.",
+            outcome="not_written",
+            domains=away,
+        )
+    if names - given:
+        raise ConfirmationRequired(
+            f"Nothing was touched, because something may be lost. {told}.",
+            hint=f"If that cannot be helped, name it: {flags}.",
+            domain=domain,
+        )
+    return names
