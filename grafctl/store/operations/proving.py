@@ -16,16 +16,15 @@ from contextlib import ExitStack, contextmanager
 from itertools import zip_longest
 from typing import Any, NamedTuple
 
-from grafctl.errors import Corrupt, DriverError, NoQuorum, ProofRequired
+from grafctl.errors import Corrupt, DriverError, ProofRequired
 from grafctl.store import blocks, keys
 from grafctl.store.ahead import Ahead
 from grafctl.store.learn import Checked
 from grafctl.store.log import Log
-from grafctl.store.observe import Lead
 from grafctl.store.reading import BlockRef, block_entry, block_refs
 from grafctl.store.records import check_entry, decode_beginning, digest
 from grafctl.store.replica.replica import Replica
-from grafctl.store.replicate import Moved, NeedsLearning, copy
+from grafctl.store.replicate import Moved, copy
 from grafctl.store.resources.queue import queue_row
 
 BEGINNING_BYTES = 1024  # of an entry: more than header and meta of a publish take
@@ -63,7 +62,7 @@ def both_sides(log: Log, source: str, target: str) -> Iterator[tuple[Side, Side]
     """Opens snapshots of two domains at the same index.
 
     The primary's lock is held, and nothing appended, from the last copy until both snapshots are open: milliseconds,
-    whatever the size.
+    whatever the size. Raises `Moved` or `NeedsLearning` where the log has moved meanwhile.
     """
     lead = log.settle()
     with ExitStack() as stack:
@@ -71,24 +70,11 @@ def both_sides(log: Log, source: str, target: str) -> Iterator[tuple[Side, Side]
             tail = Replica(batch, log.id, lead.primary).row.head.tail
             for domain in (source, target):
                 if domain != lead.primary:
-                    _level(log, lead, domain, tail)
+                    copy(log.cluster, log.id, log.apply, lead, domain, tail)
             sides = [Side(domain, _open(log, stack, domain)) for domain in (source, target)]
         if len({side.replica.row.head.tail for side in sides}) != 1:
-            raise _moved()
+            raise Moved(lead.term)
         yield sides[0], sides[1]
-
-
-def _level(log: Log, lead: Lead, domain: str, tail: int) -> None:
-    try:
-        copy(log.cluster, log.id, log.apply, lead, domain, tail)
-    except (Moved, NeedsLearning):  # another primary was elected, or entries were swept
-        raise _moved() from None
-
-
-def _moved() -> NoQuorum:
-    return NoQuorum(
-        "The log moved while the snapshots were opened.", hint="Run the same command again.", outcome="not_written"
-    )
 
 
 def _open(log: Log, stack: ExitStack, domain: str) -> Replica:
