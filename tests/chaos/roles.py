@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import random
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from faults.deeds import GROUP, HOUR_MS, QUEUE, Say
 from faults.stores import DOMAINS
+from histories.recorder import Recorder, recording
 
 import grafctl.client as client
 from grafctl.errors import (
@@ -21,11 +23,13 @@ from grafctl.errors import (
     DomainUnavailable,
     Fenced,
     GenerationConflict,
+    GrafctlError,
     NoQuorum,
     NotFound,
     ProofRequired,
     Timeout,
 )
+from grafctl.results import Delivery
 from grafctl.store.blocks import Outgoing
 
 MOVED_TO, MOVED = "d", "moved"  # the domain that the migration leads to, and the group that is shifted there
@@ -93,36 +97,62 @@ def _batch(rng: random.Random, name: str, go: int) -> list[Outgoing]:
     return batch
 
 
-def consumer(store: Path, say: Say, groups: list[str], seed: int, calm: str, seconds: float) -> None:
+def consumer(store: Path, say: Say, groups: list[str], seed: int, calm: str, seconds: float, history: str) -> None:
     """Polls for any of the groups in any domain, and acks in time or too late, gives back, or forgets what it holds."""
-    rng, shift = random.Random(seed), Shift(calm, seconds)
-    with client.open(store) as opened:
+    rng, shift, path = random.Random(seed), Shift(calm, seconds), Path(history)
+    with client.open(store) as opened, recording(path, time.monotonic) as recorder:
+        hand = Hand(opened, say, rng, recorder, path.name)
         while shift:
-            group, domain = rng.choice(groups), rng.choice(DOMAINS)
             try:
-                _consume(opened, say, rng, group, domain)
+                hand.consume(rng.choice(groups), rng.choice(DOMAINS))
             except (*WEATHER, Fenced, NotFound) as error:  # the group to come is not there yet; a lease was over
                 say(refused=error.code)
                 time.sleep(PAUSE_S)
 
 
-def _consume(opened: client.Store, say: Say, rng: random.Random, group: str, domain: str) -> None:
-    delivery = opened.poll(QUEUE, group, domain=domain, max=rng.choice((1, 3, 10, 40)), visibility_ms=VISIBILITY_MS)
-    offsets = [record.offset for record in delivery.records]
-    if not offsets:
-        time.sleep(PAUSE_S)
-        return
-    say(delivered=[[record.offset, record.payload.decode()] for record in delivery.records])
-    what = rng.random()
-    if what < 0.05:
-        return  # forgotten; the records come again when the lease is over
-    if what < 0.1:
-        opened.nack(QUEUE, group, offsets, domain=domain, lease=delivery.lease, counted=False)
-        return
-    if what < 0.13:
-        time.sleep(VISIBILITY_MS / 1000 * rng.uniform(0.5, 1.5))
-    done = opened.ack(QUEUE, group, offsets, domain=domain, lease=delivery.lease)
-    say(finalised=[GROUP, offsets, done.count])
+class Hand:
+    """A consumer's hand: what it does with records is recorded for the models of `histories`."""
+
+    def __init__(self, opened: client.Store, say: Say, rng: random.Random, recorder: Recorder, name: str) -> None:
+        self._store, self._say, self._rng, self._recorder, self._name = opened, say, rng, recorder, name
+
+    def consume(self, group: str, domain: str) -> None:
+        rng, start = self._rng, self._recorder.now()
+        most = rng.choice((1, 3, 10, 40))
+        delivery = self._store.poll(QUEUE, group, domain=domain, max=most, visibility_ms=VISIBILITY_MS)
+        if not delivery.records:
+            time.sleep(PAUSE_S)
+            return
+        for record in delivery.records:
+            about = (self._name, "delivery", str(record.offset), "lease")
+            self._recorder.add(*about, start, "ok", token=delivery.lease)
+        self._say(delivered=[[record.offset, record.payload.decode()] for record in delivery.records])
+        what = rng.random()
+        if what < 0.05:
+            return  # forgotten; the records come again when the lease is over
+        if 0.1 < what < 0.13:
+            time.sleep(VISIBILITY_MS / 1000 * rng.uniform(0.5, 1.5))
+        self._settle(group, domain, delivery, "nack" if what < 0.1 else "ack")
+
+    def _settle(self, group: str, domain: str, delivery: Delivery, name: str) -> None:
+        offsets = [record.offset for record in delivery.records]
+        begin = partial(self._recorder.begin, self._name, "delivery")
+        begun = [begin(str(offset), name, token=delivery.lease) for offset in offsets]
+        try:
+            if name == "nack":
+                done = self._store.nack(QUEUE, group, offsets, domain=domain, lease=delivery.lease, counted=False)
+            else:
+                done = self._store.ack(QUEUE, group, offsets, domain=domain, lease=delivery.lease)
+                self._say(finalised=[GROUP, offsets, done.count])
+        except GrafctlError as error:
+            if error.fields.get("outcome") != "unknown":
+                for operation in begun:
+                    self._recorder.drop(operation)
+            raise
+        words = {"ack": ("first", "done"), "nack": ("ok", "nothing")}[name]
+        result = words[0] if done.count == len(offsets) else words[1] if not done.count else None
+        for operation in begun:
+            self._recorder.end(operation, result)
 
 
 def operator(store: Path, say: Say, seed: int, calm: str, seconds: float) -> None:

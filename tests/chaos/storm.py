@@ -25,6 +25,9 @@ from faults.deeds import GROUP, HOUR_MS, QUEUE
 from faults.forks import Forks, Ran, heard
 from faults.stores import DOMAINS
 from faults.verdict import Ledger, peeked, verdict
+from histories.checker import check
+from histories.models import MODELS
+from histories.recorder import load
 
 import grafctl.client as client
 from chaos.roles import MOVED, SHARED_IDS, VISIBILITY_MS, groups_of, shared
@@ -64,6 +67,7 @@ class Storm:
         self.store = self.folder / "store"
         self.calm = self.folder / "calm"
         self.harmed = self.folder / "harmed"
+        self.histories = self.folder / "histories"
         self.ledger = Ledger(QUEUE)
         self._crew: list[Sailor] = []
         self._out: dict[str, tuple[str, float]] = {}  # domain -> how it went away, and until when
@@ -73,7 +77,7 @@ class Storm:
 
     def launch(self) -> None:
         """Makes the store: a queue in a, b and c, and d for the migration."""
-        self.folder.mkdir(parents=True, exist_ok=True)
+        self.histories.mkdir(parents=True, exist_ok=True)
         client.create(self.store, dict.fromkeys(DOMAINS))
         client.keygen("watch", self.folder)
         with client.open(self.store) as opened:
@@ -108,7 +112,7 @@ class Storm:
         if role == "publisher":
             about |= {"name": f"p{self._started}", "domains": self.rng.sample(DOMAINS, 2)}
         elif role == "consumer":
-            about |= {"groups": [GROUP, MOVED]}
+            about |= {"groups": [GROUP, MOVED], "history": str(self.histories / log.name)}
         elif role == "mender":
             del about["seed"]
             about |= {"harmed": str(self.harmed)}
@@ -241,6 +245,10 @@ class Storm:
         unfinished = [offset for offset in acked if offset >= self._floor]
         assert not unfinished, f"acknowledged records that nobody finished: {sorted(unfinished)[:20]}"
         self._judge_backups()
+        history = load(self.histories.iterdir())
+        unexplained = check(history, MODELS)
+        assert unexplained is None, f"no order explains what consumers were told: {unexplained}"
+        self.counts["calls checked for linearizability"] = len(history)
         self.counts["records acknowledged"] = len(acked)
         self.counts["records there"] = self._floor
         self.counts["records delivered more than once"] = sum(1 for count in self.delivered.values() if count > 1)
