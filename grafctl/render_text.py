@@ -217,9 +217,15 @@ def _status_blocks(body: dict[str, Any]) -> list[Block]:
     plain = [{name: value for name, value in item.items() if name not in nested} for item in resources]
     rest = {name: value for name, value in body.items() if name not in ("domains", "resources") and value}
     blocks = _pairs(rest, "")
-    for name, items in {"domains": body["domains"], "resources": plain, **nested}.items():
+    for name, items in {"domains": _in_trouble_first(body["domains"]), "resources": plain, **nested}.items():
         blocks += ["", table_of(items)] if items else ["", f"No {name}."]
     return blocks if rest else blocks[1:]
+
+
+def _in_trouble_first(domains: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Returns the domains, those in trouble first and marked."""
+    marked = [{**item, "domain": f"! {item['domain']}"} for item in domains if item.get("trouble")]
+    return marked + [item for item in domains if not item.get("trouble")]
 
 
 def _under(resources: list[dict[str, Any]], name: str) -> list[dict[str, Any]]:

@@ -17,6 +17,7 @@ AcceptLoss = Annotated[
         parser=options.text_of("name"),
     ),
 ]
+Discard = Annotated[bool, Option("--discard", help="Delete what earlier repairs of it, healthy now, moved aside")]
 Lost = Annotated[bool, Option("--lost", help="Say that what cannot be reached there is gone for good")]
 
 
@@ -120,6 +121,7 @@ def repair(
     accept_loss: AcceptLoss = None,
     lost: Lost = False,
     path: DomainPath = None,
+    discard: Discard = False,
     yes: options.Yes = False,
     dry_run: options.DryRun = False,
     quiet: options.Quiet = False,
@@ -140,10 +142,12 @@ def repair(
 
     told = interruption.resumable(dry_run)
     with told, client.open(store) as opened, Progress("domain repair", quiet=quiet) as progress:
-        repair = partial(opened.domains.repair, name, accept_loss=accept_loss or (), lost=lost, path=path)
+        give_up = partial(opened.domains.repair, name, accept_loss=accept_loss or (), lost=lost)
+        repair = partial(give_up, path=path, discard=discard)
         change = repair(dry_run=True)
         if change.changed and not dry_run:
-            render.confirm(f"Give up what {name} holds and copy everything to it anew?", yes)
+            steps = "; ".join(change.actions or ())
+            render.confirm(f"Repair {name}: {steps}?", yes)
         if not dry_run:
             change = repair(progress=progress)
 

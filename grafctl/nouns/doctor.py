@@ -16,7 +16,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from grafctl import clock
-from grafctl.errors import DriverError, GrafctlError
+from grafctl.errors import Damaged, DriverError, GrafctlError
 from grafctl.nouns.file_systems import file_system_of, is_shared, mounts, nearest
 from grafctl.results import Finding
 from grafctl.store import files, keys
@@ -169,6 +169,10 @@ def _directory_findings(directory: Path, places: Mapping[str, Place]) -> Iterato
     for path in _leftovers(directory, places):
         if _age_ms(path) > LEFTOVER_AGE_MS:
             yield Finding(str(path), "a command that was killed left it behind", f"Run `rm -r {_quoted(path)}`.")
+    for domain, place in places.items():
+        for path in sorted(place.path.parent.glob(f".{place.path.name}.fenced_*")):
+            remedy = f"Run `grafctl domain repair {domain} --discard` when nobody needs it as evidence."
+            yield Finding(str(path), "a repair moved it aside, and nothing uses it", remedy, domain)
     yield from _spool_findings(directory)
     known = {place.path for place in places.values()}
     folder = directory / files.DOMAINS_FOLDER
@@ -225,7 +229,9 @@ def _domain_findings(session: Session, domain: str) -> Iterator[Finding]:
             found = list(_reader_findings(session, domain))
     except DriverError as error:
         problem = f"its environment is not what {files.FILE_NAME} says: {error.why}"
-        yield Finding(domain, problem, "Run `grafctl verify`, and see that its disk is mounted.", domain)
+        lost = "See that its disk is mounted; `grafctl domain show` says what helps."
+        remedy = f"Run `grafctl domain repair {domain}`." if isinstance(error, Damaged) else lost
+        yield Finding(domain, problem, remedy, domain)
     else:
         yield from found
         yield from _walk_findings(session, domain)

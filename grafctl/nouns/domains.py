@@ -13,10 +13,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from grafctl.errors import Damaged, DriverError, GenerationConflict, NotFound, told
+from grafctl.errors import Damaged, DriverError, GenerationConflict, GrafctlError, NotFound, told
 from grafctl.names import check_domain
 from grafctl.nouns.creating import SYSTEM_LOGS, create_environments
 from grafctl.nouns.file_systems import require_local
+from grafctl.nouns.troubles import Trouble, Troubles
 from grafctl.results import Change, Listed, Shown
 from grafctl.store import files, keys
 from grafctl.store.cluster import Cluster
@@ -141,7 +142,25 @@ class Domains:
         fields = self._fields(name)
         if fields["state"] == "available":
             fields["resources"] = sorted(item for item in self.session.resources() if self._is_named(item, name))
+        trouble = self._trouble(name)
+        fields |= trouble.fields() if trouble else {}
+        fields |= {"set_aside": self.cluster.driver.remains(self.cluster.place(name).path) or None}
         return Shown(fields)
+
+    def _trouble(self, name: str) -> Trouble | None:
+        """Returns what is the matter with a domain, looking at every log."""
+        from grafctl.nouns.repairs import logs_of
+
+        troubles = Troubles(self.cluster)
+        try:
+            logs = logs_of(self.session)
+        except GrafctlError:
+            logs = {}
+        for title, log in logs.items():
+            found = log.observe()
+            if (lead := found.lead()) is not None:
+                troubles.look(title, found, lead)
+        return troubles.of(name)
 
     def fail(self, name: str, *, dry_run: bool = False) -> Change:
         """Takes a domain out for a drill, for all processes at once."""
@@ -179,16 +198,19 @@ class Domains:
         accept_loss: Sequence[str] = (),
         lost: bool = False,
         path: Path | None = None,
+        discard: bool = False,
         dry_run: bool = False,
         progress: Progress | None = None,
     ) -> Change:
-        """Brings a damaged or lost domain back as a new incarnation; the same call again goes on."""
+        """Brings a damaged or lost domain back as a new incarnation; the same call again goes on.
+
+        With `discard`, what earlier repairs of a domain that is healthy moved aside is deleted.
+        """
         from grafctl.nouns.repairs import repair
 
         self._require(name)
-        return repair(
-            self.session, name, accept_loss=list(accept_loss), lost=lost, path=path, dry_run=dry_run, progress=progress
-        )
+        given: dict[str, Any] = {"lost": lost, "path": path, "discard": discard, "dry_run": dry_run}
+        return repair(self.session, name, accept_loss=list(accept_loss), progress=progress, **given)
 
     def _drill(self, name: str, *, failed: bool, dry_run: bool) -> Change:
         self._require(name)
@@ -202,8 +224,6 @@ class Domains:
 
     def _heal(self) -> None:
         """Brings logs to the domains that were away; what cannot be reached now is left for the next helper."""
-        from grafctl.errors import GrafctlError
-
         logs = [self.session.control, self.session.audit]
         try:
             logs += [self.session.resource(name) for name in self.session.resources()]

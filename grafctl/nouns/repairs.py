@@ -21,8 +21,9 @@ from grafctl.store.driver.contract import Identity
 from grafctl.store.driver.kill import point
 from grafctl.store.learn import Progress
 from grafctl.store.log import Log
+from grafctl.store.observe import fenced_members
 from grafctl.store.operations.catch_up import recopy
-from grafctl.store.operations.repair import Need, bring_back, check_losses, fenced_members, level, need_of
+from grafctl.store.operations.repair import Need, bring_back, check_losses, level, need_of
 from grafctl.store.operations.verify import domain_findings
 from grafctl.store.resources.applying import apply_entry
 from grafctl.store.resources.membership import COPIED, LEARNER
@@ -120,6 +121,7 @@ def repair(
     accept_loss: list[str],
     lost: bool,
     path: Path | None,
+    discard: bool,
     dry_run: bool,
     progress: Progress | None,
 ) -> Change:
@@ -130,8 +132,12 @@ def repair(
     before = {"incarnation": place.incarnation, "path": str(place.path)}
     if wrong is None:
         check_losses([], accept_loss, name)
-        after = before | {"state": "available", "set_aside": session.cluster.driver.remains(place.path)}
-        return Change(False, domain=name, before=before, after=after, dry_run=dry_run or None, actions=[])
+        remains = session.cluster.driver.remains(place.path)
+        if discard and not dry_run:
+            session.cluster.driver.discard(place.path)
+        after = before | {"state": "available", "set_aside": [] if discard else remains}
+        actions = [f"delete {path}" for path in remains] if discard else []
+        return Change(bool(actions), domain=name, before=before, after=after, dry_run=dry_run or None, actions=actions)
     needs = _needs(session, name, logs, is_lost=not wrong.is_fenced)
     losses = check_losses(needs, accept_loss, name)
     actions = _actions(session, name, wrong, needs, path)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 from grafctl.errors import DriverError, GrafctlError
+from grafctl.nouns.troubles import Troubles
 from grafctl.results import Shown
 from grafctl.store import keys
 from grafctl.store.authority import Placement
@@ -26,38 +29,36 @@ def status(session: Session) -> Shown:
         rows = sorted(session.resources().items())
     except GrafctlError as error:
         rows, trouble = [], error.message
-    domains = [_domain(session, name, observations) for name in session.cluster.domains]
     health = {name: row["status"] for name, row in observations.items()}
-    resources = _resources(session, rows, health)
+    troubles = Troubles(session.cluster)
+    resources = _resources(session, rows, health, troubles)
+    domains = [_domain(session, name, observations, troubles) for name in session.cluster.domains]
     return Shown(
         {"store": str(session.cluster.directory), "domains": domains, "resources": resources, "trouble": trouble}
     )
 
 
-def _domain(session: Session, name: str, observations: dict[str, dict[str, Any]]) -> dict[str, Any]:
-    seen = observations.get(name)
-    fields: dict[str, Any] = {"domain": name, "state": "available"}
-    if session.cluster.is_failed(name):
-        fields["state"] = "failed"
-    else:
-        try:
-            with session.cluster.environment(name).read():
-                pass
-        except DriverError as error:
-            fields |= {"state": "unavailable", "why": error.why}
+def _domain(session: Session, name: str, observations: dict[str, dict[str, Any]], troubles: Troubles) -> dict[str, Any]:
+    seen, trouble = observations.get(name), troubles.of(name)
+    fields: dict[str, Any] = {"domain": name, "state": troubles.state(name)}
+    fields |= trouble.fields() if trouble else {}
     fields["health"] = seen["status"] if seen else "never observed"
     return fields
 
 
 def _resources(
-    session: Session, rows: list[tuple[str, dict[str, Any]]], health: dict[str, str]
+    session: Session, rows: list[tuple[str, dict[str, Any]]], health: dict[str, str], troubles: Troubles
 ) -> list[dict[str, Any]]:
     """Returns what there is to say of each resource; what one snapshot of all domains does not tell is looked up."""
     found: dict[str, dict[str, Any]] = {}
     with Snapshots(session.cluster) as snapshots:
+        for name, log in (("control", session.control), ("audit", session.audit)):
+            with suppress(DriverError, GrafctlError):  # what cannot be read is said of its domain
+                _look(name, snapshots.committed(log.id, session.cluster.domains), troubles)
         for name, row in rows:
             try:
                 committed = snapshots.committed(bytes.fromhex(row["log"]), row["domains"])
+                _look(name, committed, troubles)
                 if committed is not None:
                     found[name] = _fields(name, committed, health)
             except DriverError:
@@ -65,18 +66,24 @@ def _resources(
             except GrafctlError as error:
                 if "domain" not in error.fields:
                     found[name] = _trouble(name, error)
-    return [found.get(name) or _resource(session, name, health) for name, _ in rows]
+    return [found.get(name) or _resource(session, name, health, troubles) for name, _ in rows]
 
 
-def _resource(session: Session, name: str, health: dict[str, str]) -> dict[str, Any]:
+def _look(name: str, committed: Committed | None, troubles: Troubles) -> None:
+    if committed is not None:
+        troubles.look(name, committed.found, committed.lead)
+
+
+def _resource(session: Session, name: str, health: dict[str, str], troubles: Troubles) -> dict[str, Any]:
     try:
-        return served(lambda: _looked_up(session, name, health))
+        return served(lambda: _looked_up(session, name, health, troubles))
     except GrafctlError as error:
         return _trouble(name, error)
 
 
-def _looked_up(session: Session, name: str, health: dict[str, str]) -> dict[str, Any]:
+def _looked_up(session: Session, name: str, health: dict[str, str], troubles: Troubles) -> dict[str, Any]:
     with session.resource(name).view() as committed:
+        _look(name, committed, troubles)
         return _fields(name, committed, health)
 
 

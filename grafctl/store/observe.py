@@ -14,7 +14,7 @@ from grafctl.store.driver.contract import View
 from grafctl.store.records import HeadRow, decode_seen
 from grafctl.store.replica.replica import Replica
 from grafctl.store.rules import NO_TERM, RULES, Config, Head, Member, Seen, Term
-from grafctl.typed import Iterable, NamedTuple
+from grafctl.typed import Iterable, Mapping, NamedTuple
 
 
 class Sight(NamedTuple):
@@ -217,3 +217,9 @@ def seen_of(sight: Sight) -> Seen:
     """Returns what a peer should remember of this replica."""
     head = sight.head
     return Seen(sight.incarnation, head.promised, head.acc, head.tail, head.commit)
+
+
+def fenced_members(force: Iterable[Config], members: Mapping[str, Member]) -> set[Member]:
+    """Returns the voters whose incarnation is no longer the registered one: nobody can write or read them any more."""
+    voters = {voter.member for config in force for voter in config.voters}
+    return {member for member in voters if member[0] in members and members[member[0]] != member}

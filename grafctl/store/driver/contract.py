@@ -157,3 +157,7 @@ class Driver(Protocol):
     def remains(self, path: StrPath) -> list[str]:
         """Returns what is left of this domain in places that nothing opens: set aside, half made or half removed."""
         ...
+
+    def discard(self, path: StrPath) -> None:
+        """Deletes what `remains` names."""
+        ...

@@ -278,3 +278,6 @@ class FaultDriver:
 
     def remains(self, path: str | os.PathLike[str]) -> list[str]:
         return self.inner.remains(path)
+
+    def discard(self, path: str | os.PathLike[str]) -> None:
+        self.inner.discard(path)

@@ -169,3 +169,6 @@ class LmdbDriver:
 
     def remains(self, path: str | os.PathLike[str]) -> list[str]:
         return lmdb_directory.remains(Files(str(path)))
+
+    def discard(self, path: str | os.PathLike[str]) -> None:
+        lmdb_directory.discard(Files(str(path)))

@@ -163,8 +163,13 @@ def destroy(files: Files) -> None:
         pass
     except OSError as error:
         raise driver_error(os.fsdecode(files.directory), error) from error
-    for remains in _siblings(files):
-        _remove(remains)
+    discard(files)
+
+
+def discard(files: Files) -> None:
+    """Deletes everything that `remains` names."""
+    for path in _siblings(files):
+        _remove(path)
 
 
 def set_aside(files: Files, label: str) -> str | None:

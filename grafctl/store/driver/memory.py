@@ -240,6 +240,10 @@ class MemoryDriver:
     def remains(self, path: str | os.PathLike[str]) -> list[str]:
         return sorted(name for name in self.domains if name.startswith(f"{_key(path)}.fenced_"))
 
+    def discard(self, path: str | os.PathLike[str]) -> None:
+        for name in self.remains(path):
+            del self.domains[name]
+
     def _require(self, path: str | os.PathLike[str]) -> _Domain:
         domain = self.domains.get(_key(path))
         if domain is None:

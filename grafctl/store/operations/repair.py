@@ -27,7 +27,7 @@ from grafctl.store.driver.kill import point
 from grafctl.store.elect import NewVoters, VoterChange
 from grafctl.store.learn import Progress, learn, needs_learning
 from grafctl.store.log import Log
-from grafctl.store.observe import Lead, Observation
+from grafctl.store.observe import Lead, Observation, fenced_members
 from grafctl.store.records import HeadRow, encode_head
 from grafctl.store.replica.replica import Replica
 from grafctl.store.rules import EMPTY_HEAD, RULES, Config, Member, Promise
@@ -53,12 +53,6 @@ class Need(NamedTuple):
     def waits(self) -> bool:
         """Returns whether only the repair of other damaged domains is missing, which must fence them first."""
         return bool(self.damaged) and self.away == self.damaged
-
-
-def fenced_members(force: Iterable[Config], members: dict[str, Member]) -> set[Member]:
-    """Returns the voters whose incarnation is no longer the registered one: nobody can write or read them any more."""
-    voters = {voter.member for config in force for voter in config.voters}
-    return {member for member in voters if member[0] in members and members[member[0]] != member}
 
 
 def replaced(config: Config, gone: set[Member], members: dict[str, Member]) -> Config:

@@ -17,7 +17,7 @@ from grafctl.store import keys
 from grafctl.store.cluster import Cluster
 from grafctl.store.intervals import intersection, union
 from grafctl.store.log import Log
-from grafctl.store.observe import Lead, Observation
+from grafctl.store.observe import Lead, Observation, fenced_members
 from grafctl.store.reading import block_refs
 from grafctl.store.records import decode_entry, follows
 from grafctl.store.replica.replica import Replica
@@ -81,6 +81,10 @@ def _log_findings(cluster: Cluster, name: str, log: Log, only: str | None = None
     if lead is None:
         yield Finding(name, "no replica of it answers", AWAY, None, name)
         return
+    members = {domain: cluster.member(domain) for domain in cluster.domains}
+    for domain, incarnation in sorted(fenced_members(lead.force(), members)):
+        problem = f"it still counts incarnation {incarnation} of {domain}, which was fenced"
+        yield Finding(name, problem, f"Run `grafctl domain repair {domain}`; it goes on.", domain, name)
     sums: dict[str, tuple[bytes, str]] = {}
     for domain in found.sights if only is None else [d for d in found.sights if d in (only, lead.primary)]:
         try:
