@@ -34,7 +34,7 @@ from grafctl.store.driver.kill import point
 from grafctl.store.elect import Change, VoterChange, elect
 from grafctl.store.observe import Lead, Observation, observe
 from grafctl.store.records import CTRL, NO_OPERATION, encode_seen
-from grafctl.store.replica.replica import Appended, Apply, Draft, Replica, SafetyAlarm, Writer
+from grafctl.store.replica.replica import Appended, Apply, Draft, Replica, Writer
 from grafctl.store.replicate import Failures, Moved, NeedsLearning, copy_all, note_commit
 from grafctl.store.requests import Attempt, Context, Nothing, Outcome, Request, Turn, new_operation
 from grafctl.store.rules import RULES, Config, Member, Seen
@@ -112,6 +112,8 @@ class Log:
         while True:
             try:
                 return self._try(attempt)
+            except Corrupt as error:
+                raise attempt.own(error) from None
             except Moved:
                 self._lead = None
             except DriverError as error:
@@ -311,8 +313,6 @@ class Log:
 
     def _explain(self, attempt: Attempt, lead: Lead, failures: Failures) -> None:
         for error in failures.values():
-            if isinstance(error, SafetyAlarm):
-                raise attempt.own(Corrupt(str(error)))
             if isinstance(error, Moved):
                 raise error
         failures.raise_of_source(lead.primary)

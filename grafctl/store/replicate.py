@@ -16,7 +16,7 @@ from __future__ import annotations
 from functools import partial
 
 from grafctl import threads
-from grafctl.errors import Damaged, DriverError, Full
+from grafctl.errors import Corrupt, Damaged, DriverError, Full
 from grafctl.store import keys
 from grafctl.store.cluster import Cluster, blaming
 from grafctl.store.driver.contract import Batch
@@ -121,6 +121,7 @@ def _take(cluster: Cluster, lead: Lead, target: Writer, source: Replica) -> None
         configs = source.configs()
     known = max(source.row.head.commit, lead.known)
     if not RULES.may_cut(target.row.head, lead.term, match):
+        _require_intact(target, source, match)
         raise SafetyAlarm(
             f"{target.domain}: log {target.log.hex()} would be cut to {match}; {source.domain} is an old copy."
         )
@@ -135,14 +136,21 @@ def _take(cluster: Cluster, lead: Lead, target: Writer, source: Replica) -> None
     for index in range(match, stop):
         with blaming(source.domain):
             raw = source.raw_entry(index)
+        entry = _checked(source, raw, index)
         if not follows(chain, raw):
             raise Damaged(source.domain, f"entry {index} of log {source.log.hex()} does not follow the one before it")
-        entry = _checked(source, raw, index)
         target.put(raw, entry, keep_undo=index >= commit)
         chain = entry.chain
     if stop > configs[-1].at:
         target.set(promised=max(target.row.head.promised, lead.term))
     target.advance_commit(commit)
+
+
+def _require_intact(target: Replica, source: Replica, index: int) -> None:
+    """Raises `Damaged` where two logs part at an entry only because one of them holds wrong bytes there."""
+    for replica in (source, target):
+        with blaming(replica.domain):
+            replica.entry(index, verify_block=False)
 
 
 def _checked(source: Replica, raw: bytes, index: int) -> Entry:
@@ -215,13 +223,16 @@ class Failures(dict[str, BaseException]):
 def copy_all(
     cluster: Cluster, log: bytes, apply: Apply, lead: Lead, upto: int, fresh: Appended | None = None
 ) -> Failures:
-    """Copies `upto` entries of the primary to every other voter, in parallel; returns what failed."""
+    """Copies `upto` entries of the primary to every other voter, in parallel; returns what failed.
+
+    Raises `Corrupt` where a copy would have cut what is committed, whether or not a quorum is there without it.
+    """
     failures = Failures()
 
     def run(domain: str) -> None:
         try:
             copy(cluster, log, apply, lead, domain, upto, fresh)
-        except (DriverError, Moved, NeedsLearning) as error:
+        except (DriverError, Moved, NeedsLearning, SafetyAlarm) as error:
             failures[domain] = error
         except BaseException as error:
             failures[domain] = error
@@ -235,6 +246,9 @@ def copy_all(
             run(there[0])
         for thread in others:
             thread.join()
+    for error in failures.values():
+        if isinstance(error, SafetyAlarm):
+            raise Corrupt(str(error), hint="Run `grafctl verify`.")
     if len(lead.configs) > 1 and _changes_voters(lead):
         failures |= note_commit(cluster, log, apply, lead)
     return failures

@@ -94,6 +94,7 @@ def _log_findings(cluster: Cluster, name: str, log: Log, only: str | None = None
                 if (
                     not lead.is_witness(domain)
                     and not replica.row.head.learning
+                    and replica.row.head.acc == lead.term  # another's tail is cut before it counts
                     and replica.row.head.tail >= lead.known >= replica.row.head.commit  # pre-images reach back so far
                 ):
                     sums[domain] = _sums(replica, lead.known)

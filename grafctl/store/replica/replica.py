@@ -124,8 +124,15 @@ class Replica:
 
     def entry_bytes(self, index: int) -> int:
         """Returns how many bytes of meta and block an entry has, 0 where it is not there."""
-        raw = self.view.get(keys.entry(self.log, index), ENTRY_HEADER_BYTES)
+        raw = self._header(index)
         return 0 if raw is None else entry_bytes(raw)
+
+    def _header(self, index: int) -> bytes | None:
+        """Returns the header of an entry, or None where it is not there; raises `Corrupt` where it is torn."""
+        raw = self.view.get(keys.entry(self.log, index), ENTRY_HEADER_BYTES)
+        if raw is not None and len(raw) < ENTRY_HEADER_BYTES:
+            raise Corrupt(f"{self.domain}: entry {index} of log {self.log.hex()} is torn.", domain=self.domain)
+        return raw
 
     def chain_at(self, count: int) -> bytes | None:
         """Returns the chain after the first `count` entries, or None where that is not kept."""
@@ -137,12 +144,12 @@ class Replica:
         if not head.floor < count < head.tail:
             return None
         raw = self.view.get(keys.entry(self.log, count - 1), ENTRY_HEADER_BYTES)
-        return None if raw is None else entry_chain(raw)
+        return None if raw is None or len(raw) < ENTRY_HEADER_BYTES else entry_chain(raw)
 
     def find_operation(self, operation: bytes, start: int) -> tuple[int, int] | None:
         """Returns the entry at or after `start` that holds an operation, and the operation's place in it, or None."""
         for index in range(max(start, self.row.head.floor), self.row.head.tail):
-            raw = self.view.get(keys.entry(self.log, index), ENTRY_HEADER_BYTES)
+            raw = self._header(index)
             place = None if raw is None else place_in(entry_operation(raw), operation)
             if place is not None and place < len(self.entry(index, verify_block=False).request.get("parts", (None,))):
                 return index, place
