@@ -23,9 +23,13 @@ from simulation.stores import Ground
 
 SECOND_US = 1_000_000
 DAY_MS = 86_400_000
+AWAY_US = 15 * SECOND_US  # longer than anybody waits for a commit that was on its way
 UNREACHABLE, FULL = Fault(Kind.UNREACHABLE), Fault(Kind.FULL)
 LOST = {applied: Fault(Kind.OUTCOME_UNKNOWN, applied=applied) for applied in (False, True)}
 KINDS = ("kill", "stop", "slow", "jump", "outage", "cut off", "io error", "full", "damage")
+# What may happen beside a domain that comes back as an older copy. What two voters of three held is held by one of them
+# then, which must not be away: that would be two faults where the store is made for one.
+BESIDE_AN_OLD_COPY = ("kill", "jump")
 # How often one begins, for each step.
 RATES = {
     "kill": 0.006,
@@ -37,6 +41,7 @@ RATES = {
     "io error": 0.01,
     "full": 0.004,
     "damage": 0.004,
+    "put back": 0.01,
 }
 
 
@@ -63,9 +68,16 @@ class Accidents:
         random = scheduler.random
         kinds = [kind for kind in KINDS if kind != "damage" or can_damage]
         self.kinds = sorted(random.sample(kinds, random.choice((0, 1, 1, 2, 2, 3, 4, len(kinds)))))
+        self._has_put_back = False
+        if can_damage and random.random() < 0.15:
+            self.kinds = ["put back", *sorted(random.sample(BESIDE_AN_OLD_COPY, random.randint(0, 2)))]
         self._rate = sum(RATES[kind] for kind in self.kinds)
         self._weights = [RATES[kind] for kind in self.kinds]
         scheduler.on_step = self._strike
+
+    @property
+    def can_damage(self) -> bool:
+        return "damage" in self.kinds or "put back" in self.kinds
 
     @property
     def damaged(self) -> frozenset[str]:
@@ -77,7 +89,8 @@ class Accidents:
             return
         self.is_over = True
         for domain in self._domains:
-            self._driver.restore(self._ground.path(domain))
+            if domain not in self.damaged or not self._has_put_back:  # what is away as new must come back as old
+                self._driver.restore(self._ground.path(domain))
             self._spells[domain].clear()
         for task in self._scheduler.tasks:
             task.process.stopped_until = 0
@@ -158,6 +171,21 @@ class Accidents:
 
     def _full(self, random: Random, task: Task, step: str, domain: str) -> bool:
         return self._begin(random.choice(self._domains), FULL, _long(random, 20), None, COMMIT_BEFORE)
+
+    def _put_back(self, random: Random, task: Task, step: str, domain: str) -> bool:
+        """A domain goes away, and is brought back from an old backup, or empty."""
+        if self._has_put_back:
+            return False
+        self._has_put_back = True
+        where, kind = self.damage.put_back()
+
+        def come_back() -> None:
+            self.damage.come_back(kind)
+            self._scheduler.note("came back", where, kind)
+
+        self._scheduler.at(self._scheduler.now_us + AWAY_US, come_back)
+        self.counts[kind] += 1
+        return True
 
     def _damage(self, random: Random, task: Task, step: str, domain: str) -> bool:
         kind = self.damage.strike()

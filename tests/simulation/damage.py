@@ -21,10 +21,26 @@ class Damage:
         self._ground = ground
         self._domains = domains
         self._was: str | None = None
+        self._at_first = {path: domain.snapshot for path, domain in ground.driver.domains.items()}
 
     @property
     def domains(self) -> frozenset[str]:
         return frozenset() if self._was is None else frozenset({self._was})
+
+    def put_back(self) -> tuple[str, str]:
+        """Takes a domain out; an older state of it comes back later, or an empty one. Returns which, and kind."""
+        self._was = self._random.choice(self._domains)
+        path = self._ground.path(self._was)
+        self._ground.driver.fail(path)
+        return self._was, self._random.choice(("older copy", "older copy", "emptied"))
+
+    def come_back(self, kind: str) -> None:
+        """Brings the domain back as it was when the history began, or with nothing in it."""
+        path = self._ground.path(self._was or "")
+        domain = self._ground.driver.domains[str(path)]
+        old = domain.snapshot
+        domain.snapshot = type(old)([], {}) if kind == "emptied" else self._at_first[str(path)]
+        self._ground.driver.restore(path)
 
     def strike(self) -> str | None:
         """Damages something, and returns what kind of damage it is; None where nothing is left to damage."""

@@ -63,7 +63,7 @@ class History:
             self.ground = ground(shape)
             self.ledger = self.ground.ledger
             self.accidents = Accidents(self.scheduler, self.ground, DOMAINS, can_damage=shape == "three")
-            drawn = programs(random, shape, may_remove="damage" not in self.accidents.kinds)
+            drawn = programs(random, shape, may_remove=not self.accidents.can_damage)
             self.clients = [
                 Client(self, f"client-{number}", program, is_short_lived=random.random() < 0.4)
                 for number, program in enumerate(drawn, start=1)

@@ -63,7 +63,7 @@ def _operator(random: Random, shape: str, may_remove: bool) -> list[Step]:
     if shape == "witness1" or random.random() < 0.3:
         return [_command(random) for _ in range(random.randint(1, 3))]
     group = random.choice((None, *GROUPS))
-    steps: list[Step] = [Locate(2, ["rd=d"], []), CatchUp(group)]
+    steps: list[Step] = [Locate(2, [random.choice(("rd=d", "rd=d", "re=d"))], []), CatchUp(group)]
     if may_remove and random.random() < 0.7:
         steps.append(Locate(3, [], [random.choice(("ra", "rb"))]))
     if random.random() < 0.3:
