@@ -226,7 +226,7 @@ def _domain_findings(session: Session, domain: str) -> Iterator[Finding]:
         return
     try:
         with cluster.environment(domain).read():
-            found = list(_reader_findings(session, domain))
+            found = [*_reader_findings(session, domain), *_reserve_findings(session, domain)]
     except DriverError as error:
         problem = f"its environment is not what {files.FILE_NAME} says: {error.why}"
         lost = "See that its disk is mounted; `grafctl domain show` says what helps."
@@ -249,6 +249,20 @@ def _reader_findings(session: Session, domain: str) -> Iterator[Finding]:
         if behind > READER_COMMITS_MAX:
             problem = f"process {process} still reads what was there {behind} commits ago, so its file only grows"
             yield Finding(domain, problem, f"Run `ps -p {process}`, and end it when it hangs.", domain)
+
+
+def _reserve_findings(session: Session, domain: str) -> Iterator[Finding]:
+    """Yields that the reserve for acks and fences is used, or that there is none; inside a read block."""
+    if session.cluster.driver.name != "lmdb":
+        return
+    from grafctl.store.driver.lmdb import LmdbEnvironment
+
+    environment = session.cluster.environment(domain)
+    assert isinstance(environment, LmdbEnvironment)
+    left, whole = environment.reserve()
+    if left < whole:
+        problem = f"its disk was full: {left} of {whole} bytes are left of the reserve for acks and fences"
+        yield Finding(domain, problem, "Free some of the disk; the next publish then gives the reserve back.", domain)
 
 
 def _walk_findings(session: Session, domain: str) -> Iterator[Finding]:

@@ -57,6 +57,7 @@ def elect(
     change: VoterChange | None = None,
     prefer: str | None = None,
     exclude: frozenset[str] = frozenset(),
+    reserved: bool = False,
 ) -> Lead:
     """Promises and starts a new term; returns its lead, not yet committed. Raises `Moved` or `NoQuorum`."""
     best = seen.best()
@@ -67,7 +68,7 @@ def elect(
         sight.head.acc for sight in seen.sights.values()
     ]
     term = RULES.next_term(newest, clock.random_u64())
-    promises = _collect(cluster, log, apply, seen, term, exclude)
+    promises = _collect(cluster, log, apply, seen, term, exclude, reserved)
     if not promises:
         raise NoQuorum("No replica of the log promises a new term.", outcome="not_written")
     lead = seen.lead()
@@ -92,7 +93,7 @@ def elect(
         raise NoQuorum("Too few voters answer to elect a primary.", outcome="not_written", domains=sorted(seen.errors))
     domain = prefer if prefer in choice.candidates else choice.candidates[0]
     tails = {(promise.domain, promise.incarnation): promise.tail for promise in promises}
-    return _start(cluster, log, apply, term, domain, tails[cluster.member(domain)], change)
+    return _start(cluster, log, apply, term, domain, tails[cluster.member(domain)], change, reserved)
 
 
 def _require_electable(seen: Observation, exclude: frozenset[str], change: VoterChange | None) -> None:
@@ -115,22 +116,24 @@ def _require_electable(seen: Observation, exclude: frozenset[str], change: Voter
 
 
 def _collect(
-    cluster: Cluster, log: bytes, apply: Apply, seen: Observation, term: Term, exclude: frozenset[str]
+    cluster: Cluster, log: bytes, apply: Apply, seen: Observation, term: Term, exclude: frozenset[str], reserved: bool
 ) -> list[Promise]:
     promises = []
     for domain in seen.sights:
         if domain in exclude:
             continue
         try:
-            promises.append(_promise(cluster, log, apply, domain, term))
+            promises.append(_promise(cluster, log, apply, domain, term, reserved))
         except DriverError as error:
             seen.errors[domain] = error
     return promises
 
 
-def _promise(cluster: Cluster, log: bytes, apply: Apply, domain: str, term: Term) -> Promise:
+def _promise(cluster: Cluster, log: bytes, apply: Apply, domain: str, term: Term, reserved: bool) -> Promise:
     with blaming(domain), cluster.writing(domain) as batch:
         replica = Writer(batch, log, domain, apply)
+        if reserved:
+            batch.use_reserve()
         head = replica.row.head
         if not RULES.may_promise(head, term):
             raise Moved(head.promised)
@@ -146,21 +149,37 @@ def _promise(cluster: Cluster, log: bytes, apply: Apply, domain: str, term: Term
 
 
 def _start(
-    cluster: Cluster, log: bytes, apply: Apply, term: Term, domain: str, tail: int, change: VoterChange | None
+    cluster: Cluster,
+    log: bytes,
+    apply: Apply,
+    term: Term,
+    domain: str,
+    tail: int,
+    change: VoterChange | None,
+    reserved: bool,
 ) -> Lead:
     while True:
         try:
-            return _start_once(cluster, log, apply, term, domain, tail, change)
+            return _start_once(cluster, log, apply, term, domain, tail, change, reserved)
         except Full as error:
             if not error.grown:
                 raise
 
 
 def _start_once(
-    cluster: Cluster, log: bytes, apply: Apply, term: Term, domain: str, tail: int, change: VoterChange | None
+    cluster: Cluster,
+    log: bytes,
+    apply: Apply,
+    term: Term,
+    domain: str,
+    tail: int,
+    change: VoterChange | None,
+    reserved: bool,
 ) -> Lead:
     with blaming(domain), cluster.writing(domain) as batch:
         replica = Writer(batch, log, domain, apply)
+        if reserved:
+            batch.use_reserve()
         if not RULES.may_start(replica.row.head, term, tail):
             raise Moved(replica.row.head.promised)
         old = replica.config()

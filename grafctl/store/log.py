@@ -298,7 +298,7 @@ class Log:
                 if (lead := found.lead()) is not None and lead.primary not in exclude and found.can_append(lead):
                     return lead
             try:
-                return elect(self.cluster, self.id, self.apply, found, change, prefer, exclude)
+                return elect(self.cluster, self.id, self.apply, found, change, prefer, exclude, attempt.is_reserved)
             except NoQuorum as error:
                 raise attempt.own(error) from None
 

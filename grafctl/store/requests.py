@@ -7,7 +7,7 @@ from grafctl.errors import GrafctlError
 from grafctl.store.records import DATA, NO_DIGEST, NO_OPERATION
 from grafctl.store.replica.state import State
 from grafctl.store.rules import Config, Term
-from grafctl.typed import Any, NamedTuple, Protocol
+from grafctl.typed import Any, Mapping, NamedTuple, Protocol
 
 
 class Context(NamedTuple):
@@ -59,6 +59,16 @@ class Turn(Protocol):
         ...
 
 
+FREEING = frozenset(("finalise", "give_back", "trim"))
+PROTECTING = frozenset(("fence", "pause", "placement"))
+
+
+def may_use_reserve(entry: Mapping[str, Any]) -> bool:
+    """Returns whether an entry frees or protects something, or tells the audit of it, and so may use the reserve."""
+    change = entry.get("do")
+    return change in FREEING or change in PROTECTING or (change == "note" and entry["record"]["outcome"] == "changed")
+
+
 class Attempt:
     """What one append remembers between its tries."""
 
@@ -72,6 +82,11 @@ class Attempt:
         self.exclude: set[str] = set()
         self.full: set[str] = set()
         self.turn: Turn | None = None
+
+    @property
+    def is_reserved(self) -> bool:
+        """Returns whether this append may use the reserve, also for the election that it needs."""
+        return bool(getattr(self.request, "reserved", False))
 
     @property
     def outcome(self) -> str:

@@ -10,7 +10,7 @@ When it fails: a resource that is registered but has no log yet (its creator die
 
 from __future__ import annotations
 
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from grafctl import clock
 from grafctl.errors import (
@@ -164,7 +164,8 @@ class Session:
             number, _ = append(record).answer
         except (NoQuorum, Timeout, StoreFull, DriverError):
             if has_spool:
-                spool.add(self.cluster.directory, record)
+                with suppress(OSError):  # on a full disk the refusal or the change must not fail for its record
+                    spool.add(self.cluster.directory, record)
             return None
         return int(number)
 

@@ -78,6 +78,13 @@ class Batch(View, Protocol):
         """Removes `key` and returns whether it was there."""
         ...
 
+    def use_reserve(self) -> None:
+        """Lets this block go on where there is no room for others: it frees something, or protects it.
+
+        A driver keeps room for such blocks that no other block may take, where it can.
+        """
+        ...
+
 
 class Environment(Protocol):
     """One failure domain's bytes; safe to use from several threads of the process that opened it."""

@@ -212,6 +212,9 @@ class _Writing(_Block):
     def put(self, key: bytes, value: bytes) -> None:
         self._inner_batch.put(key, value)
 
+    def use_reserve(self) -> None:
+        self._inner_batch.use_reserve()
+
     def delete(self, key: bytes) -> bool:
         return self._inner_batch.delete(key)
 

@@ -11,6 +11,9 @@ LMDB snapshot like a glass pane (`Overlay`). A commit that is large, or finds no
 transaction with all that the journal holds; the row `JOURNAL_KEY`, changed in that same transaction, begins the next
 generation, and with it every record of the last one means nothing any more. This is a redo log (compare ARIES, 1992).
 
+The end of the journal is a reserve. Others fold when they come to it; where LMDB has no room for that, a commit that
+frees or protects something (an ack, a fence) goes there. Its blocks are on the disk, so a full disk takes them too.
+
 Promises
 - A record counts when its checksum holds, its generation is that of the LMDB snapshot beneath, and it follows the one
   before it by number and by checksum. So a torn record, or one of an earlier generation, is none, and so is everything
@@ -55,7 +58,9 @@ from grafctl.store.driver.overlay import Overlay
 from grafctl.typed import Callable, Iterator
 
 JOURNAL_KEY = b"\x01journal"
-JOURNAL_BYTES = 512 << 10
+ORDINARY_BYTES = 512 << 10
+RESERVE_BYTES = 1 << 20
+JOURNAL_BYTES = ORDINARY_BYTES + RESERVE_BYTES
 DIRECT_BYTES = 64 << 10  # a larger commit goes to LMDB at once: its bytes cost more than the flush that is saved
 _READ_BYTES = 256 << 10
 
@@ -72,6 +77,7 @@ class Journal:
         "_lock",
         "_mark_fd",
         "durable",
+        "ordinary",
         "overlay",
         "size",
     )
@@ -85,6 +91,7 @@ class Journal:
         # Records that were there when this process opened the journal, and may have failed to be flushed before.
         self._doubtful: list[tuple[int, int, bytes]] = []
         self.size = os.fstat(fd).st_size
+        self.ordinary = self.size - RESERVE_BYTES if self.size > RESERVE_BYTES else self.size
         self.overlay: Overlay | None = None
         self.durable = -1  # the number of a commit that this process knows to be on the disk
 
@@ -167,10 +174,12 @@ class Journal:
         why = f"its last commit is {found} and {number} was seen here: an older copy was put back, or the journal broke"
         return Damaged(self._domain, why)
 
-    def has_room(self, overlay: Overlay, changes: Changes) -> bool:
-        """Returns whether a commit is small, and fits."""
+    def has_room(self, overlay: Overlay, changes: Changes, *, reserved: bool = False) -> bool:
+        """Returns whether a commit is small and fits, or fits at all where it may use the reserve."""
         size = sum(len(key) + len(value or b"") + CHANGE_BYTES for key, value in changes.items()) + RECORD_HEADER_BYTES
-        return size <= DIRECT_BYTES and overlay.position + padded(size) <= self.size
+        if reserved:
+            return overlay.position + padded(size) <= self.size
+        return size <= DIRECT_BYTES and overlay.position + padded(size) <= self.ordinary
 
     def append(self, overlay: Overlay, changes: Changes) -> None:
         """Writes a commit, which is durable after `finish`; raises `OutcomeUnknown`."""

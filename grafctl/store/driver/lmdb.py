@@ -94,6 +94,15 @@ class LmdbEnvironment:
         rows = (line.split() for line in env.readers().splitlines()[1:])
         return [(int(row[0]), last - int(row[2])) for row in rows if len(row) == 3 and row[2].isdigit()]
 
+    def reserve(self) -> tuple[int, int]:
+        """Returns how many bytes are left of the reserve for what frees or protects, and how many there were.
+
+        Call it inside a read block, so that what others wrote is known.
+        """
+        journal = self.handle().journal
+        position = journal.overlay.position if journal.overlay is not None else 0
+        return journal.size - max(position, journal.ordinary), journal.size - journal.ordinary
+
     def unsteady(self) -> Unreachable:
         """Returns what to say of files that are replaced faster than they can be opened."""
         return Unreachable(self.identity_known.domain, "its files are being replaced")

@@ -144,7 +144,9 @@ def _scan_back(handle: Handle, txn: lmdb.Transaction[memoryview], start: bytes, 
 class Writing:
     """A write block and its `Batch`."""
 
-    __slots__ = ("_changes", "_environment", "_handle", "_is_holding", "_overlay", "_thread", "_txn", "_wait_s")
+    __slots__ = (
+        *("_changes", "_environment", "_handle", "_is_holding", "_overlay", "_reserved", "_thread", "_txn", "_wait_s"),
+    )
     _handle: Handle
     _overlay: Overlay
     _txn: lmdb.Transaction[memoryview] | None
@@ -152,6 +154,7 @@ class Writing:
     def __init__(self, environment: LmdbEnvironment, wait_s: float) -> None:
         self._environment = environment
         self._wait_s = wait_s
+        self._reserved = False
         self._changes: dict[bytes, bytes | None] = {}
 
     def __enter__(self) -> Self:
@@ -212,7 +215,7 @@ class Writing:
 
     def _commit(self) -> None:
         if self._changes:
-            self._overlay = self._handle.commit(self._overlay, self._changes)
+            self._overlay = self._handle.commit(self._overlay, self._changes, reserved=self._reserved)
         else:
             point("driver.commit.after")  # so that each block passes both points
 
@@ -242,6 +245,9 @@ class Writing:
             over |= {key: self._changes[key] for key in ours}
             over = {key: over[key] for key in sorted(over)}
         return overlaid(rows, over, reverse=reverse) if over else rows
+
+    def use_reserve(self) -> None:
+        self._reserved = True
 
     def put(self, key: bytes, value: bytes) -> None:
         assert 0 < len(key) <= KEY_BYTES_MAX and key not in OWN_KEYS, key

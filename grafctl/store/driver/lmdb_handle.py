@@ -212,24 +212,36 @@ class Handle:
         assert overlay is not None, "nobody else commits while we hold the outer lock"
         return overlay
 
-    def commit(self, overlay: Overlay, changes: Changes) -> Overlay:
+    def commit(self, overlay: Overlay, changes: Changes, *, reserved: bool = False) -> Overlay:
         """Writes changes with the outer lock held and returns what they lie in now; raises a `DriverError`.
 
-        They are durable and seen by all when `finish` returns.
+        They are durable and seen by all when `finish` returns. With `reserved` the end of the journal may be used,
+        where LMDB has no room.
         """
+        if self._append(overlay, changes, reserved=False):
+            return overlay
+        try:
+            with lmdb_stamp.Work(self.domain, self.gate, self.fd, self.data_fd, self.env):
+                return self._fold(overlay, changes)
+        except Full:
+            if reserved and self._append(overlay, changes, reserved=True):
+                return overlay
+            raise
+
+    def _append(self, overlay: Overlay, changes: Changes, *, reserved: bool) -> bool:
+        """Writes changes to the journal, or returns False where they do not go there."""
         if not self.gate.enter():
             raise Unreachable(self.domain, "its files are being replaced")
         try:
-            if self.journal.has_room(overlay, changes):
+            has_room = self.journal.has_room(overlay, changes, reserved=reserved)
+            if has_room:
                 self.journal.append(overlay, changes)
-                return overlay
+            return has_room
         except OutcomeUnknown:
             self.drop()
             raise
         finally:
             self.gate.leave()
-        with lmdb_stamp.Work(self.domain, self.gate, self.fd, self.data_fd, self.env):
-            return self._fold(overlay, changes)
 
     def finish(self, overlay: Overlay) -> None:
         """Makes durable what a write block saw or wrote, without a lock; raises `OutcomeUnknown`."""

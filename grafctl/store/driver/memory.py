@@ -127,6 +127,9 @@ class _Writing(_Reading):
             insort(state.keys, key)
         state.values[bytes(key)] = bytes(value)
 
+    def use_reserve(self) -> None:
+        """Memory has no room of its own to keep."""
+
     def delete(self, key: bytes) -> bool:
         assert 0 < len(key) <= KEY_BYTES_MAX, key
         state = self._state()

@@ -37,7 +37,7 @@ from grafctl.store.records import (
     strip_block,
 )
 from grafctl.store.replica.state import State, StateView, Writes, undo_of
-from grafctl.store.requests import place_in
+from grafctl.store.requests import may_use_reserve, place_in
 from grafctl.store.rules import EMPTY_HEAD, Config, Head, Term
 from grafctl.typed import Callable, Iterable, Iterator, NamedTuple
 
@@ -214,6 +214,8 @@ class Writer(Replica):
         Returns how the sum over the state changed.
         """
         head = self.row.head
+        if may_use_reserve(entry.request):
+            self.batch.use_reserve()
         index, acc, start = head.tail, head.acc, head.start
         self.batch.put(keys.entry(self.log, index), strip_block(raw) if self.witness else raw)
         if entry.kind == START:

@@ -140,6 +140,8 @@ class ShiftGroup:
 class Pause:
     """The request to stop handing out records to a group, or to go on."""
 
+    reserved = True  # no field: all of them may use the reserve
+
     resource: str
     group: str
     paused: bool

@@ -177,6 +177,8 @@ def apply_lease(state: State, entry: Entry, index: int) -> Writes:
 class Finalise:
     """The request to finish records for the whole lineage."""
 
+    reserved = True  # no field: all of them may use the reserve
+
     caller: Caller
     ranges: Intervals
     token: int | None = None
@@ -275,6 +277,8 @@ def _not_leased(caller: Caller, ranges: Intervals, token: int | None) -> Fenced:
 @dataclass(slots=True)
 class GiveBack:
     """The request to end the lease of records without finishing them."""
+
+    reserved = True  # no field: all of them may use the reserve
 
     caller: Caller
     ranges: Intervals

@@ -119,6 +119,8 @@ def require_locator(state: State, resource: str, before: Mapping[str, Any]) -> N
 class SetPlacement:
     """The request to say which domains may use a resource or a group."""
 
+    reserved = True  # no field: all of them may use the reserve
+
     resource: str
     group: str | None
     placement: Placement
@@ -152,6 +154,8 @@ def apply_placement(state: State, entry: Entry, index: int) -> Writes:
 @dataclass(slots=True)
 class Fence:
     """The request to refuse every epoch below this one."""
+
+    reserved = True  # no field: all of them may use the reserve
 
     resource: str
     group: str | None
