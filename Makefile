@@ -2,7 +2,7 @@
 # changes or the tree has moved. They need Python 3.11 or newer and a package index, nothing else.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint typecheck bench fuzz model simulate kills chaos clean setup
+.PHONY: help demo test lint typecheck bench fuzz model simulate kills chaos damage clean setup
 .DELETE_ON_ERROR:
 
 PYTHON ?= python3
@@ -16,6 +16,7 @@ CASES  ?= 5000
 MINUTES ?= 10
 SEEDS  ?= 1000
 EXAMPLES ?= 1000
+TRIALS ?= 10000
 # Only directories with Python in them, because mypy refuses an empty one.
 CODE   := $(foreach place,grafctl tests examples bench,$(if $(wildcard $(place)/*.py),$(place)))
 
@@ -52,6 +53,9 @@ kills: $(READY) ## directed kills, singly, in pairs and with a domain away; CASE
 
 chaos: $(READY) ## storms over real processes, for MINUTES=10
 	@cd tests && PYTHONPATH=.. ../$(PY) -m chaos --minutes $(MINUTES)
+
+damage: $(READY) ## TRIALS=10000 of damaged files, over all cores; one prints its seed where it fails
+	@cd tests && PYTHONPATH=.. ../$(PY) -m damage --trials $(TRIALS)
 
 clean: ## remove the virtual environment and every cache
 	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

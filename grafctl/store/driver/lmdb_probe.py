@@ -32,13 +32,15 @@ from grafctl.store.driver.lmdb import LmdbDriver
 from grafctl.store.driver.lmdb_files import Files
 from grafctl.store.driver.lmdb_open import structural_findings
 from grafctl.store.driver.outer_lock import OuterLock
-from grafctl.typed import Callable, Iterator
+from grafctl.typed import Any, Callable, Iterator
 
 MODULE = "grafctl.store.checking"
 WAIT_S = 5.0
 LOCK_WAIT_S = 2.0
+SOUND, DAMAGED, UNREACHABLE = "sound", "damaged", "unreachable"
 _CODE = f"import sys, json; sys.path[:] = json.loads(sys.argv[1]); from {MODULE} import main; main(sys.argv[2:])"
 _left: list[subprocess.Popen[bytes]] = []  # children that nobody waits for any more
+_refused: dict[bytes, tuple[lmdb_stamp.Look, DriverError]] = {}  # files that are not the domain's, as they looked then
 
 Contents = Callable[[View, str], Iterator[str]]  # what is wrong with the rows of a domain
 
@@ -48,6 +50,9 @@ def probe(domain: str, files: Files, identity: Identity, wait_s: float | None, *
 
     With `always` it reads them even where the stamp says that nothing else has changed them.
     """
+    before = _refused.get(files.data)
+    if before is not None and before[0] == lmdb_stamp.look_at(files.data) and not always:
+        raise before[1]
     asked = ["always" if always else "once", os.fsdecode(files.directory), *map(str, identity)]
     _left[:] = [child for child in _left if child.poll() is None]
     child = subprocess.Popen(
@@ -77,63 +82,72 @@ def _hear(domain: str, files: Files, identity: Identity, code: int, said: bytes)
         found = json.loads(said)
     except ValueError:
         raise Unreachable(domain, f"its files cannot be checked: the check ended with {code}") from None
-    if found["kind"] == "damaged":
-        raise Damaged(domain, found["why"])
-    if found["kind"] == "unreachable":
-        raise Unreachable(domain, found["why"])
+    if found["kind"] == SOUND:
+        return
+    error = (Damaged if found["kind"] == DAMAGED else Unreachable)(domain, found["why"])
+    if found["look"] is not None:
+        _refused[files.data] = (lmdb_stamp.Look(*found["look"]), error)
+    raise error
 
 
 # --- the child's side
 
 
-def check(path: str, identity: Identity, contents: Contents, *, always: bool) -> dict[str, str]:
+def check(path: str, identity: Identity, contents: Contents, *, always: bool) -> dict[str, Any]:
     """Reads all of a domain, marks it where it is damaged, and returns what its parent should know."""
     files, domain = Files(path), identity.domain
-    try:
-        finding = _check(files, identity, contents, always)
-    except Damaged as error:  # not to be marked: another incarnation, say, or a file that is no environment
-        return {"kind": "damaged", "why": error.why}
-    except DriverError as error:
-        return {"kind": "unreachable", "why": error.why}
-    except OSError as error:
-        return {"kind": "unreachable", "why": lmdb_files.driver_error(domain, error).why}
-    if finding is None:
-        return {"kind": "sound"}
-    lmdb_damage.mark(files, finding, identity.incarnation)
-    return {"kind": "damaged", "why": finding}
-
-
-def _check(files: Files, identity: Identity, contents: Contents, always: bool) -> str | None:
     fd = lmdb_files.open_writer_lock(files)
-    lock = OuterLock(identity.domain, fd)
-    lock.take(LOCK_WAIT_S)
+    lock = OuterLock(domain, fd)
     try:
-        domain = identity.domain
-        if not always and lmdb_stamp.is_expected(
-            fd, files.data, lambda: lmdb_files.read_meta(domain, files).transaction
-        ):
-            return None  # another one has checked it, or a commit was under way
-        look = lmdb_stamp.look_at(files.data)
-        finding = next(iter(structural_findings(os.fsdecode(files.directory))), None)
-        if finding is not None:
-            return f"a page of data.mdb is wrong: {finding}"
-        meta = lmdb_files.read_meta(domain, files)
-        if meta.bytes_missing:
-            lmdb_files.extend(files, meta.bytes_needed)
-            look = lmdb_stamp.look_at(files.data)
-        finding = _read_all(files, identity, contents)
-        if finding is None:
-            lmdb_stamp.note(fd, look)
-        return finding
+        lock.take(LOCK_WAIT_S)
+    except DriverError as error:
+        return _said(UNREACHABLE, error.why)
+    look = lmdb_stamp.look_at(files.data)
+    try:
+        finding = _check(files, identity, contents, fd, always)
+    except Damaged as error:  # not to be marked: another incarnation, say, or a file that is no environment
+        return _said(DAMAGED, error.why, look)
+    except DriverError as error:
+        return _said(UNREACHABLE, error.why, look)
+    except OSError as error:
+        return _said(UNREACHABLE, lmdb_files.driver_error(domain, error).why)
     finally:
         lock.give()
         os.close(fd)
+    if finding is None:
+        return _said(SOUND, "")
+    lmdb_damage.mark(files, finding, identity.incarnation)
+    return _said(DAMAGED, finding)
+
+
+def _said(kind: str, why: str, look: lmdb_stamp.Look | None = None) -> dict[str, Any]:
+    """`look` where the same files would be refused again."""
+    return {"kind": kind, "why": why, "look": look}
+
+
+def _check(files: Files, identity: Identity, contents: Contents, fd: int, always: bool) -> str | None:
+    domain = identity.domain
+    if not always and lmdb_stamp.is_expected(fd, files.data, lambda: lmdb_files.read_meta(domain, files).transaction):
+        return None  # another one has checked it, or a commit was under way
+    look = lmdb_stamp.look_at(files.data)
+    finding = next(iter(structural_findings(os.fsdecode(files.directory))), None)
+    if finding is not None:
+        return f"a page of data.mdb is wrong: {finding}"
+    meta = lmdb_files.read_meta(domain, files)
+    if meta.bytes_missing:
+        lmdb_files.extend(files, meta.bytes_needed)
+        look = lmdb_stamp.look_at(files.data)
+    finding = _read_all(files, identity, contents)
+    if finding is None:
+        lmdb_stamp.note(fd, look)
+    return finding
 
 
 def _read_all(files: Files, identity: Identity, contents: Contents) -> str | None:
     """Returns the first thing that is wrong with the rows of a domain, read through the engine."""
     environment = LmdbDriver().open(os.fsdecode(files.directory), identity)
     environment.trusts = True
+    environment.handle()  # what is not this domain's at all is refused, and not marked as its damage
     try:
         with environment.read() as view:
             return next(contents(view, identity.domain), None)
