@@ -251,6 +251,10 @@ class Unreachable(DriverError):
     """Nothing was read or written: the environment is failed, missing, foreign or locked past the deadline."""
 
 
+class BeingChecked(Unreachable):
+    """Something else has changed the files of a domain, and they are being read through: it may be back soon."""
+
+
 class Full(DriverError):
     """Nothing was written: map or disk is full; where `grown`, there is more room now and the block may run again."""
 

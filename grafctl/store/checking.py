@@ -106,9 +106,10 @@ READ: dict[int, Callable[[bytes, str], object]] = {
 
 
 def main(asked: list[str]) -> None:
-    """Checks one domain for a parent that reads the answer: `always` or `once`, directory, and the identity's parts."""
+    """Checks one domain for a parent that reads the answer: how, wait for the lock, directory, the identity's parts."""
     from grafctl.store.driver.lmdb_probe import check
 
-    how, path, store, domain, incarnation, form = asked
-    found = check(path, Identity(store, domain, incarnation, int(form)), problems, always=how == "always")
+    how, wait_s, path, store, domain, incarnation, form = asked
+    identity = Identity(store, domain, incarnation, int(form))
+    found = check(path, identity, problems, float(wait_s), always=how == "always")
     os.write(1, json.dumps(found).encode())

@@ -109,7 +109,7 @@ def _lacks_only(target: Writer, lead: Lead, fresh: Appended) -> bool:
 def _take_fresh(cluster: Cluster, lead: Lead, target: Writer, fresh: Appended) -> None:
     tails = lead.durable() | {cluster.member(target.domain): fresh.at + 1}
     commit = RULES.committed_up_to(lead.configs, tails, lead.known)
-    target.put(fresh.raw, fresh.entry, fresh.writes, fresh.change, keep_undo=fresh.at >= commit)
+    target.put(fresh.raw, fresh.entry, fresh.writes, keep_undo=fresh.at >= commit)
     target.advance_commit(commit)
 
 

@@ -7,7 +7,7 @@ A trial is a store, a domain, a way of `harm.py` and the commands of a day, all 
   the damaged domain included, finds everything right.
 
 `--rot` makes what the driver notes of data.mdb fit the damaged file, as if the disk under the file system had changed
-it: then a process may be killed, and the count says how many were.
+it: then a process may be killed and a hidden row missed, which is counted, and only a wrong byte is wrong.
 """
 
 from __future__ import annotations
@@ -27,6 +27,8 @@ from grafctl.store.driver import lmdb_stamp
 
 DAY, JUDGED = "damage.deeds:day", "damage.deeds:judged"
 SERVED = {0}
+# What follows where a row is hidden and nothing tells: an id that is published again, and replicas that differ.
+UNSEEN = ("killed", "publish: ", "at the end", "verify blames")
 REFUSED_THERE = {0, 11, 12, 25}  # asked of the damaged domain itself
 
 
@@ -36,7 +38,7 @@ class Trial(NamedTuple):
     seed: int
     way: str
     what: str
-    outcome: str  # named, harmless, or wrong
+    outcome: str  # one of OUTCOMES
     wrong: list[str]
     signals: int
 
@@ -101,8 +103,6 @@ def _live(store: Store, domain: str, rng: random.Random, forks: Forks, rot: bool
     judge = _Judge(store, domain)
     for item in said:
         judge.hear(item)
-    if rot:
-        judge.wrong = [text for text in judge.wrong if not text.startswith("killed")]
     away = [domain] if judge.is_named else []
     last = _verdict(forks, store, away)
     judge.wrong += [f"at the end: {text}" for text in last.of("wrong")]
@@ -110,7 +110,10 @@ def _live(store: Store, domain: str, rng: random.Random, forks: Forks, rot: bool
         judge.wrong.append(f"the verdict was killed by signal {last.signal}")
     if any("crash" in item for item in last.said):
         judge.wrong.append(f"the verdict: {last.said[-1]['crash']}")
-    return "wrong" if judge.wrong else ("named" if judge.is_named else "harmless"), judge.wrong, signals
+    outcome = "named" if judge.is_named else "harmless"
+    if judge.wrong:
+        outcome = "missed" if rot and all(text.startswith(UNSEEN) for text in judge.wrong) else "wrong"
+    return outcome, judge.wrong, signals
 
 
 def _verdict(forks: Forks, store: Store, away: list[str]) -> Ran:
@@ -214,13 +217,13 @@ def trials(first: int, count: int, folder: Path, *, rot: bool = False, way: str 
 def table(done: list[Trial]) -> str:
     """Returns how many trials of each way ended how."""
     counts = Counter((trial.way, trial.outcome) for trial in done)
-    lines = [f"{'':20}{'trials':>8}{'named':>8}{'harmless':>10}{'wrong':>8}{'killed':>8}"]
+    lines = [f"{'':20}{'trials':>8}{'named':>8}{'harmless':>10}{'wrong':>8}{'missed':>8}{'killed':>8}"]
     for way in [*sorted({trial.way for trial in done}), "all"]:
         mine = [trial for trial in done if way in (trial.way, "all")]
         cells = [sum(n for (w, o), n in counts.items() if o == out and way in (w, "all")) for out in OUTCOMES]
         killed = sum(1 for trial in mine if trial.signals)
-        lines.append(f"{way:20}{len(mine):>8}{cells[0]:>8}{cells[1]:>10}{cells[2]:>8}{killed:>8}")
+        lines.append(f"{way:20}{len(mine):>8}{cells[0]:>8}{cells[1]:>10}{cells[2]:>8}{cells[3]:>8}{killed:>8}")
     return "\n".join(lines)
 
 
-OUTCOMES = ("named", "harmless", "wrong")
+OUTCOMES = ("named", "harmless", "wrong", "missed")

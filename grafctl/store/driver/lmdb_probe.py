@@ -25,7 +25,7 @@ import signal
 import subprocess
 import sys
 
-from grafctl.errors import Damaged, DriverError, Unreachable
+from grafctl.errors import BeingChecked, Damaged, DriverError, Unreachable
 from grafctl.store.driver import lmdb_damage, lmdb_files, lmdb_stamp
 from grafctl.store.driver.contract import Identity, View
 from grafctl.store.driver.lmdb import LmdbDriver
@@ -36,7 +36,7 @@ from grafctl.typed import Any, Callable, Iterator
 
 MODULE = "grafctl.store.checking"
 WAIT_S = 5.0
-LOCK_WAIT_S = 2.0
+LOCK_WAIT_S, WHOLE_DAY_S = 2.0, 86_400.0
 SOUND, DAMAGED, UNREACHABLE = "sound", "damaged", "unreachable"
 _CODE = f"import sys, json; sys.path[:] = json.loads(sys.argv[1]); from {MODULE} import main; main(sys.argv[2:])"
 _left: list[subprocess.Popen[bytes]] = []  # children that nobody waits for any more
@@ -53,7 +53,12 @@ def probe(domain: str, files: Files, identity: Identity, wait_s: float | None, *
     before = _refused.get(files.data)
     if before is not None and before[0] == lmdb_stamp.look_at(files.data) and not always:
         raise before[1]
-    asked = ["always" if always else "once", os.fsdecode(files.directory), *map(str, identity)]
+    asked = [
+        "always" if always else "once",
+        str(LOCK_WAIT_S if wait_s is not None else WHOLE_DAY_S),
+        os.fsdecode(files.directory),
+        *map(str, identity),
+    ]
     _left[:] = [child for child in _left if child.poll() is None]
     child = subprocess.Popen(
         [sys.executable, "-I", "-S", "-c", _CODE, json.dumps(sys.path), *asked],
@@ -69,7 +74,7 @@ def probe(domain: str, files: Files, identity: Identity, wait_s: float | None, *
     except subprocess.TimeoutExpired:
         _left.append(child)
         why = "something else has changed its files, and they are still being checked; `grafctl verify` waits for that"
-        raise Unreachable(domain, why) from None
+        raise BeingChecked(domain, why) from None
     _hear(domain, files, identity, child.returncode, said)
 
 
@@ -93,13 +98,13 @@ def _hear(domain: str, files: Files, identity: Identity, code: int, said: bytes)
 # --- the child's side
 
 
-def check(path: str, identity: Identity, contents: Contents, *, always: bool) -> dict[str, Any]:
+def check(path: str, identity: Identity, contents: Contents, lock_wait_s: float, *, always: bool) -> dict[str, Any]:
     """Reads all of a domain, marks it where it is damaged, and returns what its parent should know."""
     files, domain = Files(path), identity.domain
     fd = lmdb_files.open_writer_lock(files)
     lock = OuterLock(domain, fd)
     try:
-        lock.take(LOCK_WAIT_S)
+        lock.take(lock_wait_s)
     except DriverError as error:
         return _said(UNREACHABLE, error.why)
     look = lmdb_stamp.look_at(files.data)

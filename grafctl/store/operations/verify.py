@@ -11,10 +11,11 @@ import hashlib
 import json
 from collections.abc import Iterator, Mapping
 
-from grafctl.errors import Corrupt, Damaged, DriverError, GrafctlError
+from grafctl.errors import BeingChecked, Corrupt, Damaged, DriverError, GrafctlError
 from grafctl.results import Finding
 from grafctl.store import keys
 from grafctl.store.cluster import Cluster
+from grafctl.store.driver.contract import Identity
 from grafctl.store.intervals import intersection, union
 from grafctl.store.log import Log
 from grafctl.store.observe import Lead, Observation, fenced_members
@@ -34,7 +35,10 @@ AWAY = (
 
 def repair_of(domain: str) -> str:
     """Returns what to do with a domain whose bytes are wrong."""
-    return f"Run `grafctl domain repair {domain}`; the other domains serve meanwhile."
+    return (
+        f"Run `grafctl domain repair {domain}`, or `grafctl domain restore {domain}` where its files were put right; "
+        "the other domains serve meanwhile."
+    )
 
 
 def verify(session: Session) -> Iterator[Finding]:
@@ -56,12 +60,21 @@ def _domain_findings(cluster: Cluster, domain: str) -> Iterator[Finding]:
         yield Finding(domain, "the domain is out for a drill", f"Run `grafctl domain restore {domain}`.", domain)
         return
     try:
-        with cluster.environment(domain).read():
-            pass
+        _open(cluster, domain)
     except Damaged as error:
         yield Finding(domain, error.why, repair_of(domain), domain)
     except DriverError as error:
         yield Finding(domain, error.why, AWAY, domain)
+
+
+def _open(cluster: Cluster, domain: str) -> None:
+    """Opens a domain, and waits as long as it takes where its files are being checked."""
+    try:
+        with cluster.environment(domain).read():
+            return
+    except BeingChecked:
+        place = cluster.place(domain)
+        cluster.driver.check(place.path, Identity(cluster.store, domain, place.incarnation))
 
 
 def domain_findings(session: Session, domain: str, logs: Mapping[str, Log]) -> Iterator[Finding]:
@@ -175,17 +188,11 @@ def _replica_findings(name: str, replica: Replica) -> Iterator[Finding]:
             f"{name} in {replica.domain}", "its head is not in order", repair_of(replica.domain), replica.domain, name
         )
     yield from chain_breaks(replica)
-    if replica.lacks_state():
-        yield Finding(
-            f"{name} in {replica.domain}",
-            "rows of its state are missing",
-            repair_of(replica.domain),
-            replica.domain,
-            name,
-        )
     queue = replica.state.get_json(keys.queue())
     if queue is not None:
         yield from _queue_findings(name, replica, queue["first"], queue["next"])
+    if replica.lacks_state():  # raised, so that the domain is marked, and others are not measured by it
+        raise Corrupt("rows of its state are missing", domain=replica.domain)
 
 
 def _queue_findings(name: str, replica: Replica, first: int, stop: int) -> Iterator[Finding]:

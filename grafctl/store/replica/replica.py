@@ -71,7 +71,6 @@ class Appended(NamedTuple):
     raw: bytes
     entry: Entry
     writes: Writes
-    change: Change
     primary: Head  # after it
 
 
@@ -197,22 +196,11 @@ class Writer(Replica):
             draft.kind, draft.term, stamped, draft.operation, draft.meta, draft.block, draft.block_digest, chain
         )
         writes = self._apply(self.state, entry, at)
-        change = self.put(raw, entry, writes, keep_undo=True)
-        return Appended(at, previous, raw, entry, writes, change, self.row.head)
+        self.put(raw, entry, writes, keep_undo=True)
+        return Appended(at, previous, raw, entry, writes, self.row.head)
 
-    def put(
-        self,
-        raw: bytes,
-        entry: Entry,
-        writes: Writes | None = None,
-        change: Change | None = None,
-        *,
-        keep_undo: bool,
-    ) -> Change:
-        """Adds an entry at the tail, with its effect on configuration and state; `writes` and `change` where known.
-
-        Returns how the sum over the state changed.
-        """
+    def put(self, raw: bytes, entry: Entry, writes: Writes | None = None, *, keep_undo: bool) -> None:
+        """Adds an entry at the tail, with its effect on configuration and state; `writes` where that is known."""
         head = self.row.head
         if may_use_reserve(entry.request):
             self.batch.use_reserve()
@@ -226,27 +214,26 @@ class Writer(Replica):
             change = (0, 0)
         else:
             writes = self._apply(self.state, entry, index) if writes is None else writes
-            change = self._write_state(index, writes, change, keep_undo)
+            change = self._write_state(index, writes, keep_undo)
         # Made anew, not with `_replace`: this is where a publish spends its time.
         head = Head(head.promised, acc, head.floor, index + 1, head.commit, start, head.learning)
         row = self.row
         self.row = HeadRow(
             head, entry.stamped_ms, entry.chain, row.floor_chain, *_changed(row.state_sum, row.state_rows, change)
         )
-        return change
 
-    def _write_state(self, index: int, writes: Writes, change: Change | None, keep_undo: bool) -> Change:
+    def _write_state(self, index: int, writes: Writes, keep_undo: bool) -> Change:
+        """Returns how the sum over the state changed, by what was here: the primary may lack a row and not know."""
         prefix = keys.state(self.log, b"")
         before: list[tuple[bytes, bytes | None]] = []
         total = rows = 0
         for row, body in writes:
             key = prefix + row
-            if keep_undo or change is None:
-                old = self.batch.get(key)
-                before.append((row, old))
-                if old is not None:
-                    total -= row_checksum(old)
-                    rows -= 1
+            old = self.batch.get(key)
+            before.append((row, old))
+            if old is not None:
+                total -= row_checksum(old)
+                rows -= 1
             if body is None:
                 self.batch.delete(key)
             else:
@@ -257,7 +244,7 @@ class Writer(Replica):
         if before and keep_undo:
             key = keys.undo(self.log, index)
             self.batch.put(key, encode_undo(before, key))
-        return (total, rows) if change is None else change
+        return total, rows
 
     def advance_commit(self, commit: int) -> None:
         """Moves the commit point up, never down, and drops pre-images and configurations that can no longer matter."""
