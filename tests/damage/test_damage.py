@@ -11,7 +11,7 @@ from damage.harm import WAYS
 from damage.stores import Stores
 from damage.trials import run, settle
 
-OF_EACH = 8
+OF_EACH = 6
 
 
 @pytest.fixture(scope="module")
