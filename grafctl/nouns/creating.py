@@ -103,7 +103,6 @@ def create_environments(driver: Driver, file: files.StoreFile, directory: Path, 
         try:
             if place.path.exists():
                 continue
-            place.path.parent.mkdir(parents=True, exist_ok=True)
             driver.create(place.path, Identity(file.identity, domain, place.incarnation))
         except OSError as error:
             raise files.unwritable(place.path, error) from None

@@ -208,7 +208,7 @@ def _age_ms(path: Path) -> int:
 
 def _spool_findings(directory: Path) -> Iterator[Finding]:
     for spool in sorted(directory.glob(f"{SPOOL_NAME}*")):  # also those that a process had begun to append
-        if spool.name != SPOOL_NAME and _age_ms(spool) <= LEFTOVER_AGE_MS:
+        if (spool.name != SPOOL_NAME and _age_ms(spool) <= LEFTOVER_AGE_MS) or not spool.is_file():
             continue
         count = spool.read_bytes().count(b"\n")
         problem = f"{count} audit records wait here, because the audit log had no quorum"

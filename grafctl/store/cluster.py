@@ -18,6 +18,7 @@ from contextlib import contextmanager
 from grafctl import clock
 from grafctl.errors import Corrupt, Damaged, Unreachable
 from grafctl.store.driver.contract import Batch, Driver, Environment, Identity
+from grafctl.store.driver.private import open_file
 from grafctl.store.rules import Member
 from grafctl.typed import TYPE_CHECKING, Iterator, Mapping, NamedTuple
 
@@ -164,7 +165,7 @@ class Cluster:
             yield
             return
         try:
-            handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+            handle = open_file(path, os.O_RDWR)
         except OSError as error:
             raise Unreachable(domain, f"{path} cannot be made: {error.strerror}") from error
         try:
@@ -184,7 +185,7 @@ class Cluster:
         if not os.path.isdir(self._directory):  # a store in memory has no directory, and one process only
             yield True
             return
-        handle = os.open(os.path.join(self._directory, name), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        handle = open_file(os.path.join(self._directory, name), os.O_RDWR)
         try:
             yield _lock_before(handle, clock.monotonic_s() + wait_s)
         finally:

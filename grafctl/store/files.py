@@ -18,6 +18,7 @@ from grafctl import clock
 from grafctl.errors import Busy, GrafctlError, InvalidConfig, NotFound, StoreFull, Usage
 from grafctl.names import check_domain
 from grafctl.store.cluster import Place
+from grafctl.store.driver.private import open_file
 from grafctl.typed import TYPE_CHECKING, Any, Iterator, NamedTuple
 
 FORMAT = 1
@@ -203,7 +204,7 @@ def replace(path: Path, data: bytes) -> None:
     """Gives a small file this content durably: the old one is there, or the new one."""
     temporary = path.with_name(path.name + ".new")
     try:
-        handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644)
+        handle = open_file(temporary, os.O_WRONLY | os.O_TRUNC)
         try:
             os.write(handle, data)
             os.fsync(handle)
@@ -237,8 +238,8 @@ def unwritable(path: Path, error: OSError) -> GrafctlError:
 def locked(directory: Path) -> Iterator[None]:
     """Holds the store's lock, for changes of `store.toml`; raises `Busy` after `LOCK_WAIT_S`."""
     try:
-        directory.mkdir(parents=True, exist_ok=True)
-        handle = os.open(directory / LOCK_NAME, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        handle = open_file(directory / LOCK_NAME, os.O_RDWR)
     except OSError as error:
         raise unwritable(directory, error) from None
     try:

@@ -18,6 +18,7 @@ import os
 
 from grafctl import clock
 from grafctl.errors import Corrupt
+from grafctl.store.driver.private import open_file
 from grafctl.store.records import encode_json, parse_json
 from grafctl.typed import TYPE_CHECKING, Any, Callable, Iterator, Mapping
 
@@ -37,7 +38,7 @@ def add(directory: Path, record: Mapping[str, Any]) -> None:
 
 def _write(path: Path, line: bytes) -> bool:
     """Appends a line; returns False where the file is being taken away."""
-    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+    handle = open_file(path, os.O_WRONLY | os.O_APPEND)
     try:
         if not _is_mine(handle, path):
             return False
@@ -57,8 +58,8 @@ def take(directory: Path, append: Callable[[dict[str, Any]], object]) -> None:
         pass  # there is none, or another process was quicker
     for taken in sorted(directory.glob(f"{SPOOL_NAME}.*")):
         try:
-            handle = os.open(taken, os.O_RDONLY | os.O_CLOEXEC)
-        except FileNotFoundError:
+            handle = os.open(taken, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
+        except OSError:  # another process was quicker, or somebody has put a link there
             continue
         with open(handle, "rb") as file:
             if _is_mine(handle, taken):

@@ -30,6 +30,7 @@ from grafctl.store.driver.lmdb_blocks import Reading, Writing
 from grafctl.store.driver.lmdb_files import Files
 from grafctl.store.driver.lmdb_handle import Handle
 from grafctl.store.driver.lmdb_open import acquire, release, structural_findings
+from grafctl.store.driver.private import mode_in
 
 MAP_BYTES = 1 << 40  # address space, not disk: the file is as long as its pages
 MAP_BYTES_MAX = 1 << 46
@@ -131,8 +132,9 @@ class LmdbDriver:
 
     def _write_first(self, files: Files, rows: dict[bytes, bytes]) -> None:
         env = lmdb.open(
-            files.env, map_size=self._map_size, max_readers=lmdb_files.MAX_READERS, create=True, lib_version=0
-        )
+            files.env, map_size=self._map_size, max_readers=lmdb_files.MAX_READERS, create=True, lib_version=0,
+            mode=mode_in(files.env),
+        )  # fmt: skip
         try:
             with env.begin(write=True) as txn:
                 for key, value in rows.items():

@@ -20,7 +20,10 @@ from grafctl.errors import Corrupt, Damaged
 from grafctl.json_text import decode
 from grafctl.store.driver.lmdb_directory import sync_path
 from grafctl.store.driver.lmdb_files import Files, driver_error
+from grafctl.store.driver.private import open_file
 from grafctl.typed import Any
+
+MARK_BYTES_MAX = 64 << 10
 
 
 def mark(files: Files, what: str, incarnation: str) -> None:
@@ -29,7 +32,7 @@ def mark(files: Files, what: str, incarnation: str) -> None:
 
     body = json.dumps({"what": what, "when_ms": clock.now_ms(), "incarnation": incarnation}, ensure_ascii=False)
     try:
-        fd = os.open(files.damaged, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
+        fd = open_file(files.damaged, os.O_WRONLY | os.O_EXCL)
         try:
             os.write(fd, body.encode())
             os.fsync(fd)
@@ -43,11 +46,11 @@ def mark(files: Files, what: str, incarnation: str) -> None:
 def marked(files: Files) -> dict[str, Any] | None:
     """Returns what the mark says, or None where there is none."""
     try:
-        with open(files.damaged, "rb") as file:
-            body = decode(str(file.read(), "utf-8"))
+        with open(os.open(files.damaged, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC), "rb") as file:
+            body = decode(str(file.read(MARK_BYTES_MAX), "utf-8"))
     except (FileNotFoundError, NotADirectoryError):
         return None
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         body = None
     return body if isinstance(body, dict) and isinstance(body.get("what"), str) else {"what": "damage was found in it"}
 

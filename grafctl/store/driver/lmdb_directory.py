@@ -33,6 +33,7 @@ from grafctl.store.driver.lmdb_files import (
     open_writer_lock,
     prepare_lock_file,
 )
+from grafctl.store.driver.private import make_directory, open_file
 from grafctl.typed import Callable
 
 WriteFirst = Callable[[Files, dict[bytes, bytes]], None]
@@ -46,8 +47,8 @@ def create(path: str, identity: Identity, write_first: WriteFirst, journal_bytes
     temporary = Files(os.fsdecode(_sibling(files, "new")))
     try:
         _make_directories(os.path.dirname(files.directory))
-        os.mkdir(temporary.directory)
-        os.mkdir(temporary.env)
+        make_directory(temporary.directory)
+        make_directory(temporary.env)
         prepare_lock_file(temporary)
         _make_writer_lock(temporary)
         _make_journal(temporary, journal_bytes)
@@ -79,7 +80,7 @@ def _make_stamp(files: Files) -> None:
 
 def _make_journal(files: Files, size: int) -> None:
     """Writes all of it, because a block that is there already needs no change of the file's own metadata."""
-    with open(files.journal, "xb") as file:
+    with open(open_file(files.journal, os.O_WRONLY | os.O_EXCL), "wb") as file:
         file.write(bytes(size))
 
 
@@ -117,7 +118,7 @@ def _make_directories(path: bytes) -> None:
     parent = os.path.dirname(path)
     _make_directories(parent)
     try:
-        os.mkdir(path)
+        make_directory(path)
     except FileExistsError:
         return
     sync_path(parent)
@@ -133,7 +134,7 @@ def fail(files: Files) -> None:
     """Marks the domain as failed; raises `Unreachable` where there is no directory to mark."""
     domain = os.fsdecode(files.directory)
     try:
-        os.close(os.open(files.failed, os.O_WRONLY | os.O_CREAT, 0o644))
+        os.close(open_file(files.failed, os.O_WRONLY))
         sync_path(files.directory)
     except FileNotFoundError:
         raise missing(domain, files) from None

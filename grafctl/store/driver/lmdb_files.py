@@ -29,6 +29,7 @@ from grafctl import clock
 from grafctl.errors import Damaged, DriverError, Full, Unreachable
 from grafctl.json_text import decode
 from grafctl.store.driver.contract import Identity
+from grafctl.store.driver.private import open_file
 
 DRIVER_NAME = "lmdb"
 IDENTITY_KEY = b"\x01identity"
@@ -38,6 +39,7 @@ LOCK_FILE_BYTES = 72 << 10  # what LMDB needs for 1024 readers, rounded up to pa
 _IDENTITY_VERSION = 1
 EIO = errno.EIO
 DISK_FULL_CODES = frozenset({errno.ENOSPC, errno.EDQUOT})
+_JOURNAL_BYTES_MAX = 64 << 20
 _DISK_FULL_BYTES = 1 << 20  # a write that was cut short has taken nearly all of what there was
 
 _TICK_NS = 50_000_000  # more than the coarsest clock of a local file system on Linux
@@ -136,7 +138,7 @@ class Watch:
 
 def open_writer_lock(files: Files) -> int:
     """Returns a descriptor of writer.lock, made where it is absent."""
-    return os.open(files.writer, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    return open_file(files.writer, os.O_RDWR)
 
 
 def open_turnstile(files: Files) -> int:
@@ -232,7 +234,7 @@ def prepare_lock_file(files: Files) -> None:
 
     Must not be called while this process has the environment open: closing the file would give up LMDB's own locks.
     """
-    fd = os.open(files.lock, os.O_RDWR | os.O_CREAT, 0o644)
+    fd = open_file(files.lock, os.O_RDWR)
     try:
         size = os.fstat(fd).st_size
         if size < LOCK_FILE_BYTES:
@@ -269,9 +271,13 @@ def _is_alive(process: int) -> bool:
 def open_journal(domain: str, files: Files) -> int:
     """Returns a descriptor of the journal; raises `Damaged` where there is none."""
     try:
-        return os.open(files.journal, os.O_RDWR | os.O_CLOEXEC)
+        fd = os.open(files.journal, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
     except FileNotFoundError:
         raise Damaged(domain, f"its journal is missing: {os.fsdecode(files.journal)}") from None
+    if os.fstat(fd).st_size > _JOURNAL_BYTES_MAX:  # nobody makes one so large, and what is not used is looked through
+        os.close(fd)
+        raise Damaged(domain, f"its journal is longer than {_JOURNAL_BYTES_MAX >> 20} MiB")
+    return fd
 
 
 def open_data(files: Files) -> int:

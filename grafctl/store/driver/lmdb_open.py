@@ -25,6 +25,7 @@ from grafctl.store.driver.contract import Identity
 from grafctl.store.driver.lmdb_files import Files, Meta
 from grafctl.store.driver.lmdb_handle import DAMAGE, IDLE_WAIT_S, Handle, failed
 from grafctl.store.driver.outer_lock import OuterLock
+from grafctl.store.driver.private import require_files
 
 SUSPECT_BYTES_MAX = 256 << 20  # a file this long is read through in a second or two after a reader died
 
@@ -91,6 +92,7 @@ def release(handle: Handle) -> None:
 
 def _open_handle(expected: Identity, files: Files, map_bytes: int, map_bytes_max: int, trusts: bool) -> Handle:
     domain = expected.domain
+    require_files(domain, files.data, files.lock, files.journal, files.writer)
     key = lmdb_files.data_key(domain, files)
     meta = lmdb_files.read_meta(domain, files)
     fd, env = -1, None
