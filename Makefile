@@ -2,7 +2,7 @@
 # changes or the tree has moved. They need Python 3.11 or newer and a package index, nothing else.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint typecheck bench fuzz model simulate kills chaos damage clean setup
+.PHONY: help demo test lint typecheck bench fuzz mutants model simulate kills chaos damage clean setup
 .DELETE_ON_ERROR:
 
 PYTHON ?= python3
@@ -41,6 +41,9 @@ bench: $(READY) ## speed, as ratios to raw py-lmdb, cp, PostgreSQL and Redis; BE
 
 fuzz: $(READY) ## decoders, files, input and the command line with hostile bytes; EXAMPLES=5000 for each 100 of a normal run
 	@EXAMPLES=$(EXAMPLES) $(PY) -m pytest -n $(JOBS) tests/fuzz
+
+mutants: $(READY) ## every error of tests/mutants/table.py, each in a copy of the tree, and the test that catches it
+	@cd tests && ../$(PY) -m mutants --jobs $(JOBS)
 
 model: $(READY) ## the long run of the protocol explorer
 	@cd tests && ../$(PY) -m model --long
