@@ -39,7 +39,9 @@ LOG = keys.U64.pack(7)
 HEAD = records.encode_head(HeadRow(Head((3, 7), (2, 9), 1, 12, 11, 5, False), 17, b"c" * 32, b"f" * 32))
 SEEN = records.encode_seen(Seen("inc_1", (3, 7), (2, 9), 12, 11))
 CONFIG = records.encode_config(Config(5, (2, 9), "aws", (Voter("aws", "i"), Voter("gcp", "j", True)), 2, 1))
-UNDO = records.encode_undo([(b"row", records.encode_row(b"old")), (b"other", None), (b"", b"")])
+UNDO_KEY, ROW_KEY = keys.undo(LOG, 3), keys.state(LOG, b"row")
+UNDONE = records.encode_undo([(b"row", records.encode_row(b"old", ROW_KEY)), (b"other", None)], UNDO_KEY)
+UNDO = records.encode_undo([(b"row", b"old"), (b"other", None), (b"", b"")])
 ENTRY = records.make_entry(
     b"p" * 32, 2, (2, 9), 17, b"o" * 16, b'{"do":"publish"}', b"block", records.digest(b"block")
 )[0]
@@ -70,11 +72,16 @@ class Rows:
 
 
 def state_of(row: bytes, body: bytes) -> StateView:
-    return StateView(Rows({keys.state(LOG, row): records.encode_row(body)}), LOG, "aws")  # type: ignore[arg-type]
+    key = keys.state(LOG, row)
+    return StateView(Rows({key: records.encode_row(body, key)}), LOG, "aws")  # type: ignore[arg-type]
 
 
 def in_row(body: bytes) -> bytes:
     return records.encode_row(body)
+
+
+def in_undo(body: bytes) -> bytes:
+    return records.encode_row(body, UNDO_KEY)
 
 
 def in_entry(raw: bytes) -> bytes:
@@ -137,7 +144,7 @@ def _leases(body: bytes) -> Any:
 
 
 def _undone(raw: bytes) -> Any:
-    view = Rows({keys.undo(LOG, 3): raw})
+    view = Rows({UNDO_KEY: raw})
     return state_at(view, LOG, "aws", 5, 2).get(b"row")  # type: ignore[arg-type]
 
 
@@ -159,7 +166,7 @@ DECODERS: dict[str, tuple[bytes, Callable[[bytes], Any], Callable[[bytes], bytes
     "seen": (SEEN, lambda raw: records.decode_seen(raw, "x"), in_row),
     "configuration": (CONFIG, lambda raw: records.decode_config_row(raw, "x"), in_row),
     "undo": (UNDO, lambda raw: records.decode_undo(raw, "x"), in_row),
-    "undone state": (UNDO, _undone, in_row),
+    "undone state": (UNDONE, _undone, in_undo),
     "entry": (ENTRY, _entry, in_entry),
     "beginning of an entry": (ENTRY, lambda raw: records.decode_beginning(raw, "x"), in_entry),
     "block": (BLOCK, _block, bytes),
@@ -214,7 +221,7 @@ def changed(draw: Any, valid: bytes) -> bytes:
 
 def bytes_for(name: str) -> st.SearchStrategy[bytes]:
     valid, _, seal = DECODERS[name]
-    body = valid[5:] if seal in (in_row, in_identity) else valid[:16] if name == "journal row" else valid
+    body = valid[5:] if seal in (in_row, in_undo, in_identity) else valid[:16] if name == "journal row" else valid
     bodies = st.one_of(changed(body), st.sampled_from(JSONS), st.binary(max_size=300))
     return st.one_of(changed(valid), st.binary(max_size=300), bodies.map(seal), bodies.map(seal))
 

@@ -113,14 +113,14 @@ MUTANTS = (
     ),
     # --- the four transactions
     Mutant(
-        "lost undo", REPLICA, "        if before:\n            self.batch.put(keys.undo",
-        "        if False:\n            self.batch.put(keys.undo",
+        "lost undo", REPLICA, "        if before and keep_undo:\n",
+        "        if before and keep_undo is None:\n",
         "A tail that is cut leaves its effect in the tables.",
         (TEST_COPY, TEST_OUTAGES, TEST_STATEFUL, TEST_SIMULATION),
     ),
     Mutant(
-        "pre-images of absent rows lost", REPLICA, "                    if old is None:\n",
-        "                    if False:\n",
+        "pre-images of absent rows lost", REPLICA, "            if old is None:\n",
+        "            if old is None and not row:\n",
         "What an undone entry had made stays.", (TEST_COPY, TEST_OUTAGES, TEST_STATEFUL, TEST_SIMULATION),
     ),
     Mutant(
@@ -262,7 +262,8 @@ MUTANTS = (
         "A flipped bit travels to a new replica and into a proof.", (TEST_LEARNING, TEST_PROOFS),
     ),
     Mutant(
-        "checksum of a row not checked", RECORDS, "version == ROW_VERSION and crc32(body) == checksum else None",
+        "checksum of a row not checked", RECORDS,
+        "version == ROW_VERSION and crc32(body, crc32(key)) == checksum else None",
         "version == ROW_VERSION else None", "A flipped bit of the state is served.", (TEST_RECORDS,),
     ),
     Mutant(
