@@ -317,7 +317,7 @@ MUTANTS = (
         "shift starts at zero", CONSUMERS,
         "        start = lineage.floor if self.start is None else resolve_start(queue, self.start)\n",
         "        start = 0 if self.start is None else resolve_start(queue, self.start)\n",
-        "A group that moves is given again what its lineage has finished.", (TEST_MIGRATION, TEST_PROOFS),
+        "A group that moves is given again what its lineage has finished.", (TEST_PROOFS, TEST_MIGRATION),
     ),
     Mutant(
         "filter of ids says no", IDS, "& mask == mask\n", "& mask == mask != 0 and place % 5 != 0\n",
@@ -338,7 +338,12 @@ MUTANTS = (
         "retention below what is retained", "grafctl/store/operations/retention.py",
         "        floor = committed.upto if kept is None else min(kept, committed.upto)\n",
         "        floor = committed.upto\n", "Entries go whose records are still to be read.",
-        ("tests/resources/test_queue.py", TEST_STATEFUL),
+        ("tests/store/test_retention.py", TEST_STATEFUL),
+    ),
+    Mutant(
+        "retention below a group's floor", QUEUE, "            if last > min(floors) or not",
+        "            if last > max(floors) or not",
+        "A slow group never sees what a quick one has finished.", ("tests/store/test_retention.py",),
     ),
     # --- strangers
     Mutant(
@@ -378,7 +383,7 @@ MUTANTS = (
     Mutant(
         "places in a group commit mixed up", "grafctl/store/requests.py", "(_place(operation) + place).to_bytes(",
         "_place(operation).to_bytes(", "A retry is told the answer of another's record.",
-        (TEST_COMMIT, "tests/resources/test_recalling.py"),
+        ("tests/unit/test_requests.py",),
     ),
     Mutant(
         "signals dropped", "grafctl/store/driver/signals.py", "            if _pending:\n                _deliver()\n",

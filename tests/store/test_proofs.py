@@ -316,3 +316,14 @@ def test_the_proof_of_a_trimmed_queue_begins_at_its_floor(made: World) -> None:
     assert (proof.first_offset, proof.through, proof.count) == (shown["first_offset"], 9, 10 - shown["first_offset"])
     kept = made.store.peek("short", domain=AZURE).body["records"]
     assert [record.offset for record in kept] == list(range(shown["first_offset"], 10))
+
+
+def test_a_group_begins_where_its_lineage_has_finished(made: World) -> None:
+    token = made.store.poll(Q, G, domain=AWS, max=2).lease
+    made.store.ack(Q, G, [0, 1], domain=AWS, lease=token)
+    moved = shift(made, made.store.catch_up(Q, domain=AZURE).proof)
+    assert moved.as_json()["start"] == 2
+    with made.reopened() as other:
+        shown = other.consumers.show(Q, SHIFTED).as_json()
+        assert (shown["cursor"], shown["ack_floor"]) == (2, 2)
+        assert [record.offset for record in other.poll(Q, SHIFTED, domain=AZURE).records] == [2]
