@@ -111,7 +111,7 @@ def test_a_learner_promises_no_log(tmp_path: Path) -> None:
     with three(tmp_path) as (_, log):
         row = replica_of(log, "c")
         put_head(log, "c", row._replace(head=row.head._replace(learning=True)))
-        given = electing._promise(log.cluster, log.id, log.apply, "c", (99, 1))
+        given = electing._promise(log.cluster, log.id, log.apply, "c", (99, 1), reserved=False)
         assert (given.acc, given.tail) == ((0, 0), 0)
 
 
