@@ -25,6 +25,7 @@ from typing import Any
 from grafctl import clock
 from grafctl.errors import (
     Corrupt,
+    Damaged,
     DomainUnavailable,
     DriverError,
     Full,
@@ -216,6 +217,8 @@ def _is_ours(driver: Driver, store: str, domain: str, place: Place) -> bool:
     try:
         with environment.read():
             return True
+    except Damaged:
+        return True  # rows without the head that sums them up, as a killed restore leaves them, count as damage
     except DriverError:
         return False
     finally:
