@@ -46,10 +46,7 @@ def committed_view(cluster: Cluster, log: bytes, found: Observation, prefer: str
             except DriverError as error:
                 found.errors[domain] = error
                 found.sights.pop(domain)
-        lead = found.lead()
-        if lead is None:
-            raise nobody(found.errors.values(), "not_written")
-        committed = choose(log, found, lead, views, prefer)
+        committed = _choose_whole(log, found, views, prefer)
         try:
             yield committed
         except Damaged as error:
@@ -72,6 +69,22 @@ def nobody(errors: Iterable[DriverError], outcome: str) -> Corrupt | NoQuorum:
         outcome=outcome,
         domains=sorted(error.domain for error in errors),
     )
+
+
+def _choose_whole(log: bytes, found: Observation, views: dict[str, View], prefer: str | None) -> Committed:
+    """Returns the state in the best view whose pre-images are whole; a domain where they are not is left out."""
+    while True:
+        lead = found.lead()
+        if lead is None:
+            raise nobody(found.errors.values(), "not_written")
+        try:
+            return choose(log, found, lead, views, prefer)
+        except Corrupt as error:
+            domain = error.fields.get("domain")
+            if domain not in found.sights or len(found.sights) == 1:
+                raise
+            found.errors[domain] = Damaged(domain, error.message)
+            del found.sights[domain]
 
 
 def choose(log: bytes, found: Observation, lead: Lead, views: dict[str, View], prefer: str | None) -> Committed:
