@@ -58,10 +58,15 @@ class Ground:
 _made: dict[str, Ground] = {}
 
 
-def ground(shape: str) -> Ground:
-    """Returns a fresh copy of the store of a shape, whose locks are those of the scheduler that is simulated."""
+def prepare(shape: str) -> None:
+    """Makes the store of a shape, unless it is there."""
     if shape not in _made:
         _made[shape] = _make(shape)
+
+
+def ground(shape: str) -> Ground:
+    """Returns a fresh copy of the store of a shape, whose locks are those of the scheduler that is simulated."""
+    prepare(shape)
     return _made[shape].copy()
 
 

@@ -11,7 +11,8 @@ from grafctl.store.log import Log
 from grafctl.store.observe import Lead
 from grafctl.store.replica.replica import Replica, Writer
 from grafctl.store.rules import Rules
-from simulation.history import play
+from simulation.history import SHAPES, play
+from simulation.stores import prepare
 
 SEEDS = 400
 Patch = pytest.MonkeyPatch
@@ -105,7 +106,8 @@ MUTANTS: list[Callable[[Patch], None]] = [
 
 @pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.__name__)
 def test_a_mutant_is_found(mutant: Callable[[Patch], None], monkeypatch: Patch) -> None:
-    play(0)  # the stores that histories begin with are made by the right code
+    for shape in SHAPES:
+        prepare(shape)  # the stores that histories begin with are made by the right code
     mutant(monkeypatch)
     for seed in range(SEEDS):
         if play(seed).failure is not None:

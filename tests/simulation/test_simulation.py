@@ -13,10 +13,10 @@ from pathlib import Path
 
 import pytest
 
-from simulation.accidents import KINDS
+from simulation.accidents import RATES
 from simulation.history import play
 
-CHUNKS, SEEDS_EACH = 8, 40
+CHUNKS, SEEDS_EACH = 8, 120
 ROOT = Path(__file__).resolve().parent.parent.parent
 
 
@@ -27,7 +27,7 @@ def test_histories(chunk: int) -> None:
         report = play(seed)
         counts += report.counts
         assert report.failure is None, f"make simulate SEED={seed}\n{report.failure}"
-    missing = [kind for kind in KINDS if not counts[kind]]
+    missing = [kind for kind in RATES if not counts[kind]]
     assert not missing, f"nothing of this ever happened: {missing}"
 
 
