@@ -18,6 +18,7 @@ from grafctl.store.authority import (
     pass_locator,
     pass_placement,
 )
+from grafctl.store.checked import checked
 from grafctl.store.replica.state import State
 from grafctl.store.resources.group import group_row
 from grafctl.store.resources.membership import Fence, SetPlacement
@@ -39,8 +40,8 @@ class Placements:
 
     def show(self, resource: str, group: str | None = None) -> Shown:
         """Returns a placement with the digest that `--expect` compares."""
-        with self.session.state(check_name("resource", resource)) as state:
-            row = _row(state, resource, check_name("group", group) if group is not None else None)
+        log, name = self.session.resource(check_name("resource", resource)), group and check_name("group", group)
+        row = checked(log, lambda state: _row(state, resource, name))
         placement = Placement.of(row)
         return Shown(
             {

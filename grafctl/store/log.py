@@ -185,7 +185,7 @@ class Log:
         if head.acc != lead.term or head.start < 0:
             raise Moved(head.acc)
         config = lead.config if lead.config.at == head.start else writer.config()
-        if not RULES.may_append(head, config, self.cluster.member(lead.primary)):
+        if not RULES.may_append(head, config, lead.require_no_older(self.cluster.member(lead.primary), head.tail)):
             raise Moved(head.promised)
         return config
 

@@ -81,6 +81,13 @@ class Lead:
         """Notes how far a member is durable; within one term that never goes back, whichever thread says it last."""
         self.tails[member] = max(tail, self.tails.get(member, 0))
 
+    def require_no_older(self, member: Member, tail: int) -> Member:
+        """Returns the member; raises `Damaged` where it holds less than it did: in one term that never happens."""
+        if tail < self.tails.get(member, 0):
+            why = "an older copy was put back: this process has seen it further than it is now"
+            raise Damaged(member[0], why)
+        return member
+
     def durable(self) -> dict[Member, int]:
         """Returns how far each member is durable, as a copy: other threads go on noting."""
         return dict(self.tails)
