@@ -131,7 +131,6 @@ def repair(
     place = session.cluster.place(name)
     before = {"incarnation": place.incarnation, "path": str(place.path)}
     if wrong is None:
-        check_losses([], accept_loss, name)
         remains = session.cluster.driver.remains(place.path)
         if discard and not dry_run:
             session.cluster.driver.discard(place.path)
@@ -139,7 +138,7 @@ def repair(
         actions = [f"delete {path}" for path in remains] if discard else []
         return Change(bool(actions), domain=name, before=before, after=after, dry_run=dry_run or None, actions=actions)
     needs = _needs(session, name, logs, is_lost=not wrong.is_fenced)
-    losses = check_losses(needs, accept_loss, name)
+    losses = check_losses(needs, accept_loss, name, goes_on=wrong.is_fenced)
     actions = _actions(session, name, wrong, needs, path)
     before |= {"state": wrong.why}
     if dry_run:

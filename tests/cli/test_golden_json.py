@@ -91,7 +91,7 @@ MORE = [
     (12, f"domain repair {GCP} --yes", ""),
     (0, f"domain restore {GCP}", ""),
     (0, f"domain repair {GCP}", ""),
-    (2, f"domain repair {GCP} --accept-loss {Q}", ""),
+    (0, f"domain repair {GCP} --accept-loss {Q}", ""),
     (0, f"domain repair {GCP} --dry-run", ""),
     (13, f"domain remove {AZURE} --yes", ""),
     (0, "domain add spare/a", ""),

@@ -103,9 +103,9 @@ def domain_add(store: Path, say: Say) -> None:
         say(changed=opened.domains.add("e").changed)
 
 
-def domain_repair(store: Path, say: Say, domain: str = "b") -> None:
+def domain_repair(store: Path, say: Say, domain: str = "b", accept_loss: tuple[str, ...] = ()) -> None:
     with client.open(store) as opened:
-        say(changed=opened.domains.repair(domain).changed)
+        say(changed=opened.domains.repair(domain, accept_loss=accept_loss).changed)
 
 
 def restore(store: Path, say: Say, domain: str = "a") -> None:

@@ -131,6 +131,15 @@ class Templates:
         """The meta pages of the primary are overwritten."""
         overwrite_meta(store / "domains" / "a")
 
+    def witnessed(self, store: Path, shape: str, ledger: Ledger) -> None:
+        """Only the witness knows of a record that a alone kept, and a is damaged."""
+        with client.open(store) as opened:
+            opened.domains.fail("b")
+            opened.publish(QUEUE, "given up", domain="a")
+        overwrite_meta(store / "domains" / "a")
+        with client.open(store) as opened:
+            opened.domains.restore("b")
+
 
 def overwrite_meta(place: Path) -> None:
     """Overwrites both meta pages of a domain, so that every opening sees it."""
@@ -152,6 +161,7 @@ STAGES: dict[str, tuple[str | None, Stage]] = {
     "lost": ("base", Templates.lost),
     "damaged": ("base", Templates.damaged),
     "headless for good": ("base", Templates.headless_for_good),
+    "witnessed": ("base", Templates.witnessed),
 }
 
 

@@ -22,7 +22,11 @@ HITS = (1, 2, 3)
 # What a command may answer while a domain is away; never 1, 2 or 25. 11 because a view may lag by what is in flight.
 OUTAGE_EXITS = {0, 10, 11, 12, 13, 21, 22, 24}
 ALL = tuple(SHAPES)
-DAMAGED = {"damaged": "b", "headless for good": "a"}  # the domain that is damaged in a stage, and cannot be failed
+DAMAGED = {
+    "damaged": "b",
+    "headless for good": "a",
+    "witnessed": "a",
+}  # the domain that is damaged in a stage, and cannot be failed
 PAYLOAD3 = ("three", "witness1")  # shapes that write while one domain is away
 
 About = Callable[[Templates, str], dict[str, Any]]
@@ -88,6 +92,9 @@ COMMANDS: dict[str, Command] = {
     "restore": Command("restore_backup", "lost", about=_backup, patch=CHUNKS),
     "domain repair": Command("domain_repair", "damaged", ("two", "three", "witness1")),
     "domain repair, learning": Command("domain_repair", "damaged", ("two", "three"), patch=CHUNKS),
+    "domain repair --accept-loss": Command(
+        "domain_repair", "witnessed", ("witness1",), about={"domain": "a", "accept_loss": ["q"]}
+    ),
     "domain repair of the primary": Command("domain_repair", "headless for good", about={"domain": "a"}),
     "init": Command("init", "nothing", ("two", "three"), about={"domains": list(DOMAINS)}),
 }

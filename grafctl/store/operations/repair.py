@@ -241,15 +241,18 @@ def level(session: Session, need: Need, domain: str, progress: Progress | None) 
 # --- what is given up
 
 
-def check_losses(needs: Iterable[Need], accepted: Iterable[str], domain: str) -> set[str]:
+def check_losses(needs: Iterable[Need], accepted: Iterable[str], domain: str, *, goes_on: bool) -> set[str]:
     """Returns the names of the logs that are done with a loss; raises where the names given are not exactly those, or a
-    log waits for a domain that may come back."""
+    log waits for a domain that may come back.
+
+    A repair that `goes_on` may have given up before what it names.
+    """
     needs = list(needs)
     names, given = {need.name for need in needs if need.lost}, set(accepted)
     flags = " ".join(f"--accept-loss {name}" for name in sorted(names))
     away = sorted({name for need in needs if not need.waits for name in need.away if name not in need.damaged})
     told = "; ".join(f"{need.name}: {need.blocked}" for need in needs if need.blocked)
-    if given - names:
+    if given - names and not goes_on:
         raise Usage(
             f"Nothing of {', '.join(sorted(given - names))} needs to be given up.",
             hint=f"What does is: {flags}." if names else "Run the command without --accept-loss.",
