@@ -8,12 +8,22 @@ Promises
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from grafctl import clock
-from grafctl.errors import GenerationConflict, NotFound, Unreachable, Usage
+from grafctl.errors import (
+    DriverError,
+    Full,
+    GenerationConflict,
+    GrafctlError,
+    NotFound,
+    StoreFull,
+    Unreachable,
+    Usage,
+)
 from grafctl.names import check_domain
 from grafctl.nouns.file_systems import require_local
 from grafctl.results import Change
@@ -54,10 +64,18 @@ def create_store(directory: Path, domains: Mapping[str, Path | None], driver: Dr
             files.write(directory, file)
         # Only while it is still being made: one that is lost later held a vote, and must not come back empty.
         if changed or not _has_begun(driver, file, directory):
+            _flush_names(directory)
             changed |= create_environments(driver, file, directory)
         changed |= _begin_system_logs(driver, file, directory)
     after = _shown(directory, domains) | {"identity": file.identity}
     return Change(changed, after=after, actions=actions if changed else [])
+
+
+def _flush_names(directory: Path) -> None:
+    try:
+        files.flush_names(directory)
+    except OSError as error:
+        raise files.unwritable(directory, error) from None
 
 
 def _wanted(directory: Path, domains: Mapping[str, Path | None]) -> list[tuple[str, Path]]:
@@ -101,15 +119,26 @@ def create_environments(driver: Driver, file: files.StoreFile, directory: Path, 
         if only not in (None, domain):
             continue
         try:
-            if place.path.exists():
+            if place.path.exists():  # perhaps made by one that died before its name was durable
+                files.sync_folder(place.path.parent)
                 continue
             driver.create(place.path, Identity(file.identity, domain, place.incarnation))
         except OSError as error:
             raise files.unwritable(place.path, error) from None
-        except Unreachable as error:
-            raise Usage(f"The environment of {domain} cannot be made: {error.why}.") from error
+        except (Full, Unreachable) as error:
+            raise _not_made(domain, place.path, error) from error
         changed = True
     return changed
+
+
+def _not_made(domain: str, path: Path, error: DriverError) -> GrafctlError:
+    """Returns the refusal where an environment cannot be made: no room, a sick disk, or a path that will not do."""
+    cause = error.__cause__
+    if isinstance(error, Full):
+        return StoreFull(f"There is no room for the environment of {domain} in {path}.", domain=domain)
+    if isinstance(cause, OSError) and cause.errno == errno.EIO:
+        return files.unwritable(path, cause)
+    return Usage(f"The environment of {domain} cannot be made: {error.why}.")
 
 
 def _has_begun(driver: Driver, file: files.StoreFile, directory: Path) -> bool:

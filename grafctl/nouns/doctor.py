@@ -278,7 +278,7 @@ def _walk_findings(session: Session, domain: str) -> Iterator[Finding]:
     try:
         with session.cluster.environment(domain).write(wait_s=session.cluster.lock_wait_s):  # so that no page moves
             found = structural_findings(path)
-    except DriverError:
+    except (DriverError, OSError):
         return  # it is busy, or was taken out this moment
     for problem in found[:10]:
         yield Finding(domain, f"a page of its environment is wrong: {problem}", "Run `grafctl verify`.", domain)

@@ -44,6 +44,8 @@ class Domains:
         with files.locked(directory):
             file = files.read(directory)
             known = name in file.domains
+            if known and not dry_run:
+                files.flush_names(directory)
             place = (
                 str(path.absolute()) if path else (file.domains[name]["path"] if known else files.default_path(name))
             )
@@ -86,8 +88,11 @@ class Domains:
         lead = log.settle()
         if lead.config.voter(name) is not None:
             return False
-        if needs_learning(log, name):
-            learn(log, name)
+        try:
+            if needs_learning(log, name):
+                learn(log, name)
+        except DriverError as error:
+            raise told(error) from error
         voter = Voter(*self.cluster.member(name))
         _change(log, (*lead.config.voters, voter))
         return True
@@ -217,8 +222,11 @@ class Domains:
         place = self.cluster.place(name)
         changed = self.cluster.driver.is_failed(place.path) != failed
         before = {"state": "failed" if not failed and changed else ("available" if changed else self._state(name))}
-        if changed and not dry_run:
-            (self.cluster.driver.fail if failed else self.cluster.driver.restore)(place.path)
+        if not dry_run:  # also where nothing changes: what an earlier run did may not be durable yet
+            try:
+                (self.cluster.driver.fail if failed else self.cluster.driver.restore)(place.path)
+            except DriverError as error:
+                raise told(error) from error
         after = {"state": "failed" if failed else "available"}
         return Change(changed, domain=name, before=before, after=after, dry_run=dry_run or None)
 

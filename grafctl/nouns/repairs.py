@@ -233,6 +233,8 @@ def _fence(session: Session, name: str, path: Path | None, incarnation: str) -> 
         try:
             cluster.driver.set_aside(old.path, incarnation)
         except DriverError as error:
+            if isinstance(error.__cause__, OSError):
+                raise files.unwritable(old.path, error.__cause__) from error
             raise Usage(f"{old.path} cannot be moved aside: {error.why}.", domain=name) from error
         point("repair.aside")
         file = file.with_domain(name, where)

@@ -176,7 +176,10 @@ class Cluster:
             try:
                 yield
             finally:
-                path.unlink(missing_ok=True)
+                try:
+                    path.unlink(missing_ok=True)
+                except OSError:
+                    pass  # what is left is a file that nobody holds, and the next one takes it
         finally:
             os.close(handle)
 
@@ -185,7 +188,11 @@ class Cluster:
         if not os.path.isdir(self._directory):  # a store in memory has no directory, and one process only
             yield True
             return
-        handle = open_file(os.path.join(self._directory, name), os.O_RDWR)
+        try:
+            handle = open_file(os.path.join(self._directory, name), os.O_RDWR)
+        except OSError:  # a disk that is full or sick: nothing depends on the lock for safety
+            yield False
+            return
         try:
             yield _lock_before(handle, clock.monotonic_s() + wait_s)
         finally:

@@ -15,7 +15,7 @@ import stat
 from contextlib import contextmanager
 
 from grafctl import clock
-from grafctl.errors import Busy, GrafctlError, InvalidConfig, NotFound, StoreFull, Usage
+from grafctl.errors import Busy, DomainUnavailable, GrafctlError, InvalidConfig, NotFound, StoreFull, Usage
 from grafctl.names import check_domain
 from grafctl.store.cluster import Place
 from grafctl.store.driver.private import open_file
@@ -85,7 +85,10 @@ def read(directory: StrPath) -> StoreFile:
             hint="Run `grafctl init DIR --domain D --domain E`, or name another with --store.",
         ) from None
     except OSError as error:
-        raise NotFound(f"{path} cannot be read: {error.strerror}.") from None
+        import errno
+
+        message = f"{path} cannot be read: {error.strerror}."
+        raise (_sick(message) if error.errno == errno.EIO else NotFound(message)) from None
     return _parse(path, text)
 
 
@@ -206,7 +209,7 @@ def replace(path: Path, data: bytes) -> None:
     try:
         handle = open_file(temporary, os.O_WRONLY | os.O_TRUNC)
         try:
-            os.write(handle, data)
+            write_whole(handle, data)
             os.fsync(handle)
         finally:
             os.close(handle)
@@ -214,6 +217,12 @@ def replace(path: Path, data: bytes) -> None:
         sync_folder(path.parent)
     except OSError as error:
         raise unwritable(path.parent, error) from None
+
+
+def write_whole(handle: int, text: bytes) -> None:
+    """Writes all of `text`: on a disk that has just filled up, one call may write a part of it and say no error."""
+    while text:
+        text = text[os.write(handle, text) :]
 
 
 def sync_folder(folder: StrPath) -> None:
@@ -225,20 +234,44 @@ def sync_folder(folder: StrPath) -> None:
         os.close(handle)
 
 
+def flush_names(directory: Path) -> None:
+    """Makes durable that a folder is there and what it names: an earlier run may have died before its own flush."""
+    sync_folder(directory)
+    try:
+        sync_folder(directory.parent)
+    except PermissionError:
+        pass  # where this program may not look it has made nothing
+
+
+def make_folders(path: Path) -> None:
+    """Makes a folder and those above it, each durable before the next."""
+    if not path.is_dir():
+        make_folders(path.parent)
+        path.mkdir(mode=0o700, exist_ok=True)
+        sync_folder(path.parent)
+
+
 def unwritable(path: Path, error: OSError) -> GrafctlError:
-    """Returns the refusal for a path that cannot be written."""
+    """Returns the refusal for a path that cannot be written: a full disk, a sick one, or one that may not be."""
     import errno
 
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return StoreFull(f"There is no room for {path}.")
+    if error.errno == errno.EIO:
+        return _sick(f"{path} cannot be written: {error.strerror}.")
     return Usage(f"{path} cannot be written: {error.strerror}.")
+
+
+def _sick(message: str) -> DomainUnavailable:
+    hint = "Run the same command again when the disk is well; `grafctl doctor` looks at it."
+    return DomainUnavailable(message, reason="unreachable", hint=hint)
 
 
 @contextmanager
 def locked(directory: Path) -> Iterator[None]:
     """Holds the store's lock, for changes of `store.toml`; raises `Busy` after `LOCK_WAIT_S`."""
     try:
-        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_folders(directory)
         handle = open_file(directory / LOCK_NAME, os.O_RDWR)
     except OSError as error:
         raise unwritable(directory, error) from None

@@ -2,7 +2,8 @@
 
 Promises
 - Every refusal and every change of who may do what goes to the audit log before the answer leaves; without a quorum
-  it goes to a spool file beside the environments, and whoever comes next with a quorum appends it.
+  it goes to a spool file beside the environments, and whoever comes next with a quorum appends it. Where the disk takes
+  that neither, the answer is given all the same.
 - A resource's log is found through the control log, which only says where to look; the log itself says what it is.
 
 When it fails: a resource that is registered but has no log yet (its creator died) is finished by whoever opens it.
@@ -162,7 +163,7 @@ class Session:
             if has_spool:
                 spool.take(self.cluster.directory, lambda waited: append(waited | {"spooled": True}))
             number, _ = append(record).answer
-        except (NoQuorum, Timeout, StoreFull, DriverError):
+        except (NoQuorum, Timeout, StoreFull, DriverError, OSError):
             if has_spool:
                 with suppress(OSError):  # on a full disk the refusal or the change must not fail for its record
                     spool.add(self.cluster.directory, record)

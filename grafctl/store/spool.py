@@ -18,6 +18,7 @@ import os
 
 from grafctl import clock
 from grafctl.errors import Corrupt
+from grafctl.store import files
 from grafctl.store.driver.private import open_file
 from grafctl.store.records import encode_json, parse_json
 from grafctl.typed import TYPE_CHECKING, Any, Callable, Iterator, Mapping
@@ -38,12 +39,16 @@ def add(directory: Path, record: Mapping[str, Any]) -> None:
 
 def _write(path: Path, line: bytes) -> bool:
     """Appends a line; returns False where the file is being taken away."""
-    handle = open_file(path, os.O_WRONLY | os.O_APPEND)
+    handle = open_file(path, os.O_RDWR | os.O_APPEND)
     try:
         if not _is_mine(handle, path):
             return False
-        os.write(handle, line)
+        size = os.fstat(handle).st_size
+        if size and os.pread(handle, 1, size - 1) != b"\n":
+            line = b"\n" + line  # what was cut short must not take this one with it
+        files.write_whole(handle, line)
         os.fsync(handle)
+        files.sync_folder(path.parent)
         return True
     finally:
         os.close(handle)

@@ -131,18 +131,20 @@ class LmdbDriver:
         lmdb_directory.create(str(path), identity, self._write_first, self._journal_size)
 
     def _write_first(self, files: Files, rows: dict[bytes, bytes]) -> None:
-        env = lmdb.open(
-            files.env, map_size=self._map_size, max_readers=lmdb_files.MAX_READERS, create=True, lib_version=0,
-            mode=mode_in(files.env),
-        )  # fmt: skip
+        env = None
         try:
+            env = lmdb.open(
+                files.env, map_size=self._map_size, max_readers=lmdb_files.MAX_READERS, create=True, lib_version=0,
+                mode=mode_in(files.env),
+            )  # fmt: skip
             with env.begin(write=True) as txn:
                 for key, value in rows.items():
                     txn.put(key, value)
         except lmdb.Error as error:
             raise OSError(error.code, str(error)) from error
         finally:
-            env.close()
+            if env is not None:
+                env.close()
 
     def open(self, path: str | os.PathLike[str], identity: Identity) -> LmdbEnvironment:
         return LmdbEnvironment(path, identity, self._map_size, self._map_size_max)

@@ -54,11 +54,17 @@ def create(path: str, identity: Identity, write_first: WriteFirst, journal_bytes
         _make_journal(temporary, journal_bytes)
         write_first(temporary, {IDENTITY_KEY: encode_identity(identity), JOURNAL_KEY: encode_row(new_generation(), 0)})
         _make_stamp(temporary)
-        _publish(temporary, files)
+        _flush_all(temporary)
+        point("driver.create.rename")
+        os.rename(temporary.directory, files.directory)
     except OSError as error:
         _remove(temporary.directory)
         if os.path.lexists(files.data):  # another process was quicker
             raise _already(identity.domain, files) from error
+        raise driver_error(identity.domain, error) from error
+    try:
+        sync_path(os.path.dirname(files.directory))
+    except OSError as error:
         raise driver_error(identity.domain, error) from error
 
 
@@ -93,14 +99,10 @@ def _sibling(files: Files, word: str) -> bytes:
     return os.path.join(parent, b"." + name + b"." + clock.random_token(word).encode())
 
 
-def _publish(temporary: Files, files: Files) -> None:
-    """Flushes what was made under a temporary name and renames it; raises `OSError` where the name is taken."""
-    inside = (temporary.data, temporary.journal, temporary.lock, temporary.writer)
-    for path in (*inside, temporary.env, temporary.directory):
+def _flush_all(files: Files) -> None:
+    inside = (files.data, files.journal, files.lock, files.writer)
+    for path in (*inside, files.env, files.directory):
         sync_path(path)
-    point("driver.create.rename")
-    os.rename(temporary.directory, files.directory)
-    sync_path(os.path.dirname(files.directory))
 
 
 def sync_path(path: bytes) -> None:
@@ -143,9 +145,12 @@ def fail(files: Files) -> None:
 
 
 def restore(files: Files) -> None:
-    """Takes the mark of `fail` away; where there is none, nothing happens."""
+    """Takes the mark of `fail` away; where there is none, one that died may have taken it away, and not durably."""
     try:
-        os.unlink(files.failed)
+        try:
+            os.unlink(files.failed)
+        except FileNotFoundError:
+            pass
         sync_path(files.directory)
     except FileNotFoundError:
         pass
@@ -190,8 +195,14 @@ def set_aside(files: Files, label: str) -> str | None:
 
 
 def remains(files: Files) -> list[str]:
-    """Returns the directories beside a domain's that nothing opens any more: set aside, half made or half removed."""
-    return sorted(os.fsdecode(path) for path in _siblings(files))
+    """Returns the directories beside a domain's that nothing opens any more: set aside, half made or half removed.
+
+    None where nobody can look.
+    """
+    try:
+        return sorted(os.fsdecode(path) for path in _siblings(files))
+    except OSError:
+        return []
 
 
 def _siblings(files: Files) -> list[bytes]:

@@ -170,11 +170,14 @@ def _check_suspect(expected: Identity, files: Files, fd: int, meta: Meta) -> Non
 
 
 def structural_findings(path: str | os.PathLike[str]) -> list[str]:
-    """Returns what an offline walk of the pages finds wrong; no writer may be at work meanwhile."""
+    """Returns what an offline walk of the pages finds wrong; no writer may be at work meanwhile.
+
+    Raises `OSError` where they cannot be read: that may pass, and is no damage.
+    """
     from lmdb.verify import VerifyError, verify
 
     try:
         findings: list[object] = verify(os.fsdecode(Files(str(path)).data))  # type: ignore[no-untyped-call]
         return [str(finding) for finding in findings]
-    except (VerifyError, OSError) as error:
+    except VerifyError as error:
         return [str(error)]
