@@ -2,7 +2,7 @@
 # changes or the tree has moved. They need Python 3.11 or newer and a package index, nothing else.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint typecheck bench fuzz mutants model simulate kills chaos damage clean setup
+.PHONY: help demo test lint typecheck bench fuzz mutants model simulate kills chaos damage syscalls powerloss clean setup
 .DELETE_ON_ERROR:
 
 PYTHON ?= python3
@@ -53,6 +53,12 @@ simulate: $(READY) ## random histories of the whole store under faults; SEEDS=10
 
 kills: $(READY) ## directed kills, singly, in pairs and with a domain away; CASES=0 takes all there are
 	@cd tests && PYTHONPATH=.. ../$(PY) -m faults.kills --cases $(CASES)
+
+syscalls: $(READY) ## every system call of every command made to fail; SYSCALLS="--only publish --every 4" takes some
+	@cd tests && PYTHONPATH=.. ../$(PY) -m faults.system_calls $(SYSCALLS)
+
+powerloss: $(READY) ## power lost at every moment of every command; POWERLOSS="--only publish --every 4" takes some
+	@cd tests && PYTHONPATH=.. ../$(PY) -m faults.power_losses $(POWERLOSS)
 
 chaos: $(READY) ## storms over real processes, for MINUTES=10
 	@cd tests && PYTHONPATH=.. ../$(PY) -m chaos --minutes $(MINUTES)

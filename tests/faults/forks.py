@@ -4,6 +4,8 @@
 input. A child opens the store, runs one deed of `deeds.py`, says what it did line by line, and is gone: by itself, or
 by the signal that its kill plan asks for.
 
+A run may be traced (`tracing.py`): a process in between stops the child at its system calls, and may make one fail.
+
 Promises
 - No environment is ever open in the server, so a fork carries none over.
 - What a child said before it died is kept: an acknowledgement that was given counts.
@@ -23,8 +25,12 @@ import sys
 import traceback
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+if TYPE_CHECKING:
+    from faults.tracing import Fault
 
 TESTS = Path(__file__).resolve().parent.parent
 LIFE_S = 120
@@ -33,12 +39,23 @@ STOP, KILL = "stop", "kill"
 Plan = Mapping[str, int]  # point -> at which of its hits
 
 
+class Trace(NamedTuple):
+    """How a run is traced: calls on files under `folder` count, one may fail, and a log of all may go to a file."""
+
+    folder: str
+    fault: Fault | None = None
+    log: str | None = None
+    deadline_s: float | None = None  # how long an operation tries, in place of what it does without being told
+
+
 @dataclass
 class Ran:
     """What became of a child: the signal that ended it (0 for none), and what it said."""
 
     signal: int
     said: list[dict[str, Any]] = field(default_factory=list)
+    reached: dict[str, int] = field(default_factory=dict)  # kind of system call -> how many, where it was traced
+    injected: list[str] = field(default_factory=list)
 
     @property
     def killed(self) -> bool:
@@ -93,11 +110,14 @@ class Forks:
         kill: Plan | None = None,
         count: bool = False,
         patch: Mapping[str, Any] | None = None,
+        trace: Trace | None = None,
         **about: Any,
     ) -> Ran:
         """Runs a deed to its end; `count` makes it say how often it passed each point."""
-        reply = self._ask(_request("run", deed, store, kill, None, count, patch, about))
-        return Ran(reply["signal"], [json.loads(line) for line in reply["said"].splitlines()])
+        request = _request("run", deed, store, kill, None, count, patch, about)
+        reply = self._ask(request if trace is None else {**request, "op": "trace", "trace": trace})
+        said = [json.loads(line) for line in reply["said"].splitlines()]
+        return Ran(reply["signal"], said, reply.get("reached", {}), reply.get("injected", []))
 
     def start(
         self,
@@ -174,7 +194,8 @@ def serve() -> None:
     _import_everything()
     for line in sys.stdin.buffer:
         request = json.loads(line)
-        reply = {"run": _run, "start": _start, "wait": _wait, "stopped": _stopped}[request["op"]](request)
+        answers = {"run": _run, "trace": _run_traced, "start": _start, "wait": _wait, "stopped": _stopped}
+        reply = answers[request["op"]](request)
         sys.stdout.write(json.dumps(reply) + "\n")
         sys.stdout.flush()
 
@@ -185,7 +206,8 @@ def _import_everything() -> None:
     for module in pkgutil.walk_packages(grafctl.__path__, "grafctl."):
         if not module.name.startswith(("grafctl.commands", "grafctl.cli", "grafctl.__main__", "grafctl.render")):
             importlib.import_module(module.name)
-    importlib.import_module("faults.deeds")
+    for name in ("faults.deeds", "faults.tracing"):
+        importlib.import_module(name)
 
 
 def _run(request: dict[str, Any]) -> dict[str, Any]:
@@ -198,6 +220,33 @@ def _run(request: dict[str, Any]) -> dict[str, Any]:
     with open(reader, "rb") as pipe:
         said = pipe.read()
     return {"signal": _signal_of(os.waitpid(pid, 0)[1]), "said": said.decode()}
+
+
+def _run_traced(request: dict[str, Any]) -> dict[str, Any]:
+    """Runs with a process in between, which traces: whoever forked the child must be the one that waits for it."""
+    from faults.tracing import Fault, run_traced
+
+    (reader, writer), (told, tell) = os.pipe(), os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        try:
+            folder, fault, log, deadline_s = request["trace"]
+            if deadline_s is not None:
+                importlib.import_module("faults.deeds").hurry(deadline_s)
+            act = partial(_child, request, writer)
+            status, seen = run_traced(act, folder, Fault(*fault) if fault else None, writer, log)
+            os.write(tell, json.dumps({"signal": _signal_of(status), **seen}).encode())
+        except BaseException:
+            traceback.print_exc()
+        finally:
+            os._exit(0)
+    os.close(writer)
+    os.close(tell)
+    with open(reader, "rb") as pipe, open(told, "rb") as other:
+        said, seen = pipe.read(), other.read()
+    os.waitpid(pid, 0)
+    assert seen, "the tracer has died; its traceback is on stderr"
+    return {"said": said.decode(), **json.loads(seen)}
 
 
 def _start(request: dict[str, Any]) -> dict[str, Any]:

@@ -125,7 +125,8 @@ class Case(NamedTuple):
 class Sweep:
     """Runs cases; knows which points each command passes, because it has counted them."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, commands: Mapping[str, Command] = COMMANDS) -> None:
+        self.commands = commands
         self.forks = Forks()
         self.templates = Templates(folder, self.forks)
         self._hits: dict[tuple[str, str, str | None], dict[str, int]] = {}
@@ -139,7 +140,7 @@ class Sweep:
         """Returns how often a command passes each point when nothing goes wrong, or with one domain away."""
         key = (name, shape, away)
         if key not in self._hits:
-            store, _ = self.templates.copy(shape, COMMANDS[name].stage)
+            store, _ = self.templates.copy(shape, self.commands[name].stage)
             if away is not None:
                 _fail(store, away)
             ran = self._run(name, shape, store, count=True)
@@ -163,7 +164,7 @@ class Sweep:
     def compound(self, name: str, shape: str) -> Iterator[Case]:
         """Yields the cases with a domain away, and those with a second kill in the recovery, in turn."""
         kills = self.kills(name, shape)
-        stage = COMMANDS[name].stage
+        stage = self.commands[name].stage
         domains = [] if stage in ("nothing", "lost", "headless", "behind") else list(DOMAINS)
         if stage in DAMAGED:
             domains.remove(DAMAGED[stage])
@@ -179,34 +180,40 @@ class Sweep:
     # --- one case
 
     def _run(self, name: str, shape: str, store: Path, **plan: Any) -> Ran:
-        command = COMMANDS[name]
+        command = self.commands[name]
         about = command.about(self.templates, shape) if callable(command.about) else command.about
         return self.forks.run(command.deed, store, patch=command.patch, **about, **plan)
 
+    def begin(self, name: str, shape: str) -> tuple[Path, Ledger]:
+        """Returns a store in which a command may run, and its ledger."""
+        store, ledger = self.templates.copy(shape, self.commands[name].stage)
+        ledger.publishes(self.commands[name].once)
+        return store, ledger
+
     def run(self, case: Case) -> None:
         """Runs a case; raises `AssertionError` with what does not hold."""
-        store, ledger = self.templates.copy(case.shape, COMMANDS[case.command].stage)
-        ledger.publishes(COMMANDS[case.command].once)
+        store, ledger = self.begin(case.command, case.shape)
         outage = case.outage
         if outage and outage.when == "before":
             _fail(store, outage.domain)
         for place, (point, n) in enumerate(case.kills):
-            ran = self._try(case, store, ledger, kill={point: n})
+            ran = self.attempt(case, store, ledger, kill={point: n})
             if place == 0 or ran.killed:
                 assert ran.killed, f"was not killed: {ran}"
             else:  # the recovery had less to do than the whole
                 assert ran.exit == 0, f"the recovery ended with {ran}"
         if outage and outage.when == "after":
             _fail(store, outage.domain)
-            ran = self._try(case, store, ledger)
+            ran = self.attempt(case, store, ledger)
             assert ran.exit in OUTAGE_EXITS, f"with {outage.domain} away: {ran}"
         if outage:
             _restore(store, outage.domain)
-        self._finish(case, store, ledger)
+        self.finish(case, store, ledger)
         self.templates.discard(store)
 
-    def _try(self, case: Case, store: Path, ledger: Ledger, **plan: Any) -> Ran:
-        tries = COMMANDS[case.command].tries
+    def attempt(self, case: Case, store: Path, ledger: Ledger, **plan: Any) -> Ran:
+        """Runs the command of a case once, and notes what it may have written and what it acknowledged."""
+        tries = self.commands[case.command].tries
         ledger.publishes(tries)
         ran = self._run(case.command, case.shape, store, **plan)
         note(ledger, ran)
@@ -214,24 +221,40 @@ class Sweep:
             ledger.tried.subtract(tries)
         return ran
 
-    def _finish(self, case: Case, store: Path, ledger: Ledger) -> None:
-        again = self._try(case, store, ledger)
+    def finish(self, case: Case, store: Path, ledger: Ledger, done: Ran | None = None) -> None:
+        """Runs the command again, which must succeed, and once more, which must change nothing; then the verdict.
+
+        `done` is a run before that which said that it had succeeded: then the first one must change nothing either.
+        """
+        again = self.attempt(case, store, ledger)
         assert again.exit == 0, f"the same command again: {again}"
-        if COMMANDS[case.command].is_idempotent:
-            third = self._try(case, store, ledger)
-            assert third.exit == 0 and not any(third.of("changed")), f"the same command once more: {third}"
-            assert all(third.of("again")), f"the same publish once more: {third}"
-            assert third.of("proof") == again.of("proof"), f"another proof: {again} {third}"
-        if COMMANDS[case.command].stage == "headless":
+        if done is not None:
+            repeats(self.commands[case.command], done, again)
+        if self.commands[case.command].is_idempotent:
+            repeats(self.commands[case.command], again, self.attempt(case, store, ledger))
+        if self.commands[case.command].stage == "headless":
             _restore(store, "a")
-        if case.command == "init":
+        if self.commands[case.command].stage == "nothing":
             with client.open(store) as opened:
                 opened.queues.create("q", replicas=SHAPES[case.shape][0], allow=list(DOMAINS))
-        if case.command == "domain restore":
+        if self.commands[case.command].stage == "behind":
             quarantined(store, "a")
         with client.open(store) as opened:
             publish(opened, ledger, "b", [("life goes on", "life")])
-        verdict(store, ledger, *([Ledger("q2")] if case.command == "queue create" else []))
+        verdict(store, ledger, *([Ledger("q2")] if self.commands[case.command].deed == "queue_create" else []))
+
+
+def repeats(command: Command, first: Ran, second: Ran) -> None:
+    """Raises where a command that had succeeded did not say so when it was typed again, or did it twice."""
+    assert second.exit == 0, f"once more: {second}"
+    twice = set(chain(*first.of("delivered"))) & set(chain(*second.of("delivered")))
+    assert not twice, f"{twice} were delivered again while their lease holds: {second}"
+    if command.is_idempotent:
+        # A proof of the same bytes may have been made from another side.
+        is_changed = any(second.of("changed")) and not first.of("proof")
+        assert not is_changed, f"once more, and it changed something: {second} after {first}"
+        assert all(second.of("again")), f"once more, and it was published anew: {second} after {first}"
+        assert second.of("proof") == first.of("proof"), f"another proof: {first} {second}"
 
 
 def _fail(store: Path, domain: str) -> None:
