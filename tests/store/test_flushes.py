@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from grafctl import client
+from grafctl.store import files
 
 Note = tuple[str, str]  # what was done, to what
 
@@ -55,6 +56,15 @@ def test_the_file_of_the_store_is_flushed_before_its_rename_and_the_rename_after
     named = place_of(notes, "fsync", file.parent, renamed)
     domain = tmp_path / "store" / "domains" / "aws"
     assert place_of(notes, "rename", domain) > named, "an environment was made that the store may not know"
+
+
+def test_a_small_file_is_flushed_and_its_name_too_when_replacing_it_returns(tmp_path: Path, notes: list[Note]) -> None:
+    files.replace(tmp_path / "file", b"content")
+    assert notes == [
+        ("fsync", str(tmp_path / "file.new")),
+        ("rename", str(tmp_path / "file")),
+        ("fsync", str(tmp_path)),
+    ]
 
 
 def test_a_new_domain_is_flushed_before_its_rename_and_the_rename_after_it(tmp_path: Path, notes: list[Note]) -> None:
