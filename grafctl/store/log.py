@@ -235,7 +235,7 @@ class Log:
         member = self.cluster.member
         domains = [domain for domain in lead.domains() if lead.tails.get(member(domain), -1) >= need]
         copies = len([domain for domain in domains if not lead.is_witness(domain)])
-        return Outcome(done.answer, tail, done.at, domains, copies, attempt.operation)
+        return Outcome(done.answer, tail, done.at, domains, copies, attempt.operation, lead.term)
 
     # --- leading
 

@@ -6,7 +6,7 @@ from grafctl import clock
 from grafctl.errors import GrafctlError
 from grafctl.store.records import DATA, NO_DIGEST, NO_OPERATION
 from grafctl.store.replica.state import State
-from grafctl.store.rules import Config, Term
+from grafctl.store.rules import NO_TERM, Config, Term
 from grafctl.typed import Any, Mapping, NamedTuple, Protocol
 
 
@@ -45,6 +45,7 @@ class Outcome(NamedTuple):
     acked_by: list[str]
     payload_copies: int
     operation: bytes
+    term: Term = NO_TERM  # in which it was committed: a replica of this term, or a later one, with that tail holds it
 
 
 class Turn(Protocol):

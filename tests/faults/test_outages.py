@@ -240,6 +240,22 @@ def unknown(store: Path, forks: Forks, log: Path, failing: str = "b") -> dict[st
     return error
 
 
+def test_what_a_replica_holds_of_an_older_term_is_never_delivered(templates: Templates, forks: Forks) -> None:
+    """a has another record at offset 6, and cannot be brought up, because somebody holds its lock; it can be read."""
+    store, ledger = templates.copy("three", "behind")
+    with client.open(store) as opened:
+        cluster = opened.session.cluster
+        assert len(opened.poll(QUEUE, GROUP, domain="b", max=3).records) == 3  # what is before it
+        cluster.driver.restore(cluster.place("a").path)  # without the settling that `domain restore` does
+        cluster.lock_wait_s = LOCK_WAIT_S
+        with cluster.environment("a").write(wait_s=1), pytest.raises(DomainUnavailable) as refused:
+            opened.poll(QUEUE, GROUP, domain="a")
+        assert refused.value.reason == "not_caught_up"
+        records = opened.poll(QUEUE, GROUP, domain="a").records
+    assert [(record.offset, record.payload) for record in records] == [(6, b"while a was away")]
+    verdict(store, ledger)
+
+
 # --- stopped holders
 
 

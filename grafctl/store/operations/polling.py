@@ -34,6 +34,7 @@ from grafctl.store.log import Log
 from grafctl.store.reading import read_columns
 from grafctl.store.replica.replica import Replica
 from grafctl.store.replica.state import State
+from grafctl.store.requests import Outcome
 from grafctl.store.resources.group import (
     Caller,
     Finalise,
@@ -46,7 +47,7 @@ from grafctl.store.resources.group import (
 )
 from grafctl.store.resources.queue import queue_row
 from grafctl.store.session import Session
-from grafctl.typed import Any, Callable, Sequence
+from grafctl.typed import Callable, Sequence
 
 POLL_MAX = 10_000_000
 OFFSETS_MAX = 1_000_000
@@ -109,9 +110,10 @@ def poll(
         if not log.is_leading or not _serves(session, domain):
             checked(log, gate, domain)  # where all is well, the transaction asks the rest
         request = Lease(caller, min(count, LEASE_RECORDS_MAX), visibility_ms, from_offsets(finish), lease)
-        leased: Leased = _append(log, request, gate, domain)
+        outcome = _append(log, request, gate, domain)
+    leased: Leased = outcome.answer
     try:
-        records = _read_leased(session, log, domain, leased)
+        records = _read_leased(session, log, domain, outcome)
     except GrafctlError:
         _give_back_unread(log, caller, leased)
         raise
@@ -133,12 +135,17 @@ def _pass_poll(session: Session, caller: Caller, state: State) -> None:
     pass_local_gate(session, state, asked, Placement.of(group), (group["epoch"], queue["epoch"]))
 
 
-def _read_leased(session: Session, log: Log, domain: str, leased: Leased) -> list[Record]:
+def _read_leased(session: Session, log: Log, domain: str, outcome: Outcome) -> list[Record]:
+    """Returns what was leased, from a replica that holds the lease: another may hold other records at these offsets."""
+    leased: Leased = outcome.answer
     if not leased.grants:
         return []
     try:
         with session.cluster.environment(domain).read() as view:
             replica = Replica(view, log.id, domain)
+            head = replica.row.head
+            if head.learning or head.acc < outcome.term or head.tail < outcome.tail:
+                raise _lagging(domain, "it has not received them yet")
             found = _records(session, replica, replica.state, leased.grants)
     except DriverError as error:
         raise _lagging(domain, error.why) from error
@@ -269,16 +276,16 @@ def _settle(session: Session, op: str, request: Finalise | GiveBack, dry_run: bo
         if dry_run:
             with log.view() as committed:
                 return _would_settle(request, committed)
-        settled: Settled = _append(log, request, gate)
+        settled: Settled = _append(log, request, gate).answer
     return _finished(caller, settled)
 
 
 def _append(
     log: Log, request: Lease | Finalise | GiveBack | Renew, gate: Callable[[State], object], prefer: str | None = None
-) -> Any:
-    """Returns the answer of a request; a refusal that holds for ever is said before one that may pass."""
+) -> Outcome:
+    """Returns the outcome of a request; a refusal that holds for ever is said before one that may pass."""
     try:
-        return log.append(request).answer
+        return log.append(request)
     except (NoQuorum, Timeout, StoreFull) as error:
         refuse_rather(log, error, gate, prefer)
         raise
@@ -309,5 +316,6 @@ def renew(session: Session, resource: str, group: str, token: int, domain: str, 
         raise Usage("The visibility must be at least a millisecond.")
     caller = _caller(session, resource, group, domain, None)
     with session.audited("renew", group=group):
-        until = _append(session.resource(resource), Renew(caller, token, visibility_ms), partial(caller.pass_gate, ACK))
+        request = Renew(caller, token, visibility_ms)
+        until = _append(session.resource(resource), request, partial(caller.pass_gate, ACK)).answer
     return Change(True, resource=resource, group=group, after={"lease": token, "until_ms": until})
