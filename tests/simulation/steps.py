@@ -161,7 +161,7 @@ class Consume:
                 QUEUE, self.group, domain=place, max=most, visibility_ms=self.visibility_ms, finish=finish, lease=token
             )
             if finish:
-                one.ends("first" if given.finished == len(finish) else "done")
+                one.ends("first" if given.finished == len(finish) else None if given.finished else "done")
                 client.history.ledger.finalised(self.lineage, finish, given.finished or 0)
             for record in given.records:
                 one.learns("delivery", f"{self.lineage}/{record.offset}", "lease", "ok", token=given.lease)
