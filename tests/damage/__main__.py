@@ -14,6 +14,8 @@ from damage.trials import Trial, table, trials
 
 CHUNK = 50
 
+TELL_S = 30
+
 
 def _some(first: int, count: int, rot: bool, way: str | None) -> list[Trial]:
     with tempfile.TemporaryDirectory(prefix="grafctl-damage-") as folder:
@@ -30,6 +32,7 @@ def main() -> int:
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
     asked = parser.parse_args()
     begin, done = time.monotonic(), []
+    told = begin
     with ProcessPoolExecutor(asked.jobs) as pool:
         firsts = range(asked.seed, asked.seed + asked.trials, CHUNK)
         parts = [
@@ -41,6 +44,9 @@ def main() -> int:
                 done.append(trial)
                 if trial.outcome == "wrong":
                     print(f"seed {trial.seed} {trial.way}: {trial.what}", *trial.wrong, sep="\n    ", flush=True)
+            if time.monotonic() - told > TELL_S:
+                told = time.monotonic()
+                print(f"… {len(done):,} trials", flush=True)
     print(table(done))
     print(f"{len(done)} trials in {time.monotonic() - begin:.0f} s")
     return int(any(trial.outcome == "wrong" for trial in done))
