@@ -43,6 +43,7 @@ _SEEN = struct.Struct(">QQQQQQ")
 _BOUND = struct.Struct(">BBHIIQQQ16s32s")
 _ENTRY = struct.Struct(">BBHIIQQQ16s32s32sI")
 ENTRY_HEADER_BYTES = _ENTRY.size
+BEGINNING_BYTES = 1024  # of an entry: more than header and meta of most take
 _STRIPPED = 1
 
 _encode = encoder(sort_keys=True, allow_nan=False)
@@ -347,6 +348,11 @@ def entry_bytes(raw: bytes) -> int:
     """Returns how long meta and block of an entry are, from its first ENTRY_HEADER_BYTES."""
     meta_bytes, block_bytes = _ENTRY.unpack_from(raw)[3:5]
     return int(meta_bytes + block_bytes)
+
+
+def beginning_bytes(raw: bytes) -> int:
+    """Returns how long header and meta of an entry are, from its first ENTRY_HEADER_BYTES."""
+    return ENTRY_HEADER_BYTES + int(_ENTRY.unpack_from(raw)[3])
 
 
 def entry_operation(raw: bytes) -> bytes:

@@ -198,6 +198,11 @@ MUTANTS = (
         "        found = None\n", "A try whose outcome is unknown is written twice.",
         (TEST_OUTAGES, TEST_KILLS, TEST_SIMULATION),
     ),
+    Mutant(
+        "an operation key believed unchecked", REPLICA, "            if chain is None or not follows(chain, raw):\n",
+        "            if chain is None:\n", "A flipped bit in a key makes another try publish again.",
+        ("tests/store/test_one_damaged.py",),
+    ),
     # --- quorums and elections
     Mutant(
         "quorum off by one", RULES, "        return durable >= config.write_size and",

@@ -8,10 +8,15 @@ from typing import Any
 
 import pytest
 
-from grafctl.errors import GrafctlError
+from grafctl.errors import GrafctlError, NoQuorum
 from grafctl.store import keys
+from grafctl.store.driver.contract import Batch
 from grafctl.store.driver.faults import flip
 from grafctl.store.driver.memory import MemoryDriver
+from grafctl.store.replica.replica import Replica
+from grafctl.store.requests import operation_name, operation_of
+from grafctl.store.resources.queue import Publish
+from grafctl.store.resources.together import Together
 from store.world import World, open_store, world
 
 VOTERS = ("a", "b", "c")
@@ -59,3 +64,94 @@ def test_two_of_three_serve_where_the_third_is_damaged(tmp_path: Path, log: str,
             assert set(chain["broken"] + chain["unread"]) <= {domain}
             with pytest.raises(GrafctlError):
                 store.publish("absent", "x", domain="a")
+
+
+# --- operation keys: who tries again must not publish twice, whatever became of the key in the primary
+
+OPERATION_AT = 36  # in an entry, behind version, kind, flags, sizes, stamp and term
+
+
+def rewrite(place: World, domain: str, change: Callable[[Batch, bytes, int], None], at: int) -> None:
+    """Changes rows of a log where they rest."""
+    with place.store.session.cluster.environment(domain).write(wait_s=5) as batch:
+        change(batch, place.log_id("q"), at)
+
+
+def flip_key(batch: Batch, log: bytes, at: int) -> None:
+    raw = batch.get(keys.entry(log, at))
+    assert raw is not None
+    batch.put(keys.entry(log, at), flip(raw, 8 * OPERATION_AT + 77))
+
+
+def lose(batch: Batch, log: bytes, at: int) -> None:
+    assert batch.delete(keys.entry(log, at))
+
+
+def cut_off(batch: Batch, log: bytes, at: int) -> None:
+    batch.put(keys.entry(log, at), (batch.get(keys.entry(log, at)) or b"")[:150])
+
+
+def put_another(batch: Batch, log: bytes, at: int) -> None:
+    """Every checksum of that entry fits, but it stood elsewhere."""
+    batch.put(keys.entry(log, at), batch.get(keys.entry(log, at - 1)) or b"")
+
+
+@pytest.mark.parametrize("driver", ["memory", "lmdb"])
+@pytest.mark.parametrize("is_last", [False, True])
+@pytest.mark.parametrize("change", [flip_key, lose, cut_off, put_another])
+def test_a_damaged_operation_key_publishes_nothing_twice(
+    tmp_path: Path, change: Callable[[Batch, bytes, int], None], is_last: bool, driver: str
+) -> None:
+    with world(tmp_path, VOTERS, driver) as place:
+        place.store.queues.create("q", replicas=[f"r{name}={name}" for name in VOTERS], allow=["**"])
+        place.store.publish("q", "before", domain="a")
+        with place.store.session.resource("q").view() as committed:
+            hint = committed.upto
+        place.store.publish("q", "once", domain="a")
+        with place.store.session.cluster.environment("a").read() as view:
+            name = operation_name(hint, Replica(view, place.log_id("q"), "a").entry(hint).operation)
+        if not is_last:
+            place.store.publish("q", "after", domain="a")
+        rewrite(place, "a", change, hint)
+        with open_store(tmp_path, place.driver) as store:
+            again = store.publish("q", "once", domain="b", operation=name)
+            assert (again.offset, again.replayed) == (1, True)
+            assert driver == "memory" or "a" not in again.acked_by
+            payloads = [record.payload for record in store.peek("q", domain="b").body["records"]]
+            assert payloads == [b"before", b"once", b"after"][: 2 if is_last else 3]
+
+
+def test_a_damaged_operation_key_of_two_voters_leaves_the_outcome_unknown(tmp_path: Path) -> None:
+    with world(tmp_path, ("a", "b")) as place:
+        place.store.queues.create("q", replicas=["ra=a", "rb=b"], allow=["**"])
+        with place.store.session.resource("q").view() as committed:
+            hint = committed.upto
+        place.store.publish("q", "once", domain="a")
+        with place.store.session.cluster.environment("a").read() as view:
+            name = operation_name(hint, Replica(view, place.log_id("q"), "a").entry(hint).operation)
+        rewrite(place, "a", flip_key, hint)
+        with open_store(tmp_path, place.driver) as store, pytest.raises(NoQuorum) as caught:
+            store.publish("q", "once", domain="b", operation=name)
+        assert (caught.value.fields["outcome"], caught.value.fields["operation"]) == ("unknown", name)
+        rewrite(place, "a", flip_key, hint)
+        with open_store(tmp_path, place.driver) as store:
+            again = store.publish("q", "once", domain="b", operation=name)
+            assert (again.offset, again.replayed) == (0, True)
+            assert len(store.peek("q", domain="b").body["records"]) == 1
+
+
+def test_an_operation_is_found_behind_entries_that_many_share(tmp_path: Path) -> None:
+    """Their meta is longer than what is read of an entry at first."""
+    with world(tmp_path, VOTERS) as place:
+        place.store.queues.create("q", replicas=[f"r{name}={name}" for name in VOTERS], allow=["**"])
+        together = Together([Publish("q", [b"%d" % number], "a") for number in range(999)])
+        together.prepare()
+        log = place.store.session.resource("q")
+        first = log.append(together)
+        last = log.append(Publish("q", [b"last"], "a"))
+        for sought, payload, offset in (
+            (operation_of(first.operation, 998), "998", 998),
+            (last.operation, "last", 999),
+        ):
+            again = place.store.publish("q", payload, domain="a", operation=operation_name(0, sought))
+            assert (again.offset, again.replayed) == (offset, True)

@@ -15,12 +15,14 @@ from grafctl.errors import Corrupt
 from grafctl.store import keys
 from grafctl.store.driver.contract import Batch, View
 from grafctl.store.records import (
+    BEGINNING_BYTES,
     CTRL,
     ENTRY_HEADER_BYTES,
     NO_CHAIN,
     START,
     Entry,
     HeadRow,
+    beginning_bytes,
     decode_config,
     decode_config_row,
     decode_entry,
@@ -32,6 +34,7 @@ from grafctl.store.records import (
     entry_bytes,
     entry_chain,
     entry_operation,
+    follows,
     make_entry,
     row_checksum,
     strip_block,
@@ -109,17 +112,27 @@ class Replica:
 
     def entry(self, index: int, *, verify_block: bool = True) -> Entry:
         """Returns an entry that must be there; raises `Corrupt` when it is not or was changed."""
-        what = f"{self.domain}: entry {index} of log {self.log.hex()}"
-        return decode_entry(self.raw_entry(index), what, verify_block=verify_block)
+        return decode_entry(self.raw_entry(index), self._entry_name(index), verify_block=verify_block)
 
     def raw_entry(self, index: int) -> bytes:
         """Returns an entry as it is stored; raises `Corrupt` where it is missing."""
         key = keys.entry(self.log, index)
         raw = self.view.get(key)
         if raw is None:
-            what = f"{self.domain}: entry {index} of log {self.log.hex()}"
-            raise Corrupt(f"{what} is missing.", domain=self.domain, key=key.hex())
+            raise Corrupt(f"{self._entry_name(index)} is missing.", domain=self.domain, key=key.hex())
         return raw
+
+    def _entry_name(self, index: int) -> str:
+        return f"{self.domain}: entry {index} of log {self.log.hex()}"
+
+    def beginning(self, index: int) -> bytes:
+        """Returns the header and the meta of an entry, and perhaps more; raises `Corrupt` where it is not there."""
+        key = keys.entry(self.log, index)
+        raw = self.view.get(key, BEGINNING_BYTES) or b""
+        if len(raw) < ENTRY_HEADER_BYTES:
+            raise Corrupt(f"{self._entry_name(index)} is torn or missing.", domain=self.domain)
+        needed = beginning_bytes(raw)
+        return raw if len(raw) >= needed else self.view.get(key, needed) or raw
 
     def entry_bytes(self, index: int) -> int:
         """Returns how many bytes of meta and block an entry has, 0 where it is not there."""
@@ -130,7 +143,7 @@ class Replica:
         """Returns the header of an entry, or None where it is not there; raises `Corrupt` where it is torn."""
         raw = self.view.get(keys.entry(self.log, index), ENTRY_HEADER_BYTES)
         if raw is not None and len(raw) < ENTRY_HEADER_BYTES:
-            raise Corrupt(f"{self.domain}: entry {index} of log {self.log.hex()} is torn.", domain=self.domain)
+            raise Corrupt(f"{self._entry_name(index)} is torn.", domain=self.domain)
         return raw
 
     def chain_at(self, count: int) -> bytes | None:
@@ -146,12 +159,21 @@ class Replica:
         return None if raw is None or len(raw) < ENTRY_HEADER_BYTES else entry_chain(raw)
 
     def find_operation(self, operation: bytes, start: int) -> tuple[int, int] | None:
-        """Returns the entry at or after `start` that holds an operation, and the operation's place in it, or None."""
-        for index in range(max(start, self.row.head.floor), self.row.head.tail):
-            raw = self._header(index)
-            place = None if raw is None else place_in(entry_operation(raw), operation)
+        """Returns the entry at or after `start` that holds an operation, and the operation's place in it, or None.
+
+        Raises `Corrupt` where an entry on the way is not the one that was chained there: it may be the one sought.
+        """
+        first, tail = max(start, self.row.head.floor), self.row.head.tail
+        chain = self.chain_at(first)
+        for index in range(first, tail):
+            raw = self.beginning(index)
+            if chain is None or not follows(chain, raw):
+                raise Corrupt(f"{self._entry_name(index)} does not follow the one before it.", domain=self.domain)
+            place, chain = place_in(entry_operation(raw), operation), entry_chain(raw)
             if place is not None and place < len(self.entry(index, verify_block=False).request.get("parts", (None,))):
                 return index, place
+        if first < tail and chain != self.row.chain:
+            raise Corrupt(f"{self._entry_name(tail - 1)} is not the last one.", domain=self.domain)
         return None
 
     def raw_entries(self, start: int, stop: int) -> Iterator[bytes]:
