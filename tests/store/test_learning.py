@@ -14,6 +14,8 @@ from grafctl.store.driver.contract import Identity
 from grafctl.store.operations import catch_up, proving
 from grafctl.store.reading import BlockRef
 from grafctl.store.records import decode_entry, decode_row, encode_json, encode_row, make_entry, parse_json
+from grafctl.store.resources.queue import Publish
+from grafctl.store.resources.together import Together
 from store.world import World, world
 
 AWS, GCP, AZURE = "aws/us-east-1", "gcp/us-central1", "azure/eastus"
@@ -115,6 +117,15 @@ def test_blocks_that_were_read_on_the_way_are_not_read_again(made: World, monkey
     made.store.publish_batch(Q, [b"later"], domain=AWS)
     made.store.catch_up(Q, domain=AZURE)  # nothing was learnt this time
     assert sorted(read) == sorted([AWS, AZURE] * (BATCHES + 1))
+
+
+def test_an_entry_that_many_share_is_proven_where_it_was_learnt(made: World) -> None:
+    """Its meta is longer than that of others."""
+    shared = Together([Publish(Q, [b"%d" % number], AWS) for number in range(999)])
+    shared.prepare()
+    made.store.session.resource(Q).append(shared)
+    proof = made.store.catch_up(Q, domain=AZURE)
+    assert proof.match and proof.count == BATCHES * PER_BATCH + 999
 
 
 def test_what_was_read_in_an_earlier_incarnation_is_read_again(made: World, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -27,7 +27,6 @@ from grafctl.store.replica.replica import Replica
 from grafctl.store.replicate import Moved, copy
 from grafctl.store.resources.queue import queue_row
 
-BEGINNING_BYTES = 1024  # of an entry: more than header and meta of a publish take
 LINES_AHEAD = 256
 COVERS = ("records", "groups", "finalised", "idempotency")
 
@@ -118,9 +117,7 @@ def _digest(side: Side, ref: BlockRef) -> bytes:
 
 def _known_digest(side: Side, ref: BlockRef) -> bytes:
     """Returns the digest of a block whose bytes have been compared with it."""
-    raw = side.replica.view.get(keys.entry(side.replica.log, ref.at), BEGINNING_BYTES)
-    if raw is None:
-        return _digest(side, ref)
+    raw = side.replica.beginning(ref.at)
     entry = decode_beginning(raw, f"{side.domain}: entry {ref.at} of log {side.replica.log.hex()}")
     return _matching(side, ref, entry.block_digest, entry.request.get("count"))
 
