@@ -58,6 +58,7 @@ FLOORS = [
             "store.elect",
             "store.learn",
             "store.ahead",
+            "store.beginning",
         ),
         "the copies of a log taken together: observe, append, elect, repair",
     ),

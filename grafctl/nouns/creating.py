@@ -28,13 +28,13 @@ from grafctl.names import check_domain
 from grafctl.nouns.file_systems import require_local
 from grafctl.results import Change
 from grafctl.store import files, keys
+from grafctl.store.beginning import begin_log
 from grafctl.store.cluster import Cluster
 from grafctl.store.driver.contract import Driver, Identity
 from grafctl.store.log import Log
 from grafctl.store.records import config_fields
 from grafctl.store.resources.applying import apply_entry
 from grafctl.store.rules import Config, Voter
-from grafctl.store.session import begin_log
 
 RESTORE_NAME = "restore.json"
 SYSTEM_LOGS = (keys.CONTROL_LOG, keys.AUDIT_LOG)

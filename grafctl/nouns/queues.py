@@ -109,7 +109,7 @@ class Queues:
             return self._would_create(name, record, parsed)
         with self.session.audited("queue create", resource=name):
             changed, record = self.session.control.append(Register(name, record)).answer
-        self.session.open_log(record)
+        self.session.open_log(name, record)
         if changed:
             self.session.note("changed", "queue create", resource=name, replicas=list(replicas), **placement.as_json())
         return Change(changed, resource=name, after=self._fields(name))

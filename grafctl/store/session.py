@@ -33,8 +33,6 @@ from grafctl.store.cluster import Cluster
 from grafctl.store.group_commit import GroupCommit
 from grafctl.store.log import Log
 from grafctl.store.reading import Held
-from grafctl.store.records import NO_DIGEST, NO_OPERATION, START, encode_json
-from grafctl.store.replica.replica import Draft, Writer
 from grafctl.store.replica.state import State
 from grafctl.store.requests import Outcome
 from grafctl.store.resources.applying import apply_entry
@@ -65,15 +63,18 @@ class Session:
         log = self._logs.get(name)
         if log is None:
             record = checked(self.control, lambda state: _record_of(state, name))
-            log = self._logs[name] = self.open_log(record)
+            log = self._logs[name] = self.open_log(name, record)
         return log
 
-    def open_log(self, record: Mapping[str, Any]) -> Log:
+    def open_log(self, name: str, record: Mapping[str, Any]) -> Log:
         """Returns the log of a registered resource, begun where its creator died before that."""
         log = Log(self.cluster, bytes.fromhex(record["log"]), list(record["domains"]), apply_entry)
-        lead = log.observe().lead()
+        found = log.observe()
+        lead = found.lead()
         if lead is None:
-            begin_log(self.cluster, log, record["start"], record["term_uid"], record["ms"])
+            from grafctl.store.beginning import begin_registered  # it is rare
+
+            begin_registered(self.cluster, log, name, record, found)
         elif lead.known == 0:  # its creator died before a quorum had the first entry
             log.settle()
         return log
@@ -181,24 +182,3 @@ def _record_of(state: State, name: str) -> dict[str, Any]:
             f"There is no resource {name}.", hint="Run `grafctl status` to see those there are.", resource=name
         )
     return record
-
-
-def begin_log(cluster: Cluster, log: Log, start: Mapping[str, Any], uid: int, now_ms: int) -> None:
-    """Writes the first entry of a log at its first primary, unless one is there, and brings the voters to it."""
-    domain = start["primary"]
-    try:
-        with cluster.environment(domain).write(wait_s=cluster.lock_wait_s) as batch:
-            writer = Writer(batch, log.id, domain, log.apply)
-            if writer.row.head.tail == 0:
-                term = (1, uid)
-                writer.append(Draft(START, term, now_ms, NO_OPERATION, encode_json(dict(start)), b"", NO_DIGEST))
-                writer.set(promised=max(term, writer.row.head.promised))
-                writer.save()
-    except DriverError as error:
-        raise NoQuorum(
-            f"{domain}, where the log begins, cannot be reached: {error.why}.",
-            hint=f"Run `grafctl domain show {domain}`, and the same command again when it is back.",
-            outcome="not_written",
-            domains=[domain],
-        ) from error
-    log.settle()

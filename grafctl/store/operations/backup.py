@@ -124,7 +124,7 @@ def look(session: Session) -> Iterator[Source]:
                 return
         for log in unsettled:
             if log.id in source.records:
-                session.open_log(source.records[log.id])  # which begins it where its creator died before that
+                session.open_log(source.names[log.id], source.records[log.id])  # which begins it where its creator died
             settled[log.id] = log.settle().settle()
     raise Busy("The store changes too fast to be looked at as a whole.", hint="Run the same command again.")
 
