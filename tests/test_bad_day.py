@@ -13,7 +13,7 @@ PAGE = (ROOT / "docs" / "bad-day.md").read_text()
 
 def test_the_commands_of_the_page_end_as_it_says(tmp_path: Path) -> None:
     typed = blocks(PAGE, "sh")
-    assert len(typed) == 2
+    assert len(typed) == 3
     ended = subprocess.run(
         ["bash", "-c", script(typed)],
         cwd=tmp_path,

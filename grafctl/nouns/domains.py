@@ -9,11 +9,12 @@ Promises
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from grafctl.errors import Damaged, DriverError, GenerationConflict, GrafctlError, NotFound, told
+from grafctl.errors import Damaged, DriverError, GenerationConflict, GrafctlError, NoQuorum, NotFound, told
 from grafctl.names import check_domain
 from grafctl.nouns.creating import SYSTEM_LOGS, create_environments
 from grafctl.nouns.file_systems import require_local
@@ -125,6 +126,16 @@ class Domains:
         self.session.note("changed", "domain remove", domain=name)
         return Change(True, domain=name, actions=actions)
 
+    def _held(self, name: str) -> Iterator[str]:
+        """Yields the resources with a replica in a domain; of one that cannot be asked its registration says."""
+        for resource, record in self.session.resources().items():
+            try:
+                is_named = self._is_named(resource, name)
+            except NoQuorum:
+                is_named = name in record["domains"]
+            if is_named:
+                yield resource
+
     def _is_named(self, resource: str, name: str) -> bool:
         with self.session.state(resource) as state:
             return any(item["domain"] == name for item in state.get_json(keys.locator())["replicas"])
@@ -146,7 +157,7 @@ class Domains:
         self._require(name)
         fields = self._fields(name)
         if fields["state"] == "available":
-            fields["resources"] = sorted(item for item in self.session.resources() if self._is_named(item, name))
+            fields["resources"] = sorted(self._held(name))
         trouble = self._trouble(name)
         fields |= trouble.fields() if trouble else {}
         fields |= {"set_aside": self.cluster.driver.remains(self.cluster.place(name).path) or None}
@@ -233,15 +244,13 @@ class Domains:
     def _heal(self) -> None:
         """Brings logs to the domains that were away; what cannot be reached now is left for the next helper."""
         logs = [self.session.control, self.session.audit]
-        try:
-            logs += [self.session.resource(name) for name in self.session.resources()]
-        except GrafctlError:
-            return
+        with suppress(GrafctlError):
+            for name in self.session.resources():
+                with suppress(GrafctlError):
+                    logs.append(self.session.resource(name))
         for log in logs:
-            try:
+            with suppress(GrafctlError):
                 log.settle(deadline_s=2.0)
-            except GrafctlError:
-                continue
 
     def _require(self, name: str) -> None:
         check_domain(name)

@@ -10,6 +10,7 @@ When it fails: see `store/operations/repair.py`; the same command goes on.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -23,7 +24,7 @@ from grafctl.store.learn import Progress
 from grafctl.store.log import Log
 from grafctl.store.observe import fenced_members
 from grafctl.store.operations.catch_up import recopy
-from grafctl.store.operations.repair import Need, bring_back, check_losses, level, need_of
+from grafctl.store.operations.repair import Need, begin_lost, bring_back, check_losses, level, loss_of, need_of
 from grafctl.store.operations.verify import domain_findings
 from grafctl.store.resources.applying import apply_entry
 from grafctl.store.resources.membership import COPIED, LEARNER
@@ -67,7 +68,7 @@ def diagnose(session: Session, name: str, logs: dict[str, Log], *, lost: bool) -
         return Wrong(error.why, is_fenced=False)
     except DriverError as error:
         return _out_of_reach(session, name, logs, error, lost=lost)
-    if any(_waits_for(log, session, name) for log in logs.values()):
+    if any(_waits_for(log, session, name) for log in logs.values()) or any(_losses(session, name, logs, is_lost=False)):
         return Wrong("an earlier repair of it was cut short", is_fenced=True)
     place = cluster.place(name)
     try:
@@ -86,6 +87,13 @@ def _waits_for(log: Log, session: Session, name: str) -> bool:
     if lead is None:
         return False
     return any(member[0] == name for member in fenced_members(lead.force(), session.members()))
+
+
+def _losses(session: Session, name: str, logs: dict[str, Log], *, is_lost: bool) -> Iterator[Need]:
+    """Yields the resources of which no replica is left."""
+    for title, record in sorted(session.resources().items()):
+        if title in logs and (need := loss_of(session, title, logs[title], record, name, is_lost=is_lost)) is not None:
+            yield need
 
 
 def _out_of_reach(session: Session, name: str, logs: dict[str, Log], error: DriverError, *, lost: bool) -> Wrong:
@@ -145,12 +153,15 @@ def repair(
         return Change(True, domain=name, before=before, dry_run=True, actions=actions)
     if not wrong.is_fenced:
         _fence(session, name, path, place.incarnation)
+    if losses or not wrong.is_fenced:
         told = [need.lost for need in needs if need.name in losses]
         session.note("changed", OP, domain=name, reason=wrong.why, incarnation=session.members()[name][1], lost=told)
     waiting = [need for need in needs if need.waits]
     for need in needs:
         if need.role == LEARNER:
             recopy(session, need.log, name, progress)
+        elif need.record is not None and not need.waits:
+            begin_lost(session, need, name)
         elif not need.waits:
             bring_back(session, need, progress, loses=need.name in losses)
             level(session, need, name, progress)
@@ -184,7 +195,7 @@ def _needs(session: Session, name: str, logs: dict[str, Log], *, is_lost: bool) 
         if need is None and title not in ("control", "audit") and _is_learner(log, name, is_lost=is_lost):
             need = Need(title, log, LEARNER)
         needs += [need] if need is not None else []
-    return needs
+    return needs + list(_losses(session, name, logs, is_lost=is_lost))
 
 
 def _is_learner(log: Log, name: str, *, is_lost: bool) -> bool:
@@ -204,7 +215,8 @@ def _actions(session: Session, name: str, wrong: Wrong, needs: list[Need], path:
     if not wrong.is_fenced:
         actions += [f"move {place.path} aside, where nothing opens it", f"make {name} anew in {where}"]
     for need in needs:
-        actions.append(f"bring {need.name} to it, where it is a {need.role}")
+        begins = f"begin {need.name} anew, empty; nobody may use it before `grafctl placement set`"
+        actions.append(begins if need.record is not None else f"bring {need.name} to it, where it is a {need.role}")
         actions += [f"give up {need.lost}"] if need.lost else []
     return actions
 

@@ -3,6 +3,7 @@
 Promises
 - A log that may have begun elsewhere is never begun again by itself: whoever opens it is told which repair goes on.
 - The first entry names the present incarnations of its voters, so that those that were made anew meanwhile count.
+- What is begun anew is what an operator has given up; what was learnt of it before counts no more.
 
 When it fails: the first entry is there or not, and the same call goes on.
 """
@@ -11,11 +12,13 @@ from __future__ import annotations
 
 from grafctl import clock
 from grafctl.errors import DriverError, NoQuorum
+from grafctl.store import keys
 from grafctl.store.cluster import Cluster
+from grafctl.store.learn import CHUNK_ROWS, durable_step
 from grafctl.store.log import Log
 from grafctl.store.observe import Observation
-from grafctl.store.records import NO_DIGEST, NO_OPERATION, START, decode_config, encode_json
-from grafctl.store.replica.replica import Draft, Writer
+from grafctl.store.records import NO_DIGEST, NO_OPERATION, START, HeadRow, decode_config, encode_head, encode_json
+from grafctl.store.replica.replica import EMPTY, Draft, Replica, Writer, wipe
 from grafctl.store.rules import RULES, Config
 from grafctl.typed import Any, Mapping
 
@@ -44,10 +47,11 @@ def begin_log(cluster: Cluster, log: Log, start: Mapping[str, Any], uid: int, no
 def begin_registered(cluster: Cluster, log: Log, name: str, record: Mapping[str, Any], found: Observation) -> None:
     """Begins a registered log of which no replica answers; raises `NoQuorum` where it may have begun before."""
     config = config_of(record)
-    if is_fenced(cluster, config.primary, config) and not never_began(cluster, found, config):
+    if may_have_begun(cluster, found, config):
+        first = config.primary if cluster.knows(config.primary) else cluster.domains[0]
         raise NoQuorum(
             f"{name} may have begun in {config.primary}, which was made anew since, and no other replica answers.",
-            hint=f"Bring other domains back first; `grafctl domain repair {config.primary}` says what can be done.",
+            hint=f"Bring other domains back first; `grafctl domain repair {first}` says what can be done.",
             outcome="not_written",
             domains=sorted({config.primary, *found.errors}),
         )
@@ -61,20 +65,18 @@ def config_of(record: Mapping[str, Any]) -> Config:
     return decode_config(record["start"], 0, (1, record["term_uid"]))
 
 
-def is_fenced(cluster: Cluster, domain: str, config: Config) -> bool:
-    """Returns whether a registered voter was made anew since, so that nobody can write what it was."""
-    voter = config.voter(domain)
-    return voter is not None and cluster.knows(domain) and cluster.member(domain) != voter.member
+def may_have_begun(cluster: Cluster, found: Observation, config: Config) -> bool:
+    """Returns whether a log that no replica answers for may hold entries, or have held them, that were acknowledged.
 
-
-def never_began(cluster: Cluster, found: Observation, config: Config) -> bool:
-    """Returns whether what may have been the first entry, in a primary that is fenced, reached no write quorum.
-
-    So many registered voters are there and empty that the others are no write quorum, and as nobody reads the primary
-    that was, it stays so.
+    Its primary begins it, so it never began where that is as it was registered and empty. Where that one is fenced, no
+    entry of it counted if so many registered voters are there and empty that the others are no write quorum.
     """
     empty = {s.member for s in found.sights.values() if s.head.tail == 0 and not s.head.learning}
-    return RULES.is_election_quorum(config, empty)
+    first = config.voter(config.primary)
+    if first is None or first.member in empty or RULES.is_election_quorum(config, empty):
+        return False
+    is_as_registered = cluster.knows(first.domain) and cluster.member(first.domain) == first.member
+    return not (is_as_registered and first.domain in found.errors)  # then it cannot begin before that one is back
 
 
 def present(cluster: Cluster, start: Mapping[str, Any]) -> dict[str, Any]:
@@ -84,3 +86,31 @@ def present(cluster: Cluster, start: Mapping[str, Any]) -> dict[str, Any]:
         for domain, incarnation, witness in start["voters"]
     ]
     return {**start, "voters": voters}
+
+
+def begin_anew(cluster: Cluster, log: Log, start: Mapping[str, Any]) -> None:
+    """Begins a log empty whose replicas are all lost, which an operator has accepted."""
+    found = log.observe()
+    for domain, sight in found.sights.items():
+        if sight.head.learning:  # of something that is lost too
+            _clear(cluster, log, domain, found)
+    begin_log(cluster, log, start, clock.random_u64(), clock.now_ms())
+
+
+def _clear(cluster: Cluster, log: Log, domain: str, found: Observation) -> None:
+    """Takes away what was learnt of a log, and what the others remember of it; its promises stay."""
+    for span in (
+        keys.entries(log.id, 0, keys.U64_MAX),
+        keys.undos(log.id, 0, keys.U64_MAX),
+        keys.configs(log.id),
+        keys.states(log.id),
+    ):
+        while durable_step(cluster, domain, lambda batch, span=span: wipe(batch, span, CHUNK_ROWS)):  # type: ignore[misc]
+            pass
+    for peer in found.sights:
+        with cluster.environment(peer).write(wait_s=cluster.lock_wait_s) as batch:
+            batch.delete(keys.seen(log.id, domain))
+    with cluster.environment(domain).write(wait_s=cluster.lock_wait_s) as batch:
+        promised = Replica(batch, log.id, domain).row.head.promised
+        head = EMPTY.head._replace(promised=promised)
+        batch.put(keys.head(log.id), encode_head(HeadRow(head, *EMPTY[1:])))

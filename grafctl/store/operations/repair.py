@@ -10,6 +10,7 @@ Promises
   it. What was moved aside stays there; nothing opens it, whatever name it is given back.
 - A log goes on with what an election quorum of the others holds, which is everything that was acknowledged, or it is
   not touched. Only names given to `--accept-loss` change that, and they are exactly the logs that need it.
+- A resource of which no replica is left is named like any other loss; once that is accepted it begins anew, empty.
 - A domain whose data is only out of reach is not repaired.
 
 When it fails: whatever is done is done; the same command goes on. The rules are in `rules.lacks_holders`.
@@ -17,19 +18,21 @@ When it fails: whatever is done is done; the same command goes on. The rules are
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from typing import Any, NamedTuple
 
 from grafctl.errors import Busy, ConfirmationRequired, Damaged, DriverError, NoQuorum, Timeout, Unreachable, Usage
 from grafctl.store import keys
+from grafctl.store.beginning import begin_anew, config_of, may_have_begun
 from grafctl.store.driver.kill import point
 from grafctl.store.elect import NewVoters, VoterChange
 from grafctl.store.learn import Progress, learn, needs_learning
 from grafctl.store.log import Log
 from grafctl.store.observe import Lead, Observation, fenced_members
-from grafctl.store.records import HeadRow, encode_head
+from grafctl.store.records import HeadRow, config_fields, encode_head
 from grafctl.store.replica.replica import Replica
+from grafctl.store.resources.membership import VOTER, WITNESS, sizes_of, voters_of
 from grafctl.store.rules import EMPTY_HEAD, RULES, Config, Member, Promise
 from grafctl.store.session import Session
 
@@ -48,6 +51,7 @@ class Need(NamedTuple):
     away: tuple[str, ...] = ()  # domains that would make it possible by coming back
     damaged: tuple[str, ...] = ()  # those among them that need a repair too
     lost: str = ""  # what is given up where it is done all the same
+    record: Mapping[str, Any] | None = None  # its registration, where nothing is left of it and it begins anew
 
     @property
     def waits(self) -> bool:
@@ -84,6 +88,26 @@ def need_of(name: str, log: Log, domain: str, members: dict[str, Member], *, is_
         return None
     need = Need(name, log, "witness" if voter.witness else "voter")
     return _weighed(need, found, lead, replaced(lead.config, gone, members), members[domain])
+
+
+def loss_of(
+    session: Session, name: str, log: Log, record: Mapping[str, Any], domain: str, *, is_lost: bool
+) -> Need | None:
+    """Returns what a resource needs of which no replica is left, None where one is, or nothing was acknowledged.
+
+    A domain that is about to be fenced may hold any log that nobody else shows; of others the first one of a log is
+    where it begins anew.
+    """
+    found = log.observe(frozenset({domain}) if is_lost else frozenset())
+    config = config_of(record)
+    if found.lead() is not None or not may_have_begun(session.cluster, found, config):
+        return None
+    away = tuple(sorted(set(found.errors) - {domain}))
+    is_first = domain == config.primary or not session.cluster.knows(config.primary)
+    if (away and not (is_lost and config.voter(domain))) or not (is_lost or is_first):
+        return None
+    damaged = tuple(other for other in away if isinstance(found.errors[other], Damaged))
+    return Need(name, log, "voter", "no replica of it is left", away, damaged, f"{name}: all of it", record)
 
 
 def _weighed(need: Need, found: Observation, lead: Lead, planned: Config, new: Member) -> Need:
@@ -159,6 +183,30 @@ def bring_back(session: Session, need: Need, progress: Progress | None, *, loses
         else:
             log.settle()
         point("repair.started")
+
+
+def begin_lost(session: Session, need: Need, domain: str) -> None:
+    """Begins a resource anew, empty, with those of its first replicas whose domains are there, else with this one.
+
+    Nobody may use it before an operator says who: what was forbidden since it was created is lost too.
+    """
+    assert need.record is not None
+    start = need.record["start"]
+    row = {**start["queue"], "allow": [], "deny": []}
+    replicas = [item for item in start["locator"]["replicas"] if session.cluster.knows(item["domain"])]
+    if all(item["role"] == WITNESS for item in replicas):
+        replicas = [{**start["locator"]["replicas"][0], "domain": domain, "role": VOTER}]
+    locator = {**start["locator"], "replicas": replicas}
+    voters = voters_of(locator, session.members())
+    try:
+        write, payload = sizes_of(voters, row["ack"], row["min_payload"])
+    except NoQuorum:  # some of its first domains were removed
+        row |= {"ack": "majority", "min_payload": None}
+        write, payload = sizes_of(voters, row["ack"], row["min_payload"])
+    primary = next(voter.domain for voter in voters if not voter.witness)
+    fields = config_fields(Config(0, (0, 0), primary, voters, write, payload))
+    begin_anew(session.cluster, need.log, {**start, **fields, "locator": locator, "queue": row})
+    point("repair.started")
 
 
 def _forget_what_only_witnesses_know(log: Log) -> Lead:

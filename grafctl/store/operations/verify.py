@@ -48,9 +48,14 @@ def verify(session: Session) -> Iterator[Finding]:
     logs: dict[str, Log] = {"the control log": session.control, "the audit log": session.audit}
     try:
         names = sorted(session.resources())
-        logs |= {name: session.resource(name) for name in names}
     except GrafctlError as error:
         yield Finding("the control log", error.message, error.hint or AWAY)
+        names = []
+    for name in names:
+        try:
+            logs[name] = session.resource(name)
+        except GrafctlError as error:
+            yield Finding(name, error.message, error.hint or AWAY, None, name)
     for name, log in logs.items():
         yield from _log_findings(session.cluster, name, log)
 
