@@ -210,11 +210,16 @@ def _exclude_rolled_back(cluster: Cluster, log: bytes, found: Observation) -> No
 
 
 def witness_against(found: Observation, sight: Sight) -> str | None:
-    """Returns a peer that has seen this replica further than it is, or None."""
+    """Returns a peer that has seen this replica further than it is, or None.
+
+    One that is learning begins again at the floor of its source; only its promises stand, so only they tell.
+    """
     for peer in found.sights.values():
         memory = peer.seen.get(sight.domain)
         if memory is None or memory.incarnation != sight.incarnation:
             continue
+        if sight.head.learning:
+            memory = memory._replace(acc=NO_TERM, tail=0, commit=0)
         if RULES.is_rolled_back(memory, sight.head):
             return peer.domain
     return None

@@ -1,4 +1,4 @@
-"""Looking at replicas while others write: a sound one is never taken for an old copy that was put back."""
+"""Looking at replicas while others write or copy: a sound one is never taken for an old copy that was put back."""
 
 from __future__ import annotations
 
@@ -7,7 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from store.world import world
+from grafctl.store import elect as electing
+from grafctl.store import learn
+from grafctl.store.operations.retention import sweep, trim
+from store.world import World, world
 
 DOMAINS = ("a", "b", "c")
 LOOKS = 1500
@@ -34,3 +37,48 @@ def test_a_replica_that_moves_on_between_two_looks_is_no_old_copy(tmp_path: Path
             for writer in writers:
                 writer.join()
         assert not errors, errors[0]
+
+
+def remembered_and_left_behind(place: World) -> None:
+    """Takes a replica out that its peers remember, and lets go of the entries that it would need to come back."""
+    place.store.queues.create("q", replicas=[f"r{name}={name}" for name in DOMAINS], allow=["**"], retain_bytes=1)
+    place.store.consumers.create("q", "g", allow=["**"])
+    for _ in range(3):
+        place.store.publish("q", "x", domain="a")
+    place.store.locator.set("q", generation=2, remove=["rc"])
+    log = place.store.session.resource("q")
+    for _ in range(3):
+        electing.elect(log.cluster, log.id, log.apply, log.observe())  # entries go up to the START of the term
+        place.store.publish("q", "y", domain="a")
+        given = place.store.poll("q", "g", domain="a", max=100)
+        place.store.ack("q", "g", [record.offset for record in given.records], domain="a", lease=given.lease)
+    trim(log, "q")
+    sweep(log)
+    place.observe("c")
+    place.store.locator.set("q", generation=3, add=["rc=c"])
+
+
+@pytest.mark.parametrize("driver", ["memory", "lmdb"])
+@pytest.mark.parametrize("at", ["entries", "state"])
+def test_a_replica_whose_learning_was_cut_short_is_no_old_copy(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, driver: str, at: str
+) -> None:
+    """Its peers remember it under the same incarnation, and further than learning has come again."""
+    monkeypatch.setattr(learn, "CHUNK_ROWS", 2)
+
+    def interrupt(step: str, done: int, total: int) -> None:
+        if step == at:
+            raise KeyboardInterrupt
+
+    with world(tmp_path, DOMAINS, driver) as place:
+        remembered_and_left_behind(place)
+        with pytest.raises(KeyboardInterrupt):
+            place.store.catch_up("q", domain="c", progress=interrupt)
+        with place.reopened() as store:
+            found = store.session.resource("q").observe()
+            assert found.sights["c"].head.learning and not found.errors, found.errors
+            assert [finding.problem for finding in store.verify()] == ["its catch-up was cut short"]
+            assert not store.domains.repair("c").changed
+            assert store.publish("q", "z", domain="b").offset == 6
+            assert store.catch_up("q", domain="c").promoted
+            assert list(store.verify()) == []
