@@ -97,6 +97,38 @@ MUTANTS = (
         "A power loss takes a domain away whose voter was counted.", (TEST_FLUSHES,),
     ),
     Mutant(
+        "a part written for the whole", FILES, "            write_whole(handle, data)\n",
+        "            os.write(handle, data)\n",
+        "On a disk that fills up, a part of store.toml takes the place of the whole.",
+        ("tests/faults/test_system_calls.py::test_what_was_found_stays_mended",),
+    ),
+    Mutant(
+        "records of an older term delivered", "grafctl/store/operations/polling.py",
+        "if head.learning or head.acc < outcome.term or head.tail < outcome.tail:", "if head.learning:",
+        "A consumer gets a record that was never committed.", (TEST_OUTAGES,),
+    ),
+    Mutant(
+        "an operation key taken for other records", "grafctl/store/resources/recalling.py",
+        "            if at == stop or not _is_same(record, stored[at - first]):\n", "            if at == stop:\n",
+        "Records are said to be stored that are not.", ("tests/resources/test_recalling.py",),
+    ),
+    Mutant(
+        "backup of what was settled with others", "grafctl/store/operations/backup.py",
+        "        if settled is not None and committed.upto >= settled:\n", "        if settled is not None:\n",
+        "A backup lacks what was acknowledged before it began.", ("tests/store/test_backup.py",),
+    ),
+    Mutant(
+        "spool taken from under a writer", "grafctl/store/spool.py",
+        "        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)\n", "",
+        "An audit record is lost between two processes.", ("tests/store/test_spool.py",),
+    ),
+    Mutant(
+        "fenced members counted for an entry", RULES,
+        "        return 0 < len(left) < len(config.voters) and left.issubset(members)\n",
+        "        return 0 < len(left) < len(config.voters) and bool(left.intersection(members))\n",
+        "A committed START of a repair is lost.", ("tests/model/test_model.py",),
+    ),
+    Mutant(
         "mark of the journal ignored", JOURNAL,
         "            raise self.lacks(marked, overlay.number)\n", "            pass\n",
         "An old copy of the files that was put back is served as if it were new.", (TEST_JOURNAL,),
