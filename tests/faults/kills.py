@@ -54,6 +54,7 @@ def share(cases: int, seed: int, job: int, jobs: int) -> Result:
         try:
             for place, pair in enumerate(PAIRS):
                 if place % jobs == job:
+                    print(f"… {' in '.join(pair)}", flush=True)
                     for case in draw(sweep, pair, cases, seed):
                         count(counts, case)
                         try:
