@@ -81,6 +81,22 @@ def test_a_writer_that_finds_the_spool_taken_away_writes_another(
     assert taken == [{"n": 0}, {"n": 1}]
 
 
+def test_nobody_takes_a_spool_while_somebody_writes_to_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The one who takes comes when the writer has seen that the spool is its own."""
+    taken: list[dict[str, Any]] = []
+    write = os.write
+
+    def take_before(handle: int, data: bytes) -> int:
+        monkeypatch.setattr(os, "write", write)
+        spool.take(tmp_path, taken.append)
+        return write(handle, data)
+
+    monkeypatch.setattr(os, "write", take_before)
+    spool.add(tmp_path, {"n": 0})
+    spool.take(tmp_path, taken.append)
+    assert taken == [{"n": 0}]
+
+
 def test_what_the_caller_could_not_append_stays(tmp_path: Path) -> None:
     spool.add(tmp_path, {"n": 0})
 
