@@ -7,8 +7,9 @@ Promises
 - Nothing is written before every byte of the backup was read and found right, and nothing where a store is already.
 - There is no `store.toml` before `verify` has found nothing and every chain and digest is that of the backup: what was
   cut short is no store, and nobody opens it.
-- The same command again begins anew and takes away what it left; after its end it changes nothing. What it takes away
-  bears the identity that `restore.json` drew for it.
+- The same command again begins anew and takes away what it left, in whatever state a kill or a power loss left that;
+  after its end it changes nothing. What it takes away bears the identity that `restore.json` drew for it, and nothing
+  else is ever taken away.
 
 When it fails: the environments are removed. A killed one leaves them, with `restore.json`, for the next.
 """
@@ -25,7 +26,6 @@ from typing import Any
 from grafctl import clock
 from grafctl.errors import (
     Corrupt,
-    Damaged,
     DomainUnavailable,
     DriverError,
     Full,
@@ -41,7 +41,7 @@ from grafctl.nouns.file_systems import require_local
 from grafctl.results import Change
 from grafctl.store import files
 from grafctl.store.cluster import Cluster, Place
-from grafctl.store.driver.contract import Driver, Identity
+from grafctl.store.driver.contract import Driver
 from grafctl.store.driver.kill import point
 from grafctl.store.operations.backup import shown_log
 from grafctl.store.operations.backup_file import BackupFile, Manifest
@@ -200,29 +200,25 @@ def _clear(directory: Path, driver: Driver, wanted: Mapping[str, str]) -> None:
         return
     mine = {str(directory / place) for place in wanted.values()}  # because the record may be a stranger's
     for domain, place in record["places"].items():
-        if not os.path.lexists(place.where):
+        if os.path.lexists(place.where):
+            if place.where not in mine or not _is_ours(driver, record["store"], domain, place):
+                raise GenerationConflict(
+                    f"{place.where} is not what an earlier restore has left there, or cannot be told to be that.",
+                    hint="Remove it if nobody needs it, or restore to another directory.",
+                    domain=domain,
+                )
+        elif place.where not in mine:
             continue
-        if place.where not in mine or place.path.is_symlink() or not _is_ours(driver, record["store"], domain, place):
-            raise GenerationConflict(
-                f"{place.where} is not what an earlier restore has left there.",
-                hint=f"Restore to another directory, or remove {directory / RESTORE_NAME}.",
-                domain=domain,
-            )
-        driver.destroy(place.where)
+        try:
+            driver.destroy(place.where)
+        except DriverError as error:
+            raise _told_error(error) from error
 
 
 def _is_ours(driver: Driver, store: str, domain: str, place: Place) -> bool:
-    """Returns whether an environment bears the identity that a restore drew for it."""
-    environment = driver.open(place.where, Identity(store, domain, place.incarnation))
-    try:
-        with environment.read():
-            return True
-    except Damaged:
-        return True  # rows without the head that sums them up, as a killed restore leaves them, count as damage
-    except DriverError:
-        return False
-    finally:
-        environment.close()
+    """Returns whether an environment bears the identity that a restore drew for it, whatever became of the rest."""
+    found = None if place.path.is_symlink() else driver.identity_of(place.where)
+    return found is not None and found[:3] == (store, domain, place.incarnation)
 
 
 def _forget(directory: Path, is_new: bool) -> None:

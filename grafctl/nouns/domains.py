@@ -123,6 +123,7 @@ class Domains:
             files.write(directory, files.read(directory).without_domain(name))
         self.cluster.drop(name)
         self.cluster.driver.destroy(place.path)
+        self.cluster.driver.discard(place.path)
         self.session.note("changed", "domain remove", domain=name)
         return Change(True, domain=name, actions=actions)
 

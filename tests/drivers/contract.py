@@ -358,6 +358,18 @@ class DriverContract:
         assert any_incarnation.identity == IDENTITY == env.identity
         any_incarnation.close()
 
+    def test_it_can_be_told_whose_an_environment_is(self, driver: Driver, path: Path, env: Environment) -> None:
+        assert driver.identity_of(path) == IDENTITY and driver.identity_of(path.parent / "none") is None
+        with env.write(wait_s=0) as batch:
+            for number in range(2000):
+                batch.put(b"\x02%d" % number, b"x" * 500)
+            assert driver.identity_of(path) == IDENTITY  # nobody is waited for
+        driver.fail(path)
+        assert driver.identity_of(path) == IDENTITY
+        driver.restore(path)
+        driver.destroy(path)
+        assert driver.identity_of(path) is None
+
     @pytest.mark.parametrize(
         ("other", "error"),
         [

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import shutil
 import signal
+import struct
 import subprocess
 from pathlib import Path
 
@@ -19,7 +21,7 @@ from drivers.test_lmdb_file import MIB, fill
 from grafctl.errors import Corrupt, Damaged, Unreachable
 from grafctl.store.driver import lmdb_probe, lmdb_stamp
 from grafctl.store.driver.lmdb import LmdbDriver, LmdbEnvironment
-from grafctl.store.driver.lmdb_files import Files
+from grafctl.store.driver.lmdb_files import IDENTITY_KEY, Files
 
 PAGE = os.sysconf("SC_PAGE_SIZE")
 
@@ -204,3 +206,59 @@ def test_a_mark_by_half_is_a_mark(env: LmdbEnvironment, path: Path) -> None:
         Path(os.fsdecode(Files(str(path)).damaged)).write_bytes(text)
         with pytest.raises(Damaged, match="damage was found"), env.read():
             pass
+
+
+def test_whose_a_domain_is_can_be_told_while_its_first_row_is_left(path: Path) -> None:
+    LmdbDriver().create(path, IDENTITY)
+    with LmdbDriver().open(path, IDENTITY).write(wait_s=5) as batch:
+        for number in range(20_000):
+            batch.put(b"\x02%d" % number, b"x" * 100)
+    raw = bytearray(data(path).read_bytes())
+    keep, waiting = {0, 1}, pages(path, BRANCH | LEAF)
+    number = next(page for page in waiting if raw[page * PAGE :].find(IDENTITY_KEY, 0, PAGE) >= 0)
+    while True:
+        keep.add(number)
+        above = [page for page in pages(path, BRANCH) if _first_child(raw, page) == number]
+        if not above:
+            break
+        (number,) = above
+    assert 4 <= len(keep) < len(waiting) // 10
+    for page in set(range(len(raw) // PAGE)) - keep:
+        raw[page * PAGE : (page + 1) * PAGE] = bytes(PAGE)
+    data(path).write_bytes(raw)
+    (path / "env" / "journal").unlink()
+    assert LmdbDriver().identity_of(path) == IDENTITY
+
+
+def _first_child(raw: bytearray, page: int) -> int:
+    (at,) = struct.unpack_from("=H", raw, page * PAGE + 16)
+    low, high, third = struct.unpack_from("=HHH", raw, page * PAGE + at)
+    return int(low | high << 16 | third << 32)
+
+
+def test_no_byte_of_a_file_makes_another_identity_of_it(path: Path, seed: int) -> None:
+    LmdbDriver().create(path, IDENTITY)
+    sound, rng, told = data(path).read_bytes(), random.Random(seed), set()
+    for _ in range(1000):
+        raw = bytearray(sound)
+        for _ in range(rng.choice((1, 1, 8, 200))):
+            raw[rng.choice((rng.randrange(len(raw)), rng.randrange(200), PAGE + rng.randrange(200)))] = rng.choice(
+                (0, 255, rng.randrange(256))
+            )
+        data(path).write_bytes(raw[: rng.choice((len(raw), len(raw), rng.randrange(len(raw))))])
+        told.add(LmdbDriver().identity_of(path))
+    assert told == {IDENTITY, None}
+
+
+def test_what_is_no_file_says_of_nobody_that_it_is_his(tmp_path: Path, path: Path) -> None:
+    LmdbDriver().create(path, IDENTITY)
+    other = tmp_path / "other" / "env"
+    other.mkdir(parents=True)
+    (other / "data.mdb").symlink_to(data(path))
+    assert LmdbDriver().identity_of(other.parent) is None
+    (other / "data.mdb").unlink()
+    os.mkfifo(other / "data.mdb")
+    assert LmdbDriver().identity_of(other.parent) is None
+    (tmp_path / "foreign").mkdir()
+    raw_lmdb.put(tmp_path / "foreign", b"a", b"1", create=True)
+    assert LmdbDriver().identity_of(tmp_path / "foreign") is None

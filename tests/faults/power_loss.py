@@ -32,9 +32,6 @@ from grafctl.store.driver.journal_bytes import read_mark
 ALL = "all"
 NOTHING, EVERYTHING, NAMES, CONTENT, CHANCE = "nothing", "everything", "names", "content", "chance"
 WAYS = (NOTHING, EVERYTHING, NAMES, CONTENT, CHANCE)
-# NB not `restore` of a backup: after a power loss in the middle of it half filled environments count as damaged, and
-# the same command does not take them for its own.
-COMMANDS = {name: command for name, command in COMMANDS_AND_FOLDING.items() if command.deed != "restore_backup"}
 ANSWERS = {"published", "finalised", "delivered", "changed", "proof"}
 
 

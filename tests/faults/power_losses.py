@@ -16,8 +16,8 @@ import tempfile
 import time
 from pathlib import Path
 
-from faults.failing_calls import home
-from faults.power_loss import COMMANDS, PowerLoss
+from faults.failing_calls import COMMANDS_AND_FOLDING, home
+from faults.power_loss import PowerLoss
 
 
 def main() -> int:
@@ -30,7 +30,7 @@ def main() -> int:
     losses, began = PowerLoss(folder), time.monotonic()
     tried = images = wrong = 0
     try:
-        for name in COMMANDS:
+        for name in COMMANDS_AND_FOLDING:
             if asked.only and not any(word in name for word in asked.only):
                 continue
             history = losses.record(name, home(name))

@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from faults.disk import Disk, File
-from faults.failing_calls import home
-from faults.power_loss import ALL, CHANCE, COMMANDS, EVERYTHING, NOTHING, History, Loss, PowerLoss
+from faults.failing_calls import COMMANDS_AND_FOLDING, home
+from faults.power_loss import ALL, CHANCE, EVERYTHING, NOTHING, History, Loss, PowerLoss
 from faults.tracing import AFTER, BEFORE, ONCE, Event, Fault
 
 IMAGES = 8  # of each command in the default run, beside those right behind an answer
@@ -35,7 +35,7 @@ def judged(losses: PowerLoss, history: History, chosen: list[Loss]) -> int:
     return images
 
 
-@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize("command", COMMANDS_AND_FOLDING)
 def test_power_is_lost_in_a_command(losses: PowerLoss, command: str, seed: int) -> None:
     history = losses.record(command, home(command))
     chance = random.Random(seed)
@@ -44,7 +44,7 @@ def test_power_is_lost_in_a_command(losses: PowerLoss, command: str, seed: int) 
     assert judged(losses, history, chosen + chance.sample(every, min(IMAGES, len(every))))
 
 
-@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize("command", COMMANDS_AND_FOLDING)
 def test_power_is_lost_after_a_fault_and_the_same_command(losses: PowerLoss, command: str, seed: int) -> None:
     """A failed flush is never made good by a later one; what a dead process left must be made durable by the next."""
     chance = random.Random(seed)
@@ -57,7 +57,7 @@ def test_power_is_lost_after_a_fault_and_the_same_command(losses: PowerLoss, com
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize("command", COMMANDS_AND_FOLDING)
 def test_every_moment_of_every_command(losses: PowerLoss, command: str) -> None:
     history = losses.record(command, home(command))
     assert judged(losses, history, list(losses.losses(history)))

@@ -6,8 +6,10 @@ import hashlib
 import json
 import os
 import random
+import shutil
 import signal
 import stat
+import struct
 import subprocess
 import sys
 import tarfile
@@ -20,6 +22,7 @@ import pytest
 from grafctl import client
 from grafctl.errors import Busy, Corrupt, GenerationConflict, GrafctlError, NoQuorum, NotFound, Usage
 from grafctl.store import files, keys
+from grafctl.store.driver.contract import Identity
 from grafctl.store.driver.lmdb import LmdbDriver
 from grafctl.store.log import DEADLINE_S, Log
 from grafctl.store.observe import Lead
@@ -425,7 +428,6 @@ def test_a_length_beyond_all_is_not_believed(backup: Path, tmp_path: Path) -> No
 
 def test_what_verify_would_find_is_not_left_behind(backup: Path, tmp_path: Path) -> None:
     """The row is one that could be there, with its checksum, and manifest and seal say so: only `verify` can tell."""
-    import struct
 
     found = members(backup)
     log = next(line["log"] for line in parse_json(dict(found)["manifest.json"])["logs"] if line["name"] == "q")
@@ -526,3 +528,77 @@ def test_a_place_that_was_taken_meanwhile_is_left_alone(backup: Path, tmp_path: 
     with pytest.raises(GenerationConflict):
         client.restore(backup, target)
     assert (target / "domains" / "a" / "mine").exists()
+
+
+# --- what a killed restore left is known by the identity it bears, and by nothing else
+
+
+def drill(place: Path) -> None:
+    LmdbDriver().fail(place)
+
+
+def mark(place: Path) -> None:
+    (place / "env" / "DAMAGED").write_text('{"what": "a page is wrong", "when_ms": 1, "incarnation": "inc_"}')
+
+
+def lose_the_journal(place: Path) -> None:
+    (place / "env" / "journal").unlink()
+
+
+def lose_the_locks(place: Path) -> None:
+    (place / "writer.lock").unlink()
+    (place / "env" / "lock.mdb").unlink()
+
+
+def as_it_is(place: Path) -> None:
+    pass
+
+
+STATES = [as_it_is, drill, mark, lose_the_journal, lose_the_locks]
+
+
+@pytest.mark.parametrize("state", STATES)
+def test_a_restore_takes_its_own_leftovers_away_in_whatever_state(
+    backup: Path, tmp_path: Path, state: Callable[[Path], None]
+) -> None:
+    target = tmp_path / "r"
+    cut_short(backup, target, "restore.finished:1")
+    state(target / "domains" / "a")
+    (target / "domains" / ".a.new_half").mkdir()
+    client.restore(backup, target)
+    assert sorted(path.name for path in (target / "domains").iterdir()) == list(DOMAINS)
+    with client.open(target) as store:
+        assert list(store.verify()) == []
+
+
+@pytest.mark.parametrize("state", STATES)
+@pytest.mark.parametrize("whose", ["another store", "another life of the domain", "another domain"])
+def test_a_restore_never_takes_away_what_bears_another_identity(
+    backup: Path, made: Path, tmp_path: Path, whose: str, state: Callable[[Path], None]
+) -> None:
+    target = tmp_path / "r"
+    cut_short(backup, target, "restore.created:1")
+    place, body = target / "domains" / "a", json.loads((target / "restore.json").read_text())
+    LmdbDriver().destroy(place)
+    if whose == "another store":
+        shutil.copytree(made / "domains" / "a", place)
+    else:
+        row = body["domains"]["a"]
+        name, life = ("b", row["incarnation"]) if whose == "another domain" else ("a", "inc_other")
+        LmdbDriver().create(place, Identity(body["store"], name, life))
+    state(place)
+    before = {path: path.read_bytes() for path in place.rglob("*") if path.is_file()}
+    with pytest.raises(GenerationConflict, match="not what an earlier restore has left"):
+        client.restore(backup, target)
+    assert {path: path.read_bytes() for path in place.rglob("*") if path.is_file()} == before
+    shutil.rmtree(place)
+    client.restore(backup, target)  # as the hint says
+
+
+def test_a_restore_leaves_what_a_repair_has_set_aside(backup: Path, made: Path, tmp_path: Path) -> None:
+    target = tmp_path / "r"
+    cut_short(backup, target, "restore.created:1")
+    aside = target / "domains" / ".a.fenced_inc_old"
+    shutil.copytree(made / "domains" / "a", aside)
+    client.restore(backup, target)
+    assert (aside / "env" / "data.mdb").exists()

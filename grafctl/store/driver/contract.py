@@ -137,6 +137,13 @@ class Driver(Protocol):
         """Returns whether `fail` is in force."""
         ...
 
+    def identity_of(self, path: StrPath) -> Identity | None:
+        """Returns whose environment that is, also where it is failed or damaged; None where that cannot be told.
+
+        It changes nothing and waits for nobody.
+        """
+        ...
+
     def damage(self, path: StrPath) -> str | None:
         """Returns what was found wrong in the environment: since then it is out, until `absolve` or made anew."""
         ...

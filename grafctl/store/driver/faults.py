@@ -264,6 +264,9 @@ class FaultDriver:
     def is_failed(self, path: str | os.PathLike[str]) -> bool:
         return self.inner.is_failed(path)
 
+    def identity_of(self, path: str | os.PathLike[str]) -> Identity | None:
+        return self.inner.identity_of(path)
+
     def damage(self, path: str | os.PathLike[str]) -> str | None:
         return self.inner.damage(path)
 

@@ -155,6 +155,11 @@ class LmdbDriver:
     def restore(self, path: str | os.PathLike[str]) -> None:
         lmdb_directory.restore(Files(str(path)))
 
+    def identity_of(self, path: str | os.PathLike[str]) -> Identity | None:
+        from grafctl.store.driver.lmdb_identity import identity_of  # because it is hardly ever needed
+
+        return identity_of(Files(str(path)))
+
     def damage(self, path: str | os.PathLike[str]) -> str | None:
         found = lmdb_damage.marked(Files(str(path)))
         return None if found is None else found["what"]

@@ -10,7 +10,7 @@ Promises
 
 When it fails
     A process that dies while creating or destroying leaves a directory `.NAME.new_…` or `.NAME.gone_…` beside the
-    domain, which nothing ever opens; `destroy` of that domain clears away both, and what was set aside.
+    domain, which nothing ever opens; `destroy` of that domain clears away both.
 """
 
 from __future__ import annotations
@@ -35,6 +35,9 @@ from grafctl.store.driver.lmdb_files import (
 )
 from grafctl.store.driver.private import make_directory, open_file
 from grafctl.typed import Callable
+
+_HALF = (b".gone_", b".new_")  # how the names of what is half made or half removed go on
+_ALL = (*_HALF, b".fenced_")
 
 WriteFirst = Callable[[Files, dict[bytes, bytes]], None]
 
@@ -159,7 +162,7 @@ def restore(files: Files) -> None:
 
 
 def destroy(files: Files) -> None:
-    """Removes the directory and what dead processes left beside it."""
+    """Removes the directory and what dead processes left beside it; what was set aside stays until `discard`."""
     parent, name = os.path.split(os.path.abspath(files.directory))
     files = Files(os.fsdecode(os.path.join(parent, name)))
     try:
@@ -169,12 +172,13 @@ def destroy(files: Files) -> None:
         pass
     except OSError as error:
         raise driver_error(os.fsdecode(files.directory), error) from error
-    discard(files)
+    for path in _siblings(files, _HALF):
+        _remove(path)
 
 
 def discard(files: Files) -> None:
     """Deletes everything that `remains` names."""
-    for path in _siblings(files):
+    for path in _siblings(files, _ALL):
         _remove(path)
 
 
@@ -200,14 +204,14 @@ def remains(files: Files) -> list[str]:
     None where nobody can look.
     """
     try:
-        return sorted(os.fsdecode(path) for path in _siblings(files))
+        return sorted(os.fsdecode(path) for path in _siblings(files, _ALL))
     except OSError:
         return []
 
 
-def _siblings(files: Files) -> list[bytes]:
+def _siblings(files: Files, words: tuple[bytes, ...]) -> list[bytes]:
     parent, name = os.path.split(os.path.abspath(files.directory))
-    prefixes = tuple(b"." + name + word for word in (b".gone_", b".new_", b".fenced_"))
+    prefixes = tuple(b"." + name + word for word in words)
     if not os.path.isdir(parent):
         return []
     return [os.path.join(parent, entry) for entry in os.listdir(parent) if entry.startswith(prefixes)]

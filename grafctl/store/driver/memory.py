@@ -220,6 +220,10 @@ class MemoryDriver:
         domain = self.domains.get(_key(path))
         return domain is not None and domain.is_failed
 
+    def identity_of(self, path: str | os.PathLike[str]) -> Identity | None:
+        domain = self.domains.get(_key(path))
+        return None if domain is None else domain.identity
+
     def damage(self, path: str | os.PathLike[str]) -> str | None:
         return None
 
