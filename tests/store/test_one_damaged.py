@@ -11,7 +11,7 @@ import pytest
 from grafctl.errors import GrafctlError, NoQuorum
 from grafctl.store import keys
 from grafctl.store.driver.contract import Batch
-from grafctl.store.driver.faults import flip
+from grafctl.store.driver.faults import COMMIT_BEFORE, Fault, FaultDriver, Kind, flip
 from grafctl.store.driver.memory import MemoryDriver
 from grafctl.store.replica.replica import Replica
 from grafctl.store.requests import operation_name, operation_of
@@ -155,3 +155,61 @@ def test_an_operation_is_found_behind_entries_that_many_share(tmp_path: Path) ->
         ):
             again = place.store.publish("q", payload, domain="a", operation=operation_name(0, sought))
             assert (again.offset, again.replayed) == (offset, True)
+
+
+def test_a_primary_that_went_back_within_its_term_decides_nothing(tmp_path: Path) -> None:
+    """The process that led it knows how far it was, whatever the others remember."""
+    with world(tmp_path, VOTERS) as place:
+        place.store.queues.create("q", replicas=[f"r{name}={name}" for name in VOTERS], allow=["**"])
+        place.store.publish("q", "zero", domain="a")
+        assert isinstance(place.driver, MemoryDriver)
+        there = place.driver.domains[str(place.store.session.cluster.place("a").path)]
+        old = there.snapshot
+        place.store.publish("q", "one", domain="a", id="once")
+        assert place.store.session.resource("q").is_leading
+        there.snapshot = old
+        assert place.store.publish("q", "one", domain="a", id="once").offset == 1
+        assert place.store.publish("q", "two", domain="b").offset == 2
+        shown = place.store.peek("q", domain="b").body["records"]
+        assert [record.payload for record in shown] == [b"zero", b"one", b"two"]
+
+
+def test_a_tail_of_an_older_term_is_no_damage(tmp_path: Path) -> None:
+    """What a primary had alone when it went away is as long as what is committed since, and not the same."""
+    full: set[str] = set()
+
+    def plan(domain: str, step: str, count: int) -> Fault | None:
+        return Fault(Kind.FULL) if domain in full and step == COMMIT_BEFORE else None
+
+    with world(tmp_path, VOTERS) as place:
+        place.store.queues.create("q", replicas=[f"r{name}={name}" for name in VOTERS], allow=["**"])
+        with open_store(tmp_path, FaultDriver(place.driver, plan)) as store:
+            store.publish("q", "before", domain="a")
+            full |= {"b", "c"}
+            for _ in range(3):
+                with pytest.raises(NoQuorum):
+                    store.publish("q", "alone in a", domain="a")
+        place.store.domains.fail("a")
+        with place.reopened() as store:
+            store.publish("q", "after", domain="b")
+        place.driver.restore(place.store.session.cluster.place("a").path)  # and nobody brings it up yet
+        with place.reopened() as store:
+            found = store.session.resource("q").observe()
+            assert found.sights["a"].head.acc < found.sights["b"].head.acc
+            assert found.sights["a"].head.tail >= found.sights["b"].head.tail
+            assert list(store.verify()) == []
+
+
+def test_a_backup_is_brought_up_from_another_domain_where_the_primary_is_damaged(tmp_path: Path) -> None:
+    with world(tmp_path, VOTERS) as place:
+        place.store.queues.create("q", replicas=[f"r{name}={name}" for name in VOTERS], allow=["**"])
+        place.store.publish("q", "before", domain="a")
+        place.store.domains.fail("c")
+        place.store.publish("q", "without c", domain="a")
+        damage(place, "a", *WHAT["its entries"](place.log_id("q")))
+        place.driver.restore(place.store.session.cluster.place("c").path)
+        with place.reopened() as store:
+            log = store.session.resource("q")
+            assert log.settle().primary == "b"
+            sights = log.observe().sights
+            assert sights["c"].head.tail == sights["b"].head.tail

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from grafctl.errors import NoQuorum
+from grafctl.errors import DomainUnavailable, NoQuorum
 from grafctl.store.driver.faults import COMMIT_AFTER, COMMIT_BEFORE, READ_BEGIN, WRITE_BEGIN, Fault, FaultDriver, Kind
 from store.world import open_store, world
 
@@ -120,3 +120,28 @@ def test_a_change_of_voters_whose_others_go_away_half_way_may_be_written(tmp_pat
                 store.locator.set("q", generation=2, remove=["rc"])
             assert caught.value.fields["outcome"] == "unknown" and "operation" not in caught.value.fields
         assert place.store.locator.set("q", generation=2, remove=["rc"]).after is not None
+
+
+def test_what_may_be_written_is_not_refused_for_ever(tmp_path: Path) -> None:
+    """A publish is in the log and nobody knows; that its domain is forbidden since does not say what became of it."""
+    full: set[str] = set()
+
+    def plan(domain: str, step: str, count: int) -> Fault | None:
+        return Fault(Kind.FULL) if domain in full and step == COMMIT_BEFORE else None
+
+    with world(tmp_path, VOTERS) as place:
+        place.store.queues.create("q", replicas=[f"r{name}={name}" for name in VOTERS], ack="all", allow=["**"])
+        with open_store(tmp_path, FaultDriver(place.driver, plan)) as store:
+            store.publish("q", "before", domain="a")
+            full.add("c")
+            with pytest.raises(NoQuorum) as unknown:
+                store.publish("q", "once", domain="a")
+            full.clear()
+            place.store.placement.set("q", allow=["b"])
+            place.store.domains.fail("c")
+            with pytest.raises(NoQuorum) as again:
+                store.publish("q", "once", domain="a", operation=unknown.value.fields["operation"])
+            assert again.value.fields["outcome"] == "unknown" and "operation" in again.value.fields
+            with pytest.raises(DomainUnavailable):  # of what was surely not written the refusal is said
+                store.publish("q", "never", domain="a")
+        assert [record.payload for record in place.store.peek("q", domain="b").body["records"]] == [b"before", b"once"]
