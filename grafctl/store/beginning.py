@@ -14,6 +14,7 @@ from grafctl import clock
 from grafctl.errors import DriverError, NoQuorum
 from grafctl.store import keys
 from grafctl.store.cluster import Cluster
+from grafctl.store.driver.kill import point
 from grafctl.store.learn import CHUNK_ROWS, durable_step
 from grafctl.store.log import Log
 from grafctl.store.observe import Observation
@@ -25,12 +26,20 @@ from grafctl.typed import Any, Mapping
 
 def begin_log(cluster: Cluster, log: Log, start: Mapping[str, Any], uid: int, now_ms: int) -> None:
     """Writes the first entry of a log at its first primary, unless one is there, and brings the voters to it."""
+    _write_first(cluster, log, start, uid, now_ms)
+    log.settle()
+
+
+def _write_first(
+    cluster: Cluster, log: Log, start: Mapping[str, Any], uid: int, now_ms: int, *, anew: bool = False
+) -> None:
     domain = start["primary"]
     try:
         with cluster.environment(domain).write(wait_s=cluster.lock_wait_s) as batch:
             writer = Writer(batch, log.id, domain, log.apply)
-            if writer.row.head.tail == 0 and not writer.row.head.learning:
+            if writer.row.head.tail == 0 and (anew or not writer.row.head.learning):
                 term = (1, uid)
+                writer.set(learning=False)
                 writer.append(Draft(START, term, now_ms, NO_OPERATION, encode_json(dict(start)), b"", NO_DIGEST))
                 writer.set(promised=max(term, writer.row.head.promised))
                 writer.save()
@@ -41,7 +50,6 @@ def begin_log(cluster: Cluster, log: Log, start: Mapping[str, Any], uid: int, no
             outcome="not_written",
             domains=[domain],
         ) from error
-    log.settle()
 
 
 def begin_registered(cluster: Cluster, log: Log, name: str, record: Mapping[str, Any], found: Observation) -> None:
@@ -89,16 +97,29 @@ def present(cluster: Cluster, start: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def begin_anew(cluster: Cluster, log: Log, start: Mapping[str, Any]) -> None:
-    """Begins a log empty whose replicas are all lost, which an operator has accepted."""
+    """Begins a log empty whose replicas are all lost, which an operator has accepted.
+
+    What was learnt of it goes first. Such a replica stays `learning` until the first entry is there: it must not pass
+    for one in which the log never began.
+    """
     found = log.observe()
-    for domain, sight in found.sights.items():
-        if sight.head.learning:  # of something that is lost too
-            _clear(cluster, log, domain, found)
-    begin_log(cluster, log, start, clock.random_u64(), clock.now_ms())
+    if found.lead() is not None:
+        return  # somebody else did
+    learning = [domain for domain, sight in found.sights.items() if sight.head.learning]
+    for domain in learning:
+        _clear(cluster, log, domain, found)
+    point("repair.cleared")
+    _write_first(cluster, log, start, clock.random_u64(), clock.now_ms(), anew=True)
+    point("repair.begun")
+    for domain in learning:
+        if domain != start["primary"]:
+            _put_empty(cluster, log, domain, learning=False)
+    log.settle()
 
 
 def _clear(cluster: Cluster, log: Log, domain: str, found: Observation) -> None:
     """Takes away what was learnt of a log, and what the others remember of it; its promises stay."""
+    _put_empty(cluster, log, domain, learning=True)
     for span in (
         keys.entries(log.id, 0, keys.U64_MAX),
         keys.undos(log.id, 0, keys.U64_MAX),
@@ -110,7 +131,10 @@ def _clear(cluster: Cluster, log: Log, domain: str, found: Observation) -> None:
     for peer in found.sights:
         with cluster.environment(peer).write(wait_s=cluster.lock_wait_s) as batch:
             batch.delete(keys.seen(log.id, domain))
+
+
+def _put_empty(cluster: Cluster, log: Log, domain: str, *, learning: bool) -> None:
     with cluster.environment(domain).write(wait_s=cluster.lock_wait_s) as batch:
         promised = Replica(batch, log.id, domain).row.head.promised
-        head = EMPTY.head._replace(promised=promised)
+        head = EMPTY.head._replace(promised=promised, learning=learning)
         batch.put(keys.head(log.id), encode_head(HeadRow(head, *EMPTY[1:])))

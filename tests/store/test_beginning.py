@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
 from grafctl.errors import ConfirmationRequired, DomainUnavailable, GrafctlError, NoQuorum
 from grafctl.nouns import repairs
+from grafctl.store import beginning, learn
+from grafctl.store import elect as electing
+from grafctl.store.operations.retention import sweep, trim
 from grafctl.store.session import Session
 from store.world import World, world
 
@@ -34,6 +39,20 @@ def register_only(place: World, monkeypatch: pytest.MonkeyPatch, *replicas: str)
         dying.setattr(Session, "open_log", _die)
         with pytest.raises(KeyboardInterrupt):
             other.queues.create("q", replicas=list(replicas), allow=["**"])
+
+
+@contextmanager
+def die_at(monkeypatch: pytest.MonkeyPatch, module: ModuleType, at: str | None) -> Iterator[None]:
+    """Ends the block like a kill at this point, where one is given."""
+
+    def dying(name: str) -> None:
+        if name == at:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as dies:
+        dies.setattr(module, "point", dying)
+        with pytest.raises(KeyboardInterrupt) if at else nullcontext():
+            yield
 
 
 def move(place: World, old: str, new: str) -> None:
@@ -157,14 +176,52 @@ def test_a_repair_that_gives_up_all_of_a_log_goes_on(place: World, monkeypatch: 
     place.store.queues.create("q", replicas=["ra=a"], allow=["**"])
     lose(place, "a")
 
-    def dying(name: str) -> None:
-        if name == at:
-            raise KeyboardInterrupt
-
-    with monkeypatch.context() as dies, place.reopened() as store:
-        dies.setattr(repairs, "point", dying)
-        with pytest.raises(KeyboardInterrupt):
-            store.domains.repair("a", lost=True, accept_loss=["q"])
+    with place.reopened() as store, die_at(monkeypatch, repairs, at):
+        store.domains.repair("a", lost=True, accept_loss=["q"])
     with place.reopened() as store:
         assert store.domains.repair("a", lost=True, accept_loss=["q"]).changed
+    has_begun_anew(place, {"a"})
+
+
+@pytest.mark.parametrize("at", ["repair.cleared", "repair.begun", None])
+def test_what_was_learnt_of_a_lost_log_is_cleared_away_before_it_begins_anew(
+    place: World, monkeypatch: pytest.MonkeyPatch, at: str | None
+) -> None:
+    """The log moved away from its first domain and is on its way back when the other one is lost."""
+    monkeypatch.setattr(learn, "CHUNK_ROWS", 2)
+    place.store.queues.create("q", replicas=["ra=a"], allow=["**"], retain_bytes=1)
+    place.store.consumers.create("q", "g", allow=["**"])
+    place.store.publish("q", "x", domain="a")
+    move(place, "a", "b")
+    log = place.store.session.resource("q")
+    for _ in range(2):
+        electing.elect(log.cluster, log.id, log.apply, log.observe())  # entries go up to the START of the term
+        place.store.publish("q", "y", domain="b")
+        given = place.store.poll("q", "g", domain="b", max=100)
+        place.store.ack("q", "g", [record.offset for record in given.records], domain="b", lease=given.lease)
+    trim(log, "q")
+    sweep(log)
+    place.observe("a")
+    place.store.locator.set("q", generation=4, add=["ra=a"])
+
+    def interrupt(step: str, done: int, total: int) -> None:
+        if step == "state":
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        place.store.catch_up("q", domain="a", progress=interrupt)
+    lose(place, "b")
+    with place.reopened() as store:
+        with pytest.raises(NoQuorum):
+            store.publish("q", "y", domain="a")
+        with pytest.raises(ConfirmationRequired, match="q: no replica of it is left"):
+            store.domains.repair("b", lost=True)
+        with die_at(monkeypatch, beginning, at):
+            store.domains.repair("b", lost=True, accept_loss=["q"])
+    with place.reopened() as store:
+        if at == "repair.cleared":
+            with pytest.raises(NoQuorum, match="q may have begun in a") as refused:
+                store.publish("q", "y", domain="a")
+            assert "domain repair a" in str(refused.value.hint)
+            assert store.domains.repair("a", accept_loss=["q"]).changed
     has_begun_anew(place, {"a"})
