@@ -231,9 +231,15 @@ MUTANTS = (
         (TEST_OUTAGES, TEST_KILLS, TEST_SIMULATION),
     ),
     Mutant(
+        "leftovers of anybody taken for a restore's own", "grafctl/nouns/backups.py",
+        "    return found is not None and found[:3] == (store, domain, place.incarnation)\n",
+        "    return found is not None\n", "A restore removes a domain of another store.",
+        ("tests/store/test_backup.py::test_a_restore_never_takes_away_what_bears_another_identity",),
+    ),
+    Mutant(
         "an operation key believed unchecked", REPLICA, "            if chain is None or not follows(chain, raw):\n",
         "            if chain is None:\n", "A flipped bit in a key makes another try publish again.",
-        ("tests/store/test_one_damaged.py",),
+        ("tests/store/test_one_damaged.py::test_a_damaged_operation_key_publishes_nothing_twice",),
     ),
     # --- quorums and elections
     Mutant(
