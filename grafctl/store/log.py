@@ -5,8 +5,7 @@ Promises
 - No answer, positive or negative, leaves before the state it depends on is committed.
 - An append tried again after a lost primary finds its first attempt by its operation key: it is there once or never.
 
-When it fails: `NoQuorum` says in `outcome` whether nothing was written or nobody knows; the operation key that goes
-with "unknown" makes another try safe.
+When it fails: `outcome` says whether nothing was written or nobody knows; the operation key makes another try safe.
 """
 
 from __future__ import annotations
@@ -37,7 +36,7 @@ from grafctl.store.records import CTRL, NO_OPERATION, encode_seen
 from grafctl.store.replica.replica import Appended, Apply, Draft, Replica, Writer
 from grafctl.store.replicate import Failures, Moved, NeedsLearning, copy_all, note_commit
 from grafctl.store.requests import Attempt, Context, Nothing, Outcome, Request, Turn, new_operation
-from grafctl.store.rules import RULES, Config, Member, Seen
+from grafctl.store.rules import NO_TERM, RULES, Config, Member, Seen
 from grafctl.typed import Any, Callable, Iterator, NamedTuple
 
 DEADLINE_S = 10.0
@@ -100,9 +99,8 @@ class Log:
     ) -> Outcome:
         """Appends what the request decides, and returns once it is committed.
 
-        With `hint`, `operation` names an earlier try of the same request, which began when the log had so many entries.
-        With `turn` it goes after another request that is on its way. Raises the request's own refusal, `NoQuorum`,
-        `StoreFull`, `Timeout` or `Corrupt`.
+        With `hint`, `operation` names an earlier try of the same request, which began when the log had so many entries;
+        with `turn` it goes after another. Raises the request's refusal, `NoQuorum`, `StoreFull`, `Timeout`, `Corrupt`.
         """
         until = clock.monotonic_s() + deadline_s
         attempt = Attempt(request, operation or new_operation(), 0 if hint is None else hint, until)
@@ -380,9 +378,10 @@ class Log:
     def settle(self, *, deadline_s: float = DEADLINE_S) -> Lead:
         """Brings every reachable voter to the primary's log; returns the lead."""
         settled: Lead | None = None
+        left = NO_TERM  # a term that a replica said is over
 
         def act(attempt: Attempt) -> Lead:
-            nonlocal settled
+            nonlocal settled, left
             try:
                 self._level(attempt, lead := self._require_lead(attempt))
             except NoQuorum:
@@ -390,8 +389,9 @@ class Log:
                     raise
                 return settled
             failures = copy_all(self.cluster, self.id, self.apply, lead, lead.tails[self.cluster.member(lead.primary)])
-            if moved := [error for error in failures.values() if isinstance(error, Moved)]:
-                raise moved[0]  # what was committed stays so, but this is the lead no longer
+            if lead.term != left and any(isinstance(error, Moved) for error in failures.values()):
+                left = lead.term  # where a look at all leads here again, nobody whose word counts has said so
+                raise Moved(lead.term)
             settled = lead
             if lead.primary not in attempt.exclude:  # another one must lead where nothing can be copied from it
                 failures.raise_of_source(lead.primary)

@@ -13,10 +13,12 @@ from grafctl.store import keys
 from grafctl.store.driver.contract import Batch
 from grafctl.store.driver.faults import COMMIT_BEFORE, Fault, FaultDriver, Kind, flip
 from grafctl.store.driver.memory import MemoryDriver
+from grafctl.store.records import encode_head, encode_seen
 from grafctl.store.replica.replica import Replica
 from grafctl.store.requests import operation_name, operation_of
 from grafctl.store.resources.queue import Publish
 from grafctl.store.resources.together import Together
+from grafctl.store.rules import Seen
 from store.world import World, open_store, world
 
 VOTERS = ("a", "b", "c")
@@ -64,6 +66,25 @@ def test_two_of_three_serve_where_the_third_is_damaged(tmp_path: Path, log: str,
             assert set(chain["broken"] + chain["unread"]) <= {domain}
             with pytest.raises(GrafctlError):
                 store.publish("absent", "x", domain="a")
+
+
+def test_a_promise_of_an_old_copy_does_not_keep_the_log_from_rest(tmp_path: Path) -> None:
+    """A copy to it ends at the promise, and a look at all does not count what it says."""
+    with world(tmp_path, VOTERS) as place:
+        place.store.queues.create("q", replicas=[f"r{name}={name}" for name in VOTERS], allow=["**"])
+        place.store.publish("q", "before", domain="a")
+        log, cluster = place.log_id("q"), place.store.session.cluster
+        with cluster.environment("b").write(wait_s=1) as batch:
+            row = Replica(batch, log, "b").row
+            batch.put(keys.head(log), encode_head(row._replace(head=row.head._replace(promised=(99, 1)))))
+        seen = Seen(cluster.member("b")[1], (99, 1), row.head.acc, row.head.tail + 1, row.head.commit)
+        for peer in ("a", "c"):
+            with cluster.environment(peer).write(wait_s=1) as batch:
+                batch.put(keys.seen(log, "b"), encode_seen(seen))
+        with open_store(tmp_path, place.driver) as store:
+            assert "b" in store.session.resource("q").observe().errors
+            assert store.publish("q", "after", domain="a").offset == 1
+            assert store.session.resource("q").settle(deadline_s=3).primary in "ac"
 
 
 # --- operation keys: who tries again must not publish twice, whatever became of the key in the primary
