@@ -90,7 +90,7 @@ def _findings(opened: client.Store, away: frozenset[str]) -> Iterator[str]:
 def _queue_wrong(opened: client.Store, log: Log, ledger: Ledger, away: frozenset[str]) -> Iterator[str]:
     yield from _chains_differ(opened, log, away)
     standard: list[tuple[int, Packed]] | None = None
-    for domain in _payload_domains(log):
+    for domain in _payload_domains(log, away):
         if domain in away:
             continue
         with opened.session.cluster.environment(domain).read() as view:
@@ -118,9 +118,9 @@ def peeked(opened: client.Store, resource: str, domain: str) -> Iterator[Record]
         page = opened.peek(resource, domain=domain, offset=page[-1].offset + 1, max=1000).body["records"]
 
 
-def _payload_domains(log: Log) -> list[str]:
+def _payload_domains(log: Log, away: frozenset[str]) -> list[str]:
     """Returns the domains whose replica is ready and keeps payloads."""
-    with log.view() as committed:
+    with log.view(exclude=away) as committed:
         replicas = committed.state.get_json(keys.locator())["replicas"]
     return [item["domain"] for item in replicas if item["state"] == "ready" and item["role"] == "voter"]
 
