@@ -27,7 +27,7 @@ demo: $(READY) ## a provider migration on real orders, with an account of what h
 	@$(PY) examples/demo.py
 
 test: lint typecheck ## everything a change must pass: ruff, mypy, pytest
-	@$(PY) -m pytest -n $(JOBS) $(PYTEST)
+	@$(PY) -m pytest -n $(JOBS) --dist worksteal $(PYTEST)
 
 lint: $(READY) ## ruff: rules and formatting
 	@$(PY) -m ruff check $(CODE)

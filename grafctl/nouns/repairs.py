@@ -113,6 +113,9 @@ def _out_of_reach(session: Session, name: str, logs: dict[str, Log], error: Driv
 def _is_counted(logs: dict[str, Log], session: Session, name: str) -> bool:
     """Returns whether any log counts the present incarnation of the domain."""
     member = session.cluster.member(name)
+    control = session.control.observe().lead()
+    if control is not None and all(v.member != member for config in control.force() for v in config.voters):
+        return False  # a domain joins this log first: before that, it has held nothing
     leads = [log.observe().lead() for log in logs.values()]
     if None in leads:
         return True

@@ -140,6 +140,13 @@ class Templates:
         with client.open(store) as opened:
             opened.domains.restore("b")
 
+    def lone(self, store: Path, shape: str, ledger: Ledger) -> None:
+        """b is damaged, and was the only domain of another queue."""
+        with client.open(store) as opened:
+            opened.queues.create("lone", replicas=["rb=b"], allow=list(DOMAINS))
+            opened.publish("lone", "given up", domain="b")
+        overwrite_meta(store / "domains" / "b")
+
 
 def overwrite_meta(place: Path) -> None:
     """Overwrites both meta pages of a domain, so that every opening sees it."""
@@ -162,6 +169,7 @@ STAGES: dict[str, tuple[str | None, Stage]] = {
     "damaged": ("base", Templates.damaged),
     "headless for good": ("base", Templates.headless_for_good),
     "witnessed": ("base", Templates.witnessed),
+    "lone": ("base", Templates.lone),
 }
 
 

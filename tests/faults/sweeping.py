@@ -95,6 +95,9 @@ COMMANDS: dict[str, Command] = {
     "domain repair --accept-loss": Command(
         "domain_repair", "witnessed", ("witness1",), about={"domain": "a", "accept_loss": ["q"]}
     ),
+    "domain repair, a log lost": Command(
+        "domain_repair", "lone", ("three",), about={"domain": "b", "accept_loss": ["lone"]}
+    ),
     "domain repair of the primary": Command("domain_repair", "headless for good", about={"domain": "a"}),
     "init": Command("init", "nothing", ("two", "three"), about={"domains": list(DOMAINS)}),
 }
