@@ -113,7 +113,7 @@ def poll(
         outcome = _append(log, request, gate, domain)
     leased: Leased = outcome.answer
     try:
-        records = _read_leased(session, log, domain, outcome)
+        records = _read_or_level(session, log, domain, outcome)
     except GrafctlError:
         _give_back_unread(log, caller, leased)
         raise
@@ -133,6 +133,18 @@ def _pass_poll(session: Session, caller: Caller, state: State) -> None:
     group = group_row(state, caller.resource, caller.group)
     asked = Asked(POLL, caller.resource, caller.domain, caller.group, caller.epoch, caller.known)
     pass_local_gate(session, state, asked, Placement.of(group), (group["epoch"], queue["epoch"]))
+
+
+def _read_or_level(session: Session, log: Log, domain: str, outcome: Outcome) -> list[Record]:
+    """Returns what was leased; a replica that lags is brought up first, under another primary where one is broken."""
+    try:
+        return _read_leased(session, log, domain, outcome)
+    except DomainUnavailable as error:
+        try:
+            log.settle(deadline_s=GIVE_BACK_S)
+        except GrafctlError:
+            raise error from None
+        return _read_leased(session, log, domain, outcome)
 
 
 def _read_leased(session: Session, log: Log, domain: str, outcome: Outcome) -> list[Record]:
