@@ -26,6 +26,7 @@ DAMAGED = {
     "damaged": "b",
     "headless for good": "a",
     "witnessed": "a",
+    "lone": "b",
 }  # the domain that is damaged in a stage, and cannot be failed
 PAYLOAD3 = ("three", "witness1")  # shapes that write while one domain is away
 
