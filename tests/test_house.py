@@ -64,11 +64,11 @@ FLOORS = [
     ),
     Floor(("store.resources",), "what entries mean: pure decide and apply"),
     Floor(
-        ("store.session", "store.spool", "store.signing", "declare*"),
+        ("store.session", "store.spool", "store.signing", "declare"),
         "an open store: its own logs, its resources by name, its audit",
     ),
     Floor(("store.operations",), "work and long jobs as lists of steps over everything below"),
-    Floor(("nouns", "declare*"), "what an operator manages, one file a noun"),
+    Floor(("nouns",), "what an operator manages, one file a noun"),
     Floor(("client", "making", "worker"), "the public Python API"),
     Floor(("pipeline",), "declared pipelines: a file to values, stages, sources, transforms, sinks"),
     Floor(("streams", "render*", "interruption"), "the terminal, pipes and JSON"),
@@ -112,7 +112,7 @@ ONLY_IN = [
     ),
     OnlyIn(
         ("tomllib", "tomli_w"),
-        ("config.py", "declare*.py", "store/files.py"),
+        ("config.py", "declare/document.py", "store/files.py"),
         "problems of a file are reported with file and line in one way",
     ),
 ]
@@ -268,7 +268,7 @@ def test_only_in_finds_a_name_in_the_wrong_place(tmp_path: Path, text: str, what
         ("render_json", "import sys\nsys.stdout.write('x')"),
         ("commands/completion", "import typer"),
         ("clock", "import time\nimport os\nos.urandom(8)"),
-        ("declare_file", "import tomllib"),
+        ("declare/document", "import tomllib"),
         ("store/keys", "import timeit\nfrom datetime import datetime\ndatetime.fromtimestamp(0)\ntime = self.time"),
     ],
 )

@@ -17,8 +17,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
-from grafctl import declare
-from grafctl.declare import Declaration, DeclaredGroup, DeclaredQueue
+from grafctl.declare import store as declare
+from grafctl.declare.store import Declaration, DeclaredGroup, DeclaredQueue
 from grafctl.errors import GenerationConflict, NotFound, Usage
 from grafctl.nouns.authorities import Authorities
 from grafctl.nouns.consumers import Consumers

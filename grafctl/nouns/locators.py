@@ -222,7 +222,7 @@ def _next(before: Locator, generation: int, added: list[dict[str, str]], removed
 
 def _difference(before: Locator, file: Path) -> tuple[list[dict[str, str]], list[str]]:
     """Returns what to add and to remove so that the locator is the one of a TOML file with `[[replica]]` tables."""
-    from grafctl.declare_replicas import read_replicas
+    from grafctl.declare.replicas import read_replicas
 
     wanted = [parse_replica(text) for text in read_replicas(file)]
     there = {item["id"]: item for item in before["replicas"]}

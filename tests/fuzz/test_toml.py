@@ -18,8 +18,9 @@ from hypothesis import strategies as st
 
 from fuzz.effort import examples
 from fuzz.running import check, run
-from grafctl import declare
-from grafctl.declare_replicas import read_replicas
+from grafctl.declare import store as declare
+from grafctl.declare.document import FILE_BYTES_MAX
+from grafctl.declare.replicas import read_replicas
 from grafctl.errors import InvalidConfig
 from grafctl.store import files
 
@@ -127,7 +128,7 @@ def spoilt(draw: Any, text: bytes) -> bytes:
 def texts(whole: bytes) -> st.SearchStrategy[bytes]:
     others = [
         whole.decode().encode("utf-16"), whole.decode().encode("utf-32"), whole.replace(b"\n", b"\r\n"),
-        whole.replace(b"\n", b"\r"), b"\xef\xbb\xbf" + whole, whole * 2, b"x" * (declare.FILE_BYTES_MAX + 1),
+        whole.replace(b"\n", b"\r"), b"\xef\xbb\xbf" + whole, whole * 2, b"x" * (FILE_BYTES_MAX + 1),
         b"\0" * 100,
     ]  # fmt: skip
     return st.one_of(spoilt(whole), spoilt(whole), st.sampled_from(others), DOCUMENTS, st.binary(max_size=60))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from grafctl import declare
+from grafctl.declare import store as declare
+from grafctl.declare.document import FILE_BYTES_MAX
+from grafctl.declare.table import Table
 from grafctl.errors import InvalidConfig, NotFound, Usage
 from grafctl.store import signing
 
@@ -149,7 +150,7 @@ BAD: list[tuple[str | bytes, int, str]] = [
     (b'[[domain]]\nname = "a\xff"', 2, "not UTF-8"),
     ("a = " + "[" * 5000, 1, ""),
     ("a = " + "9" * 5000, 1, "This is not TOML"),
-    (b"#" * (declare.FILE_BYTES_MAX + 1), 1, "longer than 1 MiB"),
+    (b"#" * (FILE_BYTES_MAX + 1), 1, "longer than 1 MiB"),
     ('domain = "aws"', 1, "domain of The file is written as [[domain]], not text"),
     ('domain = ["aws"]', 1, "written as [[domain]], and holds text"),
     ('[domain]\nname = "aws"', 1, "written as [[domain]], not a table"),
@@ -282,87 +283,7 @@ def test_many_mistakes_take_little_time() -> None:
     assert len(problems(text)) == 20_000
 
 
-# --- lines
-
-
-def places(value: Any, place: declare.Place = ()) -> list[declare.Place]:
-    found = [place]
-    if isinstance(value, dict):
-        for key, item in value.items():
-            found += places(item, (*place, key))
-    if isinstance(value, list):
-        for at, item in enumerate(value):
-            found += places(item, (*place, at))
-    return found
-
-
-LINES = '''# [not.a.table]
-title = "a [b] = 'c' # d"   # x = 1
-"quoted.key \\u0061" = 1
-dotted . "k e y".z = { in = "}", deep = [ "]", { x = 1 } ] }
-text = """
-[no]
-no = 1 \\"""
-""""
-raw = \'\'\'
-[[no]]
-\'\'\'\'
-when = 1979-05-27 07:32:00
-list = [
-    # a comment ] with [ brackets
-    "one, two", 1.5,
-
-    [ "x",
-      "y" ],
-]
-
-[ a . b ]
-c = 1
-[[t]]
-n = 1
-  [[t.u]]
-  n = 2
-  [[t.u]]
-  n = 3
-  [t.u.v]
-  n = 4
-[[t]]
-  [[t.u]]
-  n = 5
-'''
-
-
-def test_lines_of_everything() -> None:
-    lines = declare.Lines(LINES)
-    expected: dict[declare.Place, int] = {
-        ("title",): 2,
-        ("quoted.key a",): 3,
-        ("dotted", "k e y", "z", "deep", 1, "x"): 4,
-        ("text",): 5,
-        ("raw",): 9,
-        ("when",): 12,
-        ("list",): 13,
-        ("list", 0): 15,
-        ("list", 1): 15,
-        ("list", 2): 17,
-        ("list", 2, 1): 18,
-        ("a", "b"): 21,
-        ("a", "b", "c"): 22,
-        ("t", 0): 23,
-        ("t", 0, "n"): 24,
-        ("t", 0, "u", 0, "n"): 26,
-        ("t", 0, "u", 1): 27,
-        ("t", 0, "u", 1, "n"): 28,
-        ("t", 0, "u", 1, "v", "n"): 30,
-        ("t", 1): 31,
-        ("t", 1, "u", 0): 32,
-        ("t", 1, "u", 0, "n"): 33,
-        ("t", 1, "missing"): 31,
-        ("missing",): 1,
-    }
-    assert {place: lines.of(place) for place in expected} == expected
-    assert all(place in lines._found for place in places(tomllib.loads(LINES)))
-
+# --- any text
 
 WORDS = st.text(alphabet="ab[]{}#=,.'\"\\\n \té", max_size=12)
 KEYS = st.one_of(st.sampled_from(["domain", "name", "queue", "group", "replicas", "allow"]), WORDS)
@@ -372,21 +293,6 @@ VALUES: st.SearchStrategy[Any] = st.recursive(
     lambda inner: st.one_of(st.lists(inner, max_size=4), st.dictionaries(KEYS, inner, max_size=4)),
     max_leaves=12,
 )
-
-
-@given(body=st.dictionaries(KEYS, VALUES, max_size=5), multiline=st.booleans())
-def test_every_place_of_a_document_has_a_line(body: dict[str, Any], multiline: bool) -> None:
-    import tomli_w
-
-    text = tomli_w.dumps(body, multiline_strings=multiline)
-    found = declare.Lines(text)._found
-    read = tomllib.loads(text)
-    assert all(place in found for place in places(read))
-    rows = text.split("\n")
-    assert all(1 <= line <= len(rows) for line in found.values())
-
-
-# --- any text
 
 
 @given(text=st.one_of(st.binary(max_size=200), st.text(max_size=200).map(lambda text: text.encode("utf-8", "replace"))))
@@ -465,3 +371,14 @@ def test_a_check_of_keys_that_refuses_is_a_problem() -> None:
     with pytest.raises(InvalidConfig) as caught:
         declare.parse(text.encode(), "store.toml", FOLDER, refuse)
     assert caught.value.problems == [(3, "/k/s.pub is no key. Make one.")]
+
+
+def test_what_a_pipeline_is_made_of_is_left_to_its_reader() -> None:
+    text = HEAD + "[pipeline]\nname = 3\n[[stage]]\n[[source]]\nx = 1\n[[sink]]\n[[test]]\n"
+    assert parse(text).queues == parse(HEAD).queues
+    root = Table.of_file(text.encode(), "store.toml")
+    declare.parse_tables(root, FOLDER)
+    root.close()
+    assert [told.split(";")[0] for _, told in root.notes] == [
+        f"The file has no key '{key}'" for key in ("pipeline", "sink", "source", "stage", "test")
+    ]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from grafctl.declare import Lines, load, read_text
+from grafctl.declare.document import Lines, load, read_text
 from grafctl.errors import InvalidConfig
 from grafctl.names import shown
 
