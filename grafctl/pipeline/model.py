@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from grafctl.declare import Declaration
+from grafctl.declare.store import Declaration
 from grafctl.store.authority import Placement
 
 JSONL, CSV, EXEC = "jsonl", "csv", "exec"
