@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from grafctl.nouns.placements import Placements
     from grafctl.nouns.policies import Policies
     from grafctl.nouns.queues import Queues
+    from grafctl.nouns.topics import Topics
     from grafctl.results import Ack, Backup, Change, Delivery, Finding, Finished, Proof, Shown, Verdict
     from grafctl.store.operations.proving import Progress
     from grafctl.store.operations.publishing import Batches
@@ -275,6 +276,12 @@ class Store:
         from grafctl.nouns.queues import Queues
 
         return Queues(self.session)
+
+    @property
+    def topics(self) -> Topics:
+        from grafctl.nouns.topics import Topics
+
+        return Topics(self.session)
 
     @property
     def consumers(self) -> Consumers:

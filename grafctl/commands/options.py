@@ -197,7 +197,7 @@ Epoch = Annotated[int | None, _option("--epoch", metavar="N", help="Fence epoch 
 
 # --- nouns
 
-Resource = Annotated[str, _argument("RESOURCE", "Queue", name_of("resource"), _resources)]
+Resource = Annotated[str, _argument("RESOURCE", "Queue or topic", name_of("resource"), _resources)]
 Group = Annotated[str, _argument("GROUP", "Consumer group", name_of("group"), _groups)]
 GroupOption = Annotated[
     str,

@@ -30,6 +30,7 @@ GROUPS = {
     "authority": ("Manage who may sign health observations", "keygen add list revoke"),
     "health": ("State and list the health of domains", "observe list"),
     "queue": ("Manage queues", "create list show"),
+    "topic": ("Manage topics", "create list show"),
     "consumer": ("Manage the groups that read a resource", "create list show pause resume seek shift"),
     "dead": ("Inspect and redeliver failed work", "list redrive"),
     "placement": ("Manage which domains may use a resource or group", "show set"),

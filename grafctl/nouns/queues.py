@@ -1,9 +1,10 @@
-"""`queue`: create, list and show queues.
+"""`queue`: create, list and show queues; and what resources of every kind have in common here.
 
 Promises
-- A queue is its registration: from that entry on its log has one first entry, which whoever comes next writes where
+- A resource is its registration: from that entry on its log has one first entry, which whoever comes next writes where
   the creator died.
-- The same `create` again changes nothing; the same name with another definition is refused.
+- The same `create` again changes nothing; the same name with another definition, or of another kind, is refused.
+- Each noun lists and shows its own kind only.
 """
 
 from __future__ import annotations
@@ -64,54 +65,51 @@ def check_replicas(session: Session, replicas: Sequence[dict[str, str]]) -> None
             )
 
 
-class Queues:
-    """The queues of one store."""
+class Resources:
+    """The resources of one kind in one store."""
+
+    kind = "queue"
 
     def __init__(self, session: Session) -> None:
         self.session = session
 
-    def create(
+    def _create(
         self,
         name: str,
-        *,
         replicas: Sequence[str],
-        schema: str | None = None,
-        ack: str = "majority",
-        min_payload: int | None = None,
-        allow: Sequence[str] = (),
-        deny: Sequence[str] = (),
-        retain_age_ms: int | None = None,
-        retain_bytes: int | None = None,
-        compression: str = NONE,
-        dry_run: bool = False,
+        *,
+        ack: str,
+        min_payload: int | None,
+        allow: Sequence[str],
+        deny: Sequence[str],
+        dry_run: bool,
+        **own: Any,
     ) -> Change:
-        """Creates a queue on these replicas, which start ready and healthy."""
-        check_name("queue", name)
+        """Creates a resource on these replicas, which start ready and healthy; `own` is what its kind is defined by."""
+        check_name(self.kind, name)
         parsed = [parse_replica(text) for text in replicas]
         if not parsed:
-            raise Usage("A queue needs at least one --replica ID=DOMAIN.")
+            raise Usage(f"A {self.kind} needs at least one --replica ID=DOMAIN.")
         check_replicas(self.session, parsed)
         placement = parse_placement(allow, deny)
         definition = {
             "name": name,
-            "kind": "queue",
-            "schema": check_name("schema", schema) if schema is not None else None,
+            "kind": self.kind,
             "ack": ack,
             "min_payload": min_payload,
             "allow": list(placement.allow),
             "deny": list(placement.deny),
-            "retain_age_ms": retain_age_ms,
-            "retain_bytes": retain_bytes,
-            "compression": check_compression(compression),
+            **own,
         }
         record = self._record(definition, parsed)
         if dry_run:
             return self._would_create(name, record, parsed)
-        with self.session.audited("queue create", resource=name):
+        op = f"{self.kind} create"
+        with self.session.audited(op, resource=name):
             changed, record = self.session.control.append(Register(name, record)).answer
         self.session.open_log(name, record)
         if changed:
-            self.session.note("changed", "queue create", resource=name, replicas=list(replicas), **placement.as_json())
+            self.session.note("changed", op, resource=name, replicas=list(replicas), **placement.as_json())
         return Change(changed, resource=name, after=self._fields(name))
 
     def _record(self, definition: dict[str, Any], replicas: list[dict[str, str]]) -> dict[str, Any]:
@@ -123,16 +121,18 @@ class Queues:
         }
         voters = voters_of(locator, members)
         if not any(not voter.witness for voter in voters):
-            raise Usage("A queue needs at least one voter that keeps payloads.")
+            raise Usage(f"A {self.kind} needs at least one voter that keeps payloads.")
         if any(item["role"] not in (VOTER, WITNESS) for item in replicas):
-            raise Usage("A queue begins with voters and witnesses; add a learner later with `grafctl locator set`.")
+            raise Usage(
+                f"A {self.kind} begins with voters and witnesses; add a learner later with `grafctl locator set`."
+            )
         write, payload = sizes_of(voters, definition["ack"], definition["min_payload"])
         primary = next(voter.domain for voter in voters if not voter.witness)
         now_ms = clock.now_ms()
         row = {**definition, "next": 0, "first": 0, "bytes": 0, "epoch": 1, "created_ms": now_ms}
         config = Config(0, (0, 0), primary, voters, write, payload)
         return {
-            "kind": "queue",
+            "kind": self.kind,
             "log": f"{clock.random_u64() | 1 << 63:016x}",
             "domains": [item["domain"] for item in replicas],
             "term_uid": clock.random_u64(),
@@ -154,26 +154,66 @@ class Queues:
         return Change(True, resource=name, dry_run=True, actions=actions)
 
     def list(self) -> Listed:
-        """Returns every queue, by name."""
-        return Listed("queues", [self._fields(name) for name in sorted(self.session.resources())])
+        """Returns every resource of this kind, by name."""
+        names = sorted(name for name, record in self.session.resources().items() if record["kind"] == self.kind)
+        return Listed(f"{self.kind}s", [self._fields(name) for name in names])
 
     def show(self, name: str) -> Shown:
-        """Returns one queue; raises `NotFound`."""
-        return Shown(self._fields(check_name("queue", name)))
+        """Returns one resource of this kind; raises `NotFound`."""
+        return Shown(self._fields(check_name(self.kind, name)))
 
     def _fields(self, name: str) -> dict[str, Any]:
         with self.session.state(name) as state:
+            kind = queue_row(state, name)["kind"]
+            if kind != self.kind:
+                raise NotFound(
+                    f"{name} is a {kind}, not a {self.kind}.", hint=f"Run `grafctl {kind} show {name}`.", resource=name
+                )
             return queue_fields(state, name)
 
 
+class Queues(Resources):
+    """The queues of one store."""
+
+    def create(
+        self,
+        name: str,
+        *,
+        replicas: Sequence[str],
+        schema: str | None = None,
+        ack: str = "majority",
+        min_payload: int | None = None,
+        allow: Sequence[str] = (),
+        deny: Sequence[str] = (),
+        retain_age_ms: int | None = None,
+        retain_bytes: int | None = None,
+        compression: str = NONE,
+        dry_run: bool = False,
+    ) -> Change:
+        """Creates a queue on these replicas, which start ready and healthy."""
+        return self._create(
+            name,
+            replicas,
+            ack=ack,
+            min_payload=min_payload,
+            allow=allow,
+            deny=deny,
+            dry_run=dry_run,
+            schema=check_name("schema", schema) if schema is not None else None,
+            retain_age_ms=retain_age_ms,
+            retain_bytes=retain_bytes,
+            compression=check_compression(compression),
+        )
+
+
 def queue_fields(state: State, name: str) -> dict[str, Any]:
-    """Returns what `queue show` prints."""
+    """Returns what `queue show` and `topic show` print of a resource."""
     row = queue_row(state, name)
     locator = state.get_json(keys.locator())
     placement = Placement.of(row)
     return {
         "resource": name,
-        "kind": "queue",
+        "kind": row["kind"],
         "schema": row["schema"],
         "records": row["next"] - row["first"],
         "first_offset": row["first"],

@@ -65,8 +65,8 @@ def _resources(
                 continue  # the domain is marked as damaged now: the next look is at the others
             except GrafctlError as error:
                 if "domain" not in error.fields:
-                    found[name] = _trouble(name, error)
-    return [found.get(name) or _resource(session, name, health, troubles) for name, _ in rows]
+                    found[name] = _trouble(name, row["kind"], error)
+    return [found.get(name) or _resource(session, name, row["kind"], health, troubles) for name, row in rows]
 
 
 def _look(name: str, committed: Committed | None, troubles: Troubles) -> None:
@@ -74,11 +74,11 @@ def _look(name: str, committed: Committed | None, troubles: Troubles) -> None:
         troubles.look(name, committed.found, committed.lead)
 
 
-def _resource(session: Session, name: str, health: dict[str, str], troubles: Troubles) -> dict[str, Any]:
+def _resource(session: Session, name: str, kind: str, health: dict[str, str], troubles: Troubles) -> dict[str, Any]:
     try:
         return served(lambda: _looked_up(session, name, health, troubles))
     except GrafctlError as error:
-        return _trouble(name, error)
+        return _trouble(name, kind, error)
 
 
 def _looked_up(session: Session, name: str, health: dict[str, str], troubles: Troubles) -> dict[str, Any]:
@@ -87,8 +87,8 @@ def _looked_up(session: Session, name: str, health: dict[str, str], troubles: Tr
         return _fields(name, committed, health)
 
 
-def _trouble(name: str, error: GrafctlError) -> dict[str, Any]:
-    return {"name": name, "kind": "queue", "trouble": error.message}
+def _trouble(name: str, kind: str, error: GrafctlError) -> dict[str, Any]:
+    return {"name": name, "kind": kind, "trouble": error.message}
 
 
 def _fields(name: str, committed: Committed, health: dict[str, str]) -> dict[str, Any]:

@@ -17,8 +17,9 @@ from grafctl.commands.tree import COMMANDS, GROUPS
 LEAVES = list(leaves())
 WITHOUT_STORE = {"authority keygen", "explain", "completion show", "completion install"}
 LOOKING = {
-    *("domain list", "domain show", "authority list", "health list", "queue list", "queue show", "consumer list"),
-    *("consumer show", "dead list", "placement show", "policy show", "locator show", "locator history", "can", "peek"),
+    *("domain list", "domain show", "authority list", "health list", "queue list", "queue show", "topic list"),
+    *("topic show", "consumer list", "consumer show", "dead list", "placement show", "policy show", "locator show"),
+    *("locator history", "can", "peek"),
     *("audit tail", "audit verify", "audit explain", "status", "verify", "doctor"),
 }
 # A poll leases, and a lease that nobody finishes gives its records back: there is nothing to try out.
@@ -26,7 +27,6 @@ WITHOUT_DRY_RUN = LOOKING | WITHOUT_STORE | {"poll"}
 BY_DOMAIN = {"publish", "poll", "peek", "ack", "nack", "catch-up", "can"}
 DESTRUCTIVE = {"domain remove", "domain repair", "authority revoke", "consumer seek", "dead redrive", "locator set"}
 LATER = {
-    "topic",
     "table",
     "vshard",
     "pipeline",

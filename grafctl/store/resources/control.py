@@ -34,9 +34,11 @@ class Register:
             meta = {"do": "register", "name": self.name, "record": self.record}
             return Decision((True, self.record), encode_json(meta), kind=CTRL)
         if there["request"] != self.record["request"]:
+            kind, asked = there["kind"], self.record["kind"]
+            what = "with another definition" if kind == asked else f"as a {kind}"
             raise GenerationConflict(
-                f"{self.name} is there already, with another definition.",
-                hint=f"Run `grafctl queue show {self.name}`, or take another name.",
+                f"{self.name} is there already, {what}.",
+                hint=f"Run `grafctl {kind} show {self.name}`, or take another name.",
                 resource=self.name,
             )
         return Decision((False, there))
