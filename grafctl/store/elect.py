@@ -160,38 +160,27 @@ def _start(
 ) -> Lead:
     while True:
         try:
-            return _start_once(cluster, log, apply, term, domain, tail, change, reserved)
+            with blaming(domain), cluster.writing(domain) as batch:
+                replica = Writer(batch, log, domain, apply)
+                if reserved:
+                    batch.use_reserve()
+                if not RULES.may_start(replica.row.head, term, tail):
+                    raise Moved(replica.row.head.promised)
+                old = replica.config()
+                new = (
+                    change.change(replica.state, old)
+                    if change
+                    else NewVoters(old.voters, old.write_size, old.payload_size, {})
+                )
+                config = Config(tail, term, domain, new.voters, new.write_size, new.payload_size, new.fenced)
+                meta = encode_json({"do": "start", **config_fields(config), **new.fields})
+                replica.append(Draft(START, term, clock.now_ms(), NO_OPERATION, meta, b"", NO_DIGEST))
+                configs = replica.configs()
+                remember(batch, log, domain, cluster.member(domain)[1], replica.row.head)
+                replica.save()
+                point("start.before")
+            point("start.after")
+            return Lead(term, configs, replica.row.head.commit, {cluster.member(domain): tail + 1})
         except Full as error:
             if not error.grown:
                 raise
-
-
-def _start_once(
-    cluster: Cluster,
-    log: bytes,
-    apply: Apply,
-    term: Term,
-    domain: str,
-    tail: int,
-    change: VoterChange | None,
-    reserved: bool,
-) -> Lead:
-    with blaming(domain), cluster.writing(domain) as batch:
-        replica = Writer(batch, log, domain, apply)
-        if reserved:
-            batch.use_reserve()
-        if not RULES.may_start(replica.row.head, term, tail):
-            raise Moved(replica.row.head.promised)
-        old = replica.config()
-        new = (
-            change.change(replica.state, old) if change else NewVoters(old.voters, old.write_size, old.payload_size, {})
-        )
-        config = Config(tail, term, domain, new.voters, new.write_size, new.payload_size, new.fenced)
-        meta = encode_json({"do": "start", **config_fields(config), **new.fields})
-        replica.append(Draft(START, term, clock.now_ms(), NO_OPERATION, meta, b"", NO_DIGEST))
-        configs = replica.configs()
-        remember(batch, log, domain, cluster.member(domain)[1], replica.row.head)
-        replica.save()
-        point("start.before")
-    point("start.after")
-    return Lead(term, configs, replica.row.head.commit, {cluster.member(domain): tail + 1})
