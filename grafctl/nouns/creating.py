@@ -31,6 +31,7 @@ from grafctl.store import files, keys
 from grafctl.store.beginning import begin_log
 from grafctl.store.cluster import Cluster
 from grafctl.store.driver.contract import Driver, Identity
+from grafctl.store.driver.private import sync_path
 from grafctl.store.log import Log
 from grafctl.store.records import config_fields
 from grafctl.store.resources.applying import apply_entry
@@ -120,7 +121,7 @@ def create_environments(driver: Driver, file: files.StoreFile, directory: Path, 
             continue
         try:
             if place.path.exists():  # perhaps made by one that died before its name was durable
-                files.sync_folder(place.path.parent)
+                sync_path(place.path.parent)
                 continue
             driver.create(place.path, Identity(file.identity, domain, place.incarnation))
         except OSError as error:

@@ -18,7 +18,7 @@ from grafctl import clock
 from grafctl.errors import Busy, DomainUnavailable, GrafctlError, InvalidConfig, NotFound, StoreFull, Usage
 from grafctl.names import check_domain
 from grafctl.store.cluster import Place
-from grafctl.store.driver.private import open_file
+from grafctl.store.driver.private import open_file, sync_path
 from grafctl.typed import TYPE_CHECKING, Any, Iterator, NamedTuple
 
 FORMAT = 1
@@ -214,7 +214,7 @@ def replace(path: Path, data: bytes) -> None:
         finally:
             os.close(handle)
         temporary.rename(path)
-        sync_folder(path.parent)
+        sync_path(path.parent)
     except OSError as error:
         raise unwritable(path.parent, error) from None
 
@@ -225,20 +225,11 @@ def write_whole(handle: int, text: bytes) -> None:
         text = text[os.write(handle, text) :]
 
 
-def sync_folder(folder: StrPath) -> None:
-    """Makes a rename in a folder durable."""
-    handle = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-
-
 def flush_names(directory: Path) -> None:
     """Makes durable that a folder is there and what it names: an earlier run may have died before its own flush."""
-    sync_folder(directory)
+    sync_path(directory)
     try:
-        sync_folder(directory.parent)
+        sync_path(directory.parent)
     except PermissionError:
         pass  # where this program may not look it has made nothing
 
@@ -248,7 +239,7 @@ def make_folders(path: Path) -> None:
     if not path.is_dir():
         make_folders(path.parent)
         path.mkdir(mode=0o700, exist_ok=True)
-        sync_folder(path.parent)
+        sync_path(path.parent)
 
 
 def unwritable(path: Path, error: OSError) -> GrafctlError:

@@ -24,7 +24,8 @@ from pathlib import Path
 
 from grafctl.errors import Corrupt, GenerationConflict, GrafctlError, HealthRejected, NotFound, Usage
 from grafctl.results import Shown
-from grafctl.store.files import sync_folder, unwritable
+from grafctl.store.driver.private import sync_path
+from grafctl.store.files import unwritable
 from grafctl.store.records import encode_json
 
 PRIVATE_HEADER = "grafctl private key, Ed25519, version 1"
@@ -66,7 +67,7 @@ def generate(name: str, directory: Path) -> Shown:
     _write_new(public_path, PUBLIC_HEADER, public_key, 0o644, name)
     try:
         _write_new(private_path, PRIVATE_HEADER, private_key, 0o600, name)
-        sync_folder(directory)
+        sync_path(directory)
     except GrafctlError:
         public_path.unlink()  # it is ours: it was made a moment ago, by this call
         raise

@@ -19,7 +19,7 @@ import os
 from grafctl import clock
 from grafctl.errors import Corrupt
 from grafctl.store import files
-from grafctl.store.driver.private import open_file
+from grafctl.store.driver.private import open_file, sync_path
 from grafctl.store.records import encode_json, parse_json
 from grafctl.typed import TYPE_CHECKING, Any, Callable, Iterator, Mapping
 
@@ -48,7 +48,7 @@ def _write(path: Path, line: bytes) -> bool:
             line = b"\n" + line  # what was cut short must not take this one with it
         files.write_whole(handle, line)
         os.fsync(handle)
-        files.sync_folder(path.parent)
+        sync_path(path.parent)
         return True
     finally:
         os.close(handle)

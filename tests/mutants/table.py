@@ -81,7 +81,7 @@ MUTANTS = (
         "A power loss leaves an empty file under the name of the store.", (TEST_FLUSHES,),
     ),
     Mutant(
-        "rename of store.toml not flushed", FILES, "        sync_folder(path.parent)\n    except OSError as error:\n",
+        "rename of store.toml not flushed", FILES, "        sync_path(path.parent)\n    except OSError as error:\n",
         "    except OSError as error:\n",
         "A power loss takes a domain away that was acknowledged.", (TEST_FLUSHES,),
     ),

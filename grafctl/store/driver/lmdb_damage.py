@@ -18,9 +18,8 @@ import os
 from grafctl import clock
 from grafctl.errors import Corrupt, Damaged
 from grafctl.json_text import decode
-from grafctl.store.driver.lmdb_directory import sync_path
 from grafctl.store.driver.lmdb_files import Files, driver_error
-from grafctl.store.driver.private import open_file
+from grafctl.store.driver.private import open_file, sync_path
 from grafctl.typed import Any
 
 MARK_BYTES_MAX = 64 << 10

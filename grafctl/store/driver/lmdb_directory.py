@@ -33,7 +33,7 @@ from grafctl.store.driver.lmdb_files import (
     open_writer_lock,
     prepare_lock_file,
 )
-from grafctl.store.driver.private import make_directory, open_file
+from grafctl.store.driver.private import make_directory, open_file, sync_path
 from grafctl.typed import Callable
 
 _HALF = (b".gone_", b".new_")  # how the names of what is half made or half removed go on
@@ -106,15 +106,6 @@ def _flush_all(files: Files) -> None:
     inside = (files.data, files.journal, files.lock, files.writer)
     for path in (*inside, files.env, files.directory):
         sync_path(path)
-
-
-def sync_path(path: bytes) -> None:
-    """Flushes a file or a directory to stable storage."""
-    fd = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
 
 
 def _make_directories(path: bytes) -> None:

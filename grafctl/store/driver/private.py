@@ -38,6 +38,15 @@ def make_directory(path: bytes) -> None:
     os.mkdir(path, mode | (mode & 0o440) >> 2)
 
 
+def sync_path(path: str | bytes | os.PathLike[str]) -> None:
+    """Flushes a file, or what a directory names, to stable storage."""
+    handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
 def require_files(domain: str, *paths: bytes) -> None:
     """Raises `Unreachable` where one of these is no regular file: a link leads elsewhere, and a pipe may block."""
     for path in paths:

@@ -30,6 +30,7 @@ from grafctl.results import Backup
 from grafctl.store import files, keys
 from grafctl.store.committed import Committed
 from grafctl.store.driver.kill import point
+from grafctl.store.driver.private import sync_path
 from grafctl.store.learn import checked_chunks, state_chunks
 from grafctl.store.log import Log
 from grafctl.store.operations.backup_check import LogCheck
@@ -208,7 +209,7 @@ def _whole_or_absent(folder: Path, name: str, store: str) -> Iterator[BinaryIO]:
                 raise
             finally:
                 temporary.unlink(missing_ok=True)
-        files.sync_folder(folder)
+        sync_path(folder)
     except OSError as error:
         raise files.unwritable(folder / name, error) from None
 
