@@ -276,7 +276,7 @@ def _walk_findings(session: Session, domain: str) -> Iterator[Finding]:
     if os.stat(Files(str(path)).data).st_size > WALK_BYTES_MAX:
         return
     try:
-        with session.cluster.environment(domain).write(wait_s=session.cluster.lock_wait_s):  # so that no page moves
+        with session.cluster.writing(domain):  # so that no page moves
             found = structural_findings(path)
     except (DriverError, OSError):
         return  # it is busy, or was taken out this moment

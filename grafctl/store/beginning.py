@@ -35,7 +35,7 @@ def _write_first(
 ) -> None:
     domain = start["primary"]
     try:
-        with cluster.environment(domain).write(wait_s=cluster.lock_wait_s) as batch:
+        with cluster.writing(domain) as batch:
             writer = Writer(batch, log.id, domain, log.apply)
             if writer.row.head.tail == 0 and (anew or not writer.row.head.learning):
                 term = (1, uid)
@@ -129,12 +129,12 @@ def _clear(cluster: Cluster, log: Log, domain: str, found: Observation) -> None:
         while durable_step(cluster, domain, lambda batch, span=span: wipe(batch, span, CHUNK_ROWS)):  # type: ignore[misc]
             pass
     for peer in found.sights:
-        with cluster.environment(peer).write(wait_s=cluster.lock_wait_s) as batch:
+        with cluster.writing(peer) as batch:
             batch.delete(keys.seen(log.id, domain))
 
 
 def _put_empty(cluster: Cluster, log: Log, domain: str, *, learning: bool) -> None:
-    with cluster.environment(domain).write(wait_s=cluster.lock_wait_s) as batch:
+    with cluster.writing(domain) as batch:
         promised = Replica(batch, log.id, domain).row.head.promised
         head = EMPTY.head._replace(promised=promised, learning=learning)
         batch.put(keys.head(log.id), encode_head(HeadRow(head, *EMPTY[1:])))

@@ -140,7 +140,7 @@ def durable_step(cluster: Cluster, domain: str, change: Callable[[Batch], bool])
     """Runs one durable step, again where the map had to grow; returns what the step returned."""
     while True:
         try:
-            with cluster.environment(domain).write(wait_s=cluster.lock_wait_s) as batch:
+            with cluster.writing(domain) as batch:
                 result = change(batch)
                 point("learn.before")
             point("learn.after")

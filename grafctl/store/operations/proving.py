@@ -65,7 +65,7 @@ def both_sides(log: Log, source: str, target: str) -> Iterator[tuple[Side, Side]
     """
     lead = log.settle()
     with ExitStack() as stack:
-        with log.cluster.environment(lead.primary).write(wait_s=log.cluster.lock_wait_s) as batch:
+        with log.cluster.writing(lead.primary) as batch:
             tail = Replica(batch, log.id, lead.primary).row.head.tail
             for domain in (source, target):
                 if domain != lead.primary:

@@ -220,7 +220,7 @@ def _forget_what_only_witnesses_know(log: Log) -> Lead:
     _, witnesses = _ahead(promises_of(found, lead))
     for witness in witnesses:
         for domain in found.sights:
-            with log.cluster.environment(domain).write(wait_s=log.cluster.lock_wait_s) as batch:
+            with log.cluster.writing(domain) as batch:
                 batch.delete(keys.seen(log.id, witness))
                 if domain == witness:
                     promised = Replica(batch, log.id, domain).row.head.promised

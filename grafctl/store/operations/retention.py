@@ -30,7 +30,7 @@ def sweep(log: Log) -> None:
         domains = list(committed.found.sights)
     for domain in domains:
         try:
-            with log.cluster.environment(domain).write(wait_s=log.cluster.lock_wait_s) as batch:
+            with log.cluster.writing(domain) as batch:
                 writer = Writer(batch, log.id, domain, log.apply)
                 if not writer.row.head.learning and writer.sweep(floor):
                     writer.save()
