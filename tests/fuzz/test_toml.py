@@ -15,6 +15,7 @@ import tomli_w
 from conftest import ROOT
 from hypothesis import given
 from hypothesis import strategies as st
+from store.test_store_file import WRITTEN
 
 from fuzz.effort import examples
 from fuzz.running import check, run
@@ -26,21 +27,7 @@ from grafctl.store import files
 
 DECLARED = (ROOT / "examples" / "provider-migration.toml").read_bytes()
 REPLICAS = b'[[replica]]\nid = "a"\ndomain = "aws"\n\n[[replica]]\nid = "b"\ndomain = "gcp"\nrole = "witness"\n'
-STORE = b"""# Written by grafctl
-format = 1
-identity = "st_1"
-driver = "lmdb"
-
-[[domain]]
-name = "aws"
-path = "domains/aws"
-incarnation = "inc_1"
-
-[[domain]]
-name = "gcp/b"
-path = "/mnt/x"
-incarnation = "inc_2"
-"""
+STORE = WRITTEN.encode()
 PIECES = [
     b"", b"\0", b"\xff\xfe", b"\xef\xbb\xbf", b"\n", b"\r", b"\r\n", b'"', b'"""', b"'", b"[", b"]", b"[[", b"]]",
     b"{", b"}", b"=",

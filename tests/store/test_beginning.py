@@ -13,8 +13,6 @@ import pytest
 from grafctl.errors import ConfirmationRequired, DomainUnavailable, GrafctlError, NoQuorum
 from grafctl.nouns import repairs
 from grafctl.store import beginning, learn
-from grafctl.store import elect as electing
-from grafctl.store.operations.retention import sweep, trim
 from grafctl.store.session import Session
 from store.world import World, world
 
@@ -193,14 +191,7 @@ def test_what_was_learnt_of_a_lost_log_is_cleared_away_before_it_begins_anew(
     place.store.consumers.create("q", "g", allow=["**"])
     place.store.publish("q", "x", domain="a")
     move(place, "a", "b")
-    log = place.store.session.resource("q")
-    for _ in range(2):
-        electing.elect(log.cluster, log.id, log.apply, log.observe())  # entries go up to the START of the term
-        place.store.publish("q", "y", domain="b")
-        given = place.store.poll("q", "g", domain="b", max=100)
-        place.store.ack("q", "g", [record.offset for record in given.records], domain="b", lease=given.lease)
-    trim(log, "q")
-    sweep(log)
+    place.let_entries_go("q", "g", domain="b", terms=2)
     place.observe("a")
     place.store.locator.set("q", generation=4, add=["ra=a"])
 

@@ -7,9 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from grafctl.store import elect as electing
 from grafctl.store import learn
-from grafctl.store.operations.retention import sweep, trim
 from store.world import World, world
 
 DOMAINS = ("a", "b", "c")
@@ -46,14 +44,7 @@ def remembered_and_left_behind(place: World) -> None:
     for _ in range(3):
         place.store.publish("q", "x", domain="a")
     place.store.locator.set("q", generation=2, remove=["rc"])
-    log = place.store.session.resource("q")
-    for _ in range(3):
-        electing.elect(log.cluster, log.id, log.apply, log.observe())  # entries go up to the START of the term
-        place.store.publish("q", "y", domain="a")
-        given = place.store.poll("q", "g", domain="a", max=100)
-        place.store.ack("q", "g", [record.offset for record in given.records], domain="a", lease=given.lease)
-    trim(log, "q")
-    sweep(log)
+    place.let_entries_go("q", "g", domain="a", terms=3)
     place.observe("c")
     place.store.locator.set("q", generation=3, add=["rc=c"])
 

@@ -11,7 +11,7 @@ import pytest
 from grafctl.errors import GrafctlError, NoQuorum
 from grafctl.store import keys
 from grafctl.store.driver.contract import Batch
-from grafctl.store.driver.faults import COMMIT_BEFORE, Fault, FaultDriver, Kind, flip
+from grafctl.store.driver.faults import flip
 from grafctl.store.driver.memory import MemoryDriver
 from grafctl.store.records import encode_head, encode_seen
 from grafctl.store.replica.replica import Replica
@@ -197,14 +197,9 @@ def test_a_primary_that_went_back_within_its_term_decides_nothing(tmp_path: Path
 
 def test_a_tail_of_an_older_term_is_no_damage(tmp_path: Path) -> None:
     """What a primary had alone when it went away is as long as what is committed since, and not the same."""
-    full: set[str] = set()
-
-    def plan(domain: str, step: str, count: int) -> Fault | None:
-        return Fault(Kind.FULL) if domain in full and step == COMMIT_BEFORE else None
-
     with world(tmp_path, VOTERS) as place:
         place.store.queues.create("q", replicas=[f"r{name}={name}" for name in VOTERS], allow=["**"])
-        with open_store(tmp_path, FaultDriver(place.driver, plan)) as store:
+        with place.with_full_disks() as (store, full):
             store.publish("q", "before", domain="a")
             full |= {"b", "c"}
             for _ in range(3):

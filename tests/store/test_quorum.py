@@ -15,14 +15,9 @@ VOTERS = ("a", "b", "c")
 
 @pytest.mark.parametrize(("ack", "full"), [("all", {"b"}), ("all", {"c"}), ("majority", {"b", "c"})])
 def test_a_copy_that_is_missing_is_never_counted(tmp_path: Path, ack: str, full: set[str]) -> None:
-    away: set[str] = set()
-
-    def plan(domain: str, step: str, count: int) -> Fault | None:
-        return Fault(Kind.FULL) if domain in away and step == COMMIT_BEFORE else None
-
     with world(tmp_path, VOTERS) as place:
         place.store.queues.create("q", replicas=[f"r{name}={name}" for name in VOTERS], ack=ack, allow=["**"])
-        with open_store(tmp_path, FaultDriver(place.driver, plan)) as store:
+        with place.with_full_disks() as (store, away):
             store.publish("q", "before", domain="a")
             away |= full
             with pytest.raises(NoQuorum) as caught:
@@ -79,14 +74,9 @@ def test_an_election_that_cannot_be_held_does_not_make_a_publish_unwritten(
 
 
 def test_a_wait_for_what_others_wrote_is_not_a_write_of_ones_own(tmp_path: Path) -> None:
-    full: set[str] = set()
-
-    def plan(domain: str, step: str, count: int) -> Fault | None:
-        return Fault(Kind.FULL) if domain in full and step == COMMIT_BEFORE else None
-
     with world(tmp_path, VOTERS) as place:
         place.store.queues.create("q", replicas=[f"r{name}={name}" for name in VOTERS], allow=["**"])
-        with open_store(tmp_path, FaultDriver(place.driver, plan)) as store:
+        with place.with_full_disks() as (store, full):
             store.publish("q", "there", domain="a", id="x")
             full |= {"b", "c"}
             with pytest.raises(NoQuorum) as unknown:
@@ -124,14 +114,9 @@ def test_a_change_of_voters_whose_others_go_away_half_way_may_be_written(tmp_pat
 
 def test_what_may_be_written_is_not_refused_for_ever(tmp_path: Path) -> None:
     """A publish is in the log and nobody knows; that its domain is forbidden since does not say what became of it."""
-    full: set[str] = set()
-
-    def plan(domain: str, step: str, count: int) -> Fault | None:
-        return Fault(Kind.FULL) if domain in full and step == COMMIT_BEFORE else None
-
     with world(tmp_path, VOTERS) as place:
         place.store.queues.create("q", replicas=[f"r{name}={name}" for name in VOTERS], ack="all", allow=["**"])
-        with open_store(tmp_path, FaultDriver(place.driver, plan)) as store:
+        with place.with_full_disks() as (store, full):
             store.publish("q", "before", domain="a")
             full.add("c")
             with pytest.raises(NoQuorum) as unknown:

@@ -16,11 +16,14 @@ from typing import Any
 
 from grafctl import client, clock
 from grafctl.nouns.creating import create_store
+from grafctl.store import elect as electing
 from grafctl.store import files, keys
 from grafctl.store.cluster import Cluster
 from grafctl.store.driver.contract import Driver, Identity
+from grafctl.store.driver.faults import COMMIT_BEFORE, Fault, FaultDriver, Kind
 from grafctl.store.driver.lmdb import LmdbDriver
 from grafctl.store.driver.memory import MemoryDriver
+from grafctl.store.operations.retention import sweep, trim
 from grafctl.store.records import decode_entry
 from grafctl.store.session import Session
 
@@ -58,6 +61,28 @@ class World:
         """Yields the same store as another process would see it."""
         with open_store(self.directory, self.driver) as other:
             yield other
+
+    @contextmanager
+    def with_full_disks(self) -> Iterator[tuple[client.Store, set[str]]]:
+        """Yields the same store, and the set of domains whose disks are full: a test adds to it and takes away."""
+        full: set[str] = set()
+
+        def plan(domain: str, step: str, count: int) -> Fault | None:
+            return Fault(Kind.FULL) if domain in full and step == COMMIT_BEFORE else None
+
+        with open_store(self.directory, FaultDriver(self.driver, plan)) as store:
+            yield store, full
+
+    def let_entries_go(self, queue: str, group: str, *, domain: str, terms: int) -> None:
+        """Publishes and acks a record in each of some new terms, and sweeps: entries go up to the START of a term."""
+        log = self.store.session.resource(queue)
+        for _ in range(terms):
+            electing.elect(log.cluster, log.id, log.apply, log.observe())
+            self.store.publish(queue, "y", domain=domain)
+            given = self.store.poll(queue, group, domain=domain, max=100)
+            self.store.ack(queue, group, [record.offset for record in given.records], domain=domain, lease=given.lease)
+        trim(log, queue)
+        sweep(log)
 
     def dump(self) -> Dump:
         """Returns every key and value of every domain, whether it is out for a drill or not."""
