@@ -3,10 +3,10 @@
     python examples/tpch.py --scale 0.1 > orders.jsonl
     python examples/tpch.py --scale 0.1 --id-lines | grafctl publish orders - --input jsonl -d aws/us-east-1
 
-Scale 0.1 is 150,000 orders. The two tables come from `tpchgen-cli` (a development dependency), which writes them once
-into a cache directory (90 MB); the same version and scale always give the same bytes. Both are sorted by order key, so
-they are joined in one pass, one order in memory at a time. Money stays what the generator wrote, a decimal string,
-because a JSON number would not be exact.
+Scale 0.1 is 150,000 orders. The tables come from `tpchgen-cli` (a development dependency), which writes them once into
+a cache directory (95 MB); the same version and scale always give the same bytes. Orders and lines are sorted by order
+key, so they are joined in one pass, one order in memory at a time. Money stays what the generator wrote, a decimal
+string, because a JSON number would not be exact.
 
 `totals` is the check on all that: it counts and adds up the orders table alone, and knows nothing of nested orders.
 """
@@ -24,7 +24,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-TABLES = ("orders", "lineitem")
+TABLES = ("orders", "lineitem", "customer", "nation")
 
 
 class Totals(NamedTuple):
@@ -52,6 +52,12 @@ def id_lines(scale: float, cache: Path | None = None) -> Iterator[bytes]:
 
 def keyed_orders(scale: float, cache: Path | None = None) -> Iterator[Order]:
     """Yields each order with its key, in order-key order; raises ValueError where the two tables do not fit."""
+    for order in nested_orders(scale, cache):
+        yield Order(order["order_key"], json.dumps(order, separators=(",", ":")).encode())
+
+
+def nested_orders(scale: float, cache: Path | None = None) -> Iterator[dict[str, Any]]:
+    """Yields each order as an object with its lines inside; raises ValueError where the two tables do not fit."""
     tables = generate(scale, cache)
     lines = read_table(tables / "lineitem.tbl")
     line = next(lines, None)
@@ -62,9 +68,8 @@ def keyed_orders(scale: float, cache: Path | None = None) -> Iterator[Order]:
             line = next(lines, None)
         if not own:
             raise ValueError(f"order {row[0]} has no lines; remove {tables} and run again")
-        key = int(row[0])
-        order = {
-            "order_key": key,
+        yield {
+            "order_key": int(row[0]),
             "customer": int(row[1]),
             "status": row[2],
             "total_price": row[3],
@@ -73,7 +78,6 @@ def keyed_orders(scale: float, cache: Path | None = None) -> Iterator[Order]:
             "clerk": row[6],
             "lines": own,
         }
-        yield Order(key, json.dumps(order, separators=(",", ":")).encode())
     if line is not None:
         raise ValueError(f"line of order {line[0]} belongs to no order; remove {tables} and run again")
 
@@ -118,7 +122,7 @@ def read_table(file: Path) -> Iterator[list[str]]:
 
 
 def generate(scale: float, cache: Path | None = None) -> Path:
-    """Returns the directory with both tables, made first if need be.
+    """Returns the directory with the tables, made first if need be.
 
     A directory appears under its name only when it is whole, so two processes may call this at once, and a killed one
     leaves nothing that looks finished.
@@ -126,7 +130,7 @@ def generate(scale: float, cache: Path | None = None) -> Path:
     tool = generator()
     version = subprocess.run([tool, "--version"], check=True, capture_output=True, text=True).stdout.split()[-1]
     parent = cache or default_cache()
-    done = parent / f"tpch-{version}-sf{scale:g}"
+    done = parent / f"tpch-{version}-sf{scale:g}-{len(TABLES)}"  # a directory of an older version has fewer tables
     if done.is_dir():
         return done
     parent.mkdir(mode=0o700, parents=True, exist_ok=True)
