@@ -8,7 +8,9 @@ Promises
 from __future__ import annotations
 
 import itertools
+import os
 import re
+import stat
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
@@ -26,13 +28,23 @@ _SCALAR = re.compile(r"[^,\]}\n#]+")
 _BETWEEN = re.compile(r"(?:[ \t\n]|#[^\n]*)*")
 
 
-def read_text(file: Path) -> bytes:
-    """Returns what a file holds, and not much more than it may; raises `NotFound` where it cannot be read."""
+def read_text(file: Path, bytes_max: int = FILE_BYTES_MAX) -> bytes:
+    """Returns what a file holds, and not much more than it may; raises `NotFound` where it cannot be read.
+
+    A pipe cannot either, because it could make the reader wait.
+    """
     try:
-        with file.open("rb") as handle:
-            return handle.read(FILE_BYTES_MAX + 1)
-    except OSError as error:
-        raise NotFound(f"{file} cannot be read: {error.strerror}.", hint="Name a TOML file.") from None
+        handle = os.open(file, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+        try:
+            if stat.S_ISREG(os.fstat(handle).st_mode):
+                with open(handle, "rb", closefd=False) as opened:
+                    return opened.read(bytes_max + 1)
+        finally:
+            os.close(handle)
+    except (OSError, ValueError) as error:
+        why = getattr(error, "strerror", None) or error
+        raise NotFound(f"{file} cannot be read: {why}.", hint="Name a file that is there.") from None
+    raise NotFound(f"{file} cannot be read: it is not a file.", hint="Name a file that is there.")
 
 
 def load(text: bytes, file: str) -> tuple[dict[str, Any], str]:

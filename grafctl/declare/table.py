@@ -44,8 +44,16 @@ class Table:
         if self.notes:
             raise InvalidConfig(file, sorted(self.notes, key=lambda note: note[0]))
 
+    def line(self, *below: str | int) -> int:
+        """Returns where the table, or something in it, stands."""
+        return self.lines.of((*self.place, *below))
+
+    def key_lines(self) -> dict[str, int]:
+        """Returns the line of the table under "", and of each of its keys."""
+        return {"": self.line(), **{key: self.line(key) for key in self.body}}
+
     def note(self, sentence: str, *below: str | int) -> None:
-        self.notes.append((self.lines.of((*self.place, *below)), sentence))
+        self.notes.append((self.line(*below), sentence))
 
     def take(self, key: str, what: str, check: Check, default: Any = None, *kinds: type) -> Any:
         """Returns the checked value of a key (text, unless `kinds` are named), or the default where there is none."""
@@ -85,18 +93,18 @@ class Table:
             elif self.attempt(check_pattern, item, None, key, at) is not None:
                 yield item
 
-    def tables(self, key: str, header: str) -> list[Table]:
+    def tables(self, key: str, header: str, naming: str = "name") -> list[Table]:
         """Returns the tables of `[[header]]`, each with its name in its title; a name that comes twice is noted."""
         found, seen = list[Table](), set[str]()
         for at, item in enumerate(self.take(key, f"written as [[{header}]]", list, (), list)):
             if not isinstance(item, dict):
                 self.note(f"{key} of {self.title} is written as [[{header}]], and holds {kind_of(item)}.", key, at)
                 continue
-            name = item.get("name")
+            name = item.get(naming)
             title = f"{header} {shown(name)}" if isinstance(name, str) else f"[[{header}]]"
             found.append(Table(title, (*self.place, key, at), item, self.lines, self.notes))
             if isinstance(name, str) and name in seen:
-                found[-1].note(f"There is another {title} before this one.", "name")
+                found[-1].note(f"There is another {title} before this one.", naming)
             seen.add(str(name))
         return found
 

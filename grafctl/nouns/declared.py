@@ -12,13 +12,14 @@ When it fails: killed in between, the rest is missing; the same call again makes
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 from grafctl.declare import store as declare
-from grafctl.declare.store import Declaration, DeclaredGroup, DeclaredQueue
+from grafctl.declare.resources import QUEUE, DeclaredGroup, DeclaredResource
+from grafctl.declare.store import Declaration
 from grafctl.errors import GenerationConflict, NotFound, Usage
 from grafctl.nouns.authorities import Authorities
 from grafctl.nouns.consumers import Consumers
@@ -117,7 +118,9 @@ def _steps(session: Session, declaration: Declaration) -> Iterator[Step]:
         if authorities.add(name, path, dry_run=True).changed:
             yield Step(f"trust the authority {name}", partial(authorities.add, name, path))
     there = session.resources()
-    for queue in declaration.queues:
+    if declaration.logs or declaration.schemas or any(item.kind != QUEUE for item in declaration.resources):
+        raise Usage("Only queues with a log of their own can be made of a file as yet.")
+    for queue in declaration.resources:
         yield from _queue_steps(session, queue, is_there=queue.name in there)
 
 
@@ -130,7 +133,7 @@ def _is_joined(session: Session, domain: str) -> bool:
     return True
 
 
-def _queue_steps(session: Session, queue: DeclaredQueue, *, is_there: bool) -> Iterator[Step]:
+def _queue_steps(session: Session, queue: DeclaredResource, *, is_there: bool) -> Iterator[Step]:
     if is_there:
         _check_queue(session, queue)
     else:
@@ -142,7 +145,7 @@ def _queue_steps(session: Session, queue: DeclaredQueue, *, is_there: bool) -> I
             yield Step(f"create the group {group.name} of {queue.name}", partial(consumers.create, **arguments))
 
 
-def _check_queue(session: Session, queue: DeclaredQueue) -> None:
+def _check_queue(session: Session, queue: DeclaredResource) -> None:
     """Raises `GenerationConflict` unless the queue was created as declared, or is now as declared."""
     now = Queues(session).show(queue.name).body
     different = [name for name, value in _fields(queue).items() if _now(now, name) != value]
@@ -158,7 +161,7 @@ def _check_queue(session: Session, queue: DeclaredQueue) -> None:
         ) from error
 
 
-def _fields(queue: DeclaredQueue) -> dict[str, Any]:
+def _fields(queue: DeclaredResource) -> dict[str, Any]:
     """Returns what `queue show` says of a queue that is as declared."""
     return {
         "schema": queue.schema,
@@ -176,11 +179,11 @@ def _now(fields: dict[str, Any], name: str) -> Any:
     return _in_order(fields[name]) if name == "replicas" else fields.get(name)
 
 
-def _in_order(replicas: Iterable[dict[str, Any]]) -> list[tuple[str, ...]]:
+def _in_order(replicas: Iterable[Mapping[str, Any]]) -> list[tuple[str, ...]]:
     return sorted((item["id"], item["domain"], item["role"]) for item in replicas)
 
 
-def _arguments(queue: DeclaredQueue) -> dict[str, Any]:
+def _arguments(queue: DeclaredResource) -> dict[str, Any]:
     return {
         "name": queue.name,
         "replicas": [f"{item['id']}={item['domain']}:{item['role']}" for item in queue.replicas],
@@ -195,7 +198,7 @@ def _arguments(queue: DeclaredQueue) -> dict[str, Any]:
     }
 
 
-def _group_arguments(queue: DeclaredQueue, group: DeclaredGroup) -> dict[str, Any]:
+def _group_arguments(queue: DeclaredResource, group: DeclaredGroup) -> dict[str, Any]:
     return {
         "resource": queue.name,
         "group": group.name,
@@ -210,6 +213,6 @@ def _group_arguments(queue: DeclaredQueue, group: DeclaredGroup) -> dict[str, An
 def _actions_on_new(declaration: Declaration) -> Iterator[str]:
     """Yields the actions in a store that has the declared domains and nothing else."""
     yield from (f"trust the authority {name}" for name in declaration.authorities)
-    for queue in declaration.queues:
+    for queue in declaration.resources:
         yield f"create the queue {queue.name}"
         yield from (f"create the group {group.name} of {queue.name}" for group in queue.groups)

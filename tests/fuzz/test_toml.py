@@ -25,7 +25,31 @@ from grafctl.declare.replicas import read_replicas
 from grafctl.errors import InvalidConfig
 from grafctl.store import files
 
-DECLARED = (ROOT / "examples" / "provider-migration.toml").read_bytes()
+DECLARED = (
+    (ROOT / "examples" / "provider-migration.toml").read_bytes()
+    + b"""
+[[log]]
+name = "shared"
+replicas = { a = "aws/us-east-1/us-east-1a", g = "gcp/us-central1" }
+[[topic]]
+name = "events"
+log = "shared"
+retain_count = 10
+discard = "oldest"
+[[topic.group]]
+name = "some"
+allow = ["gcp"]
+filter = "key:eu-"
+start = 2026-11-22T00:00:00Z
+[[idem]]
+name = "effects"
+log = "shared"
+allow = ["**"]
+[[schema]]
+id = "order.v1"
+file = "order.json"
+"""
+)
 REPLICAS = b'[[replica]]\nid = "a"\ndomain = "aws"\n\n[[replica]]\nid = "b"\ndomain = "gcp"\nrole = "witness"\n'
 STORE = WRITTEN.encode()
 PIECES = [
@@ -55,12 +79,19 @@ KEYS = st.one_of(
         [
             "domain",
             "queue",
+            "topic",
+            "idem",
+            "log",
+            "schema",
+            "file",
+            "filter",
+            "discard",
+            "retain_count",
             "authority",
             "store",
             "group",
             "name",
             "path",
-            "schema",
             "replicas",
             "ack",
             "allow",

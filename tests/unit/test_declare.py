@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +50,7 @@ def test_the_example_is_what_the_runbook_types() -> None:
     found = declare.read(ROOT / "examples" / "provider-migration.toml")
     assert found.domains == {"aws/us-east-1/us-east-1a": None, "gcp/us-central1": None}
     assert not found.authorities
-    (queue,) = found.queues
+    (queue,) = found.resources
     assert (queue.name, queue.schema, queue.ack) == ("migration-orders", "migration-work.v1", "majority")
     assert [(item["id"], item["domain"], item["role"]) for item in queue.replicas] == [
         ("orders-aws-a", "aws/us-east-1/us-east-1a", "voter"),
@@ -70,18 +71,18 @@ def test_what_the_example_leaves_out_is_good_too() -> None:
     assert list(found.domains) == ["aws/us-east-1/us-east-1a", "gcp/us-central1", "azure/eastus"]
     assert found.domains["aws/us-east-1/us-east-1a"] == Path("/mnt/disk-a/aws")
     assert found.authorities == {"scheduler-a": FOLDER / "scheduler-a.pub"}
-    assert found.queues[0].retain_age_ms == 7 * 86_400_000
-    assert found.queues[0].retain_bytes == 10 * 10**9
-    assert found.queues[0].groups[0].max_deliveries == 5
+    assert found.resources[0].retain_age_ms == 7 * 86_400_000
+    assert found.resources[0].retain_bytes == 10 * 10**9
+    assert found.resources[0].groups[0].max_deliveries == 5
 
 
 def test_what_is_left_out_has_the_defaults_of_the_commands() -> None:
-    (queue,) = parse(HEAD + '[[queue.group]]\nname = "g"\nallow = ["aws"]\n').queues
+    (queue,) = parse(HEAD + '[[queue.group]]\nname = "g"\nallow = ["aws"]\n').resources
     assert (queue.schema, queue.ack, queue.min_payload, queue.retain_age_ms, queue.retain_bytes) == (
         *(None, "majority", None, None, None),
     )
     assert queue.groups[0].semantics == "at-least-once" and queue.groups[0].start == "earliest"
-    assert parse("[store]\n" + HEAD).queues == parse(HEAD).queues
+    assert parse("[store]\n" + HEAD).resources == parse(HEAD).resources
 
 
 @pytest.mark.parametrize(
@@ -101,12 +102,12 @@ def test_what_is_left_out_has_the_defaults_of_the_commands() -> None:
     ],
 )
 def test_values_of_a_queue(line: str, field: str, value: object) -> None:
-    assert getattr(parse(HEAD + line).queues[0], field) == value
+    assert getattr(parse(HEAD + line).resources[0], field) == value
 
 
 @pytest.mark.parametrize("start", ['"latest"', '"17"', "17", "0"])
 def test_values_of_start(start: str) -> None:
-    (queue,) = parse(HEAD + f'[[queue.group]]\nname = "g"\nallow = ["aws"]\nstart = {start}\n').queues
+    (queue,) = parse(HEAD + f'[[queue.group]]\nname = "g"\nallow = ["aws"]\nstart = {start}\n').resources
     assert queue.groups[0].start == start.strip('"')
 
 
@@ -114,7 +115,7 @@ def test_roles_and_ids_with_dots() -> None:
     text = HEAD.replace("{ a =", '{ w = "aws/w:witness", "a.1" =').replace(
         "[[queue]]", '[[domain]]\nname = "aws/w"\n[[queue]]'
     )
-    assert [(item["id"], item["role"]) for item in parse(text).queues[0].replicas] == [
+    assert [(item["id"], item["role"]) for item in parse(text).resources[0].replicas] == [
         *(("w", "witness"), ("a.1", "voter"), ("g", "voter")),
     ]
 
@@ -275,7 +276,7 @@ allow = [
 def test_a_duplicate_is_of_the_whole_name() -> None:
     long = "a" * 60
     text = HEAD + "".join(f"[[queue.group]]\nname = '{long}{end}'\nallow = ['aws']\n" for end in ("1", "2"))
-    assert len(parse(text).queues[0].groups) == 2
+    assert len(parse(text).resources[0].groups) == 2
 
 
 def test_many_mistakes_take_little_time() -> None:
@@ -360,7 +361,7 @@ def reads_or_tells(text: bytes) -> None:
         assert all(1 <= line <= rows for line, _ in error.problems)
         assert all(len(told) < 1000 and told.isprintable() for _, told in error.problems)
     else:
-        assert found.domains and all(queue.replicas for queue in found.queues)
+        assert found.domains and all(queue.replicas for queue in found.resources)
 
 
 def test_a_check_of_keys_that_refuses_is_a_problem() -> None:
@@ -375,10 +376,137 @@ def test_a_check_of_keys_that_refuses_is_a_problem() -> None:
 
 def test_what_a_pipeline_is_made_of_is_left_to_its_reader() -> None:
     text = HEAD + "[pipeline]\nname = 3\n[[stage]]\n[[source]]\nx = 1\n[[sink]]\n[[test]]\n"
-    assert parse(text).queues == parse(HEAD).queues
+    assert parse(text).resources == parse(HEAD).resources
     root = Table.of_file(text.encode(), "store.toml")
     declare.parse_tables(root, FOLDER)
     root.close()
     assert [told.split(";")[0] for _, told in root.notes] == [
         f"The file has no key '{key}'" for key in ("pipeline", "sink", "source", "stage", "test")
     ]
+
+
+# --- logs, topics, idempotency stores and schemas
+
+MIXED = """\
+[[domain]]
+name = "aws"
+[[domain]]
+name = "gcp"
+[[schema]]
+id = "order.v1"
+file = "order.json"
+[[log]]
+name = "orders"
+ack = "all"
+replicas = { a = "aws", g = "gcp" }
+[[queue]]
+name = "raw"
+log = "orders"
+schema = "order.v1"
+allow = ["aws"]
+[[topic]]
+name = "events"
+log = "orders"
+retain_count = 1000
+discard = "oldest"
+[[topic.group]]
+name = "returns"
+allow = ["gcp"]
+filter = "type:order.returned"
+start = 2026-11-22T01:00:00+01:00
+[[idem]]
+name = "effects"
+log = "orders"
+allow = ["gcp"]
+retain_age = "7d"
+[[idem]]
+name = "other"
+replicas.a = "aws"
+"""
+
+
+def test_resources_of_every_kind_share_a_log() -> None:
+    found = parse(MIXED)
+    assert found.schemas == {"order.v1": FOLDER / "order.json"} and list(found.logs) == ["orders"]
+    raw, events, effects, other = found.resources
+    assert [item.kind for item in found.resources] == ["queue", "topic", "idem", "idem"]
+    assert raw.log == events.log == effects.log == "orders" and other.log is None
+    for item in (raw, events, effects):
+        assert (item.ack, [replica["id"] for replica in item.replicas]) == ("all", ["a", "g"])
+    assert (events.retain_count, events.discard, raw.discard) == (1000, "oldest", "finished")
+    assert (effects.retain_age_ms, other.ack, other.schema) == (7 * 86_400_000, "majority", None)
+    group = events.group("returns")
+    assert group is not None and events.group("none") is None and found.resource("effects") is effects
+    assert (group.filter, group.start) == ("type:order.returned", "2026-11-22T00:00:00.000Z")
+    assert (raw.lines[""], raw.lines["schema"], group.lines[""], group.lines["filter"]) == (12, 15, 22, 25)
+    assert found.lines["domain", "gcp"] == 3 and found.lines["schema", "order.v1"] == 5
+
+
+MIXED_BAD = [
+    ('ack = "all"', 'ack = "most"', 10, "ack is 'majority'"),
+    ('schema = "order.v1"', "ack = 2", 15, "is in a log, which says what ack is"),
+    ('schema = "order.v1"', 'replicas.a = "aws"', 15, "is in a log, which says what replicas is"),
+    ('name = "raw"\nlog = "orders"', 'name = "raw"\nlog = "order"', 14, "log 'order', which no [[log]] declares"),
+    ('name = "raw"\nlog = "orders"', 'name = "raw"\nlog = 3', 14, "the name of a [[log]], not a number"),
+    ('name = "events"', 'name = "raw"', 18, "There is a queue of this name"),
+    ('name = "effects"', 'name = "events"', 28, "There is a topic of this name"),
+    ("[[queue]]", '[[log]]\nname = "idle"\nreplicas.a = "aws"\n[[queue]]', 12, "No resource is in log 'idle'"),
+    ('name = "orders"\nack', 'name = "orders"\nallow = ["aws"]\nack', 10, "log 'orders' has no key 'allow'"),
+    ("retain_count = 1000", "retain_count = 0", 20, "from 1 on"),
+    ('discard = "oldest"', 'discard = "newest"', 21, "'newest' is not finished or oldest"),
+    ('schema = "order.v1"', "retain_count = 3", 15, "no key 'retain_count'"),
+    ('retain_age = "7d"', 'schema = "x"', 31, "idem 'effects' has no key 'schema'"),
+    ('"type:order.returned"', '"header:x"', 25, "'header:x' is no filter"),
+    ('"type:order.returned"', '"key:"', 25, "'key:' is no filter"),
+    ("2026-11-22T01:00:00+01:00", "2026-11-22T01:00:00", 26, "says no zone"),
+    ("2026-11-22T01:00:00+01:00", "0001-01-01T00:00:00+23:00", 26, "not in the calendar"),
+    ("2026-11-22T01:00:00+01:00", "2026-11-22", 26, "not a date or time"),
+    ('id = "order.v1"', 'name = "order.v1"', 5, "[[schema]] has no id"),
+    ("[[log]]", '[[schema]]\nid = "order.v1"\nfile = "b"\n[[log]]', 9, "another schema 'order.v1'"),
+    ("[[topic]]", '[[queue.group]]\nname = "g"\nallow = ["aws"]\nfilter = "all"\n[[topic]]', 20, "groups of a topic"),
+    ('allow = ["gcp"]\nretain_age', 'allow = ["azure"]\nretain_age', 30, "No declared domain may reserve in idem"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("old", "new", "line", "sentence"), MIXED_BAD)
+def test_a_bad_file_of_every_kind(old: str, new: str, line: int, sentence: str) -> None:
+    assert MIXED.count(old) == 1, old
+    found = problems(MIXED.replace(old, new))
+    assert any(number == line and sentence in told for number, told in found), found
+    assert len(found) == 1 or "[[schema]] has no id" in sentence, found
+
+
+@pytest.mark.parametrize(
+    ("body", "sentence"),
+    [
+        (b"[]", "holds no object"),
+        (b"{", "not JSON"),
+        (b'{"a": "\xff"}', "not UTF-8"),
+        (b"[" * 100_000, "nested too deeply"),
+        (b" " * ((1 << 20) + 1), "longer than 1 MiB"),
+    ],
+)
+def test_a_file_that_holds_no_schema(tmp_path: Path, body: bytes, sentence: str) -> None:
+    file = tmp_path / "store.toml"
+    file.write_text('[[domain]]\nname = "aws"\n[[schema]]\nid = "s"\nfile = "s.json"\n')
+    with pytest.raises(InvalidConfig) as caught:
+        declare.read(file)
+    assert caught.value.problems[0][0] == 5 and "cannot be read" in caught.value.problems[0][1]
+    (tmp_path / "s.json").write_bytes(body)
+    with pytest.raises(InvalidConfig) as caught:
+        declare.read(file)
+    assert caught.value.problems[0][0] == 5 and sentence in caught.value.problems[0][1]
+    (tmp_path / "s.json").write_bytes(b'{"type": "object"}')
+    assert declare.read(file).schemas == {"s": tmp_path / "s.json"}
+
+
+def test_a_file_that_never_ends_makes_nobody_wait(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "s.json")
+    file = tmp_path / "store.toml"
+    for path in (tmp_path / "s.json", Path("/dev/zero")):
+        file.write_text(f'[[domain]]\nname = "aws"\n[[schema]]\nid = "s"\nfile = "{path}"\n')
+        with pytest.raises(InvalidConfig) as caught:
+            declare.read(file)
+        assert "it is not a file" in caught.value.problems[0][1]
+    with pytest.raises(NotFound, match="not a file"):
+        declare.read(tmp_path / "s.json")
