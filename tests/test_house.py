@@ -36,7 +36,16 @@ FLOORS = [
         "words that every floor speaks; they know nothing of a store",
     ),
     Floor(
-        ("names", "units", "store.keys", "store.records", "store.blocks", "store.intervals", "store.rules"),
+        (
+            "names",
+            "units",
+            "expression",
+            "store.keys",
+            "store.records",
+            "store.blocks",
+            "store.intervals",
+            "store.rules",
+        ),
         "pure functions from values to values",
     ),
     Floor(("store.authority",), "the gate: pure decisions on placement, epoch, locator and health"),
