@@ -32,13 +32,13 @@ def status(session: Session) -> Shown:
     health = {name: row["status"] for name, row in observations.items()}
     troubles = Troubles(session.cluster)
     resources = _resources(session, rows, health, troubles)
-    domains = [_domain(session, name, observations, troubles) for name in session.cluster.domains]
+    domains = [_domain(name, observations, troubles) for name in session.cluster.domains]
     return Shown(
         {"store": str(session.cluster.directory), "domains": domains, "resources": resources, "trouble": trouble}
     )
 
 
-def _domain(session: Session, name: str, observations: dict[str, dict[str, Any]], troubles: Troubles) -> dict[str, Any]:
+def _domain(name: str, observations: dict[str, dict[str, Any]], troubles: Troubles) -> dict[str, Any]:
     seen, trouble = observations.get(name), troubles.of(name)
     fields: dict[str, Any] = {"domain": name, "state": troubles.state(name)}
     fields |= trouble.fields() if trouble else {}

@@ -225,12 +225,6 @@ def witness_against(found: Observation, sight: Sight) -> str | None:
     return None
 
 
-def seen_of(sight: Sight) -> Seen:
-    """Returns what a peer should remember of this replica."""
-    head = sight.head
-    return Seen(sight.incarnation, head.promised, head.acc, head.tail, head.commit)
-
-
 def fenced_members(force: Iterable[Config], members: Mapping[str, Member]) -> set[Member]:
     """Returns the voters whose incarnation is no longer the registered one: nobody can write or read them any more."""
     voters = {voter.member for config in force for voter in config.voters}

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from grafctl.errors import Corrupt
 from grafctl.store import blocks, keys
-from grafctl.store.blocks import Columns, Packed
+from grafctl.store.blocks import Columns
 from grafctl.store.records import Entry, parse_json
 from grafctl.store.replica.replica import Replica
 from grafctl.store.replica.state import State
@@ -88,9 +88,3 @@ def read_columns(
             first, last = max(start, ref.first), min(stop, ref.first + ref.records)
             whole = last - first == ref.records
             yield item, first, columns if whole else columns.cut(first - ref.first, last - ref.first)
-
-
-def read_records(replica: Replica, state: State, ranges: Sequence[Sequence[int]]) -> Iterator[tuple[int, Packed]]:
-    """Yields (offset, record) for every offset of these ranges, range by range."""
-    for _, first, columns in read_columns(replica, state, ranges, Held()):
-        yield from enumerate(map(Packed, *columns), first)

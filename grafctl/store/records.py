@@ -129,19 +129,6 @@ def row_body(raw: bytes, key: bytes = b"") -> bytes | None:
     return body if version == ROW_VERSION and crc32(body, crc32(key)) == checksum else None
 
 
-def decode_json(raw: bytes, what: str) -> Any:
-    """Returns the value of a row that holds JSON."""
-    body = decode_row(raw, what)
-    try:
-        return parse_json(body)
-    except Corrupt as error:
-        raise Corrupt(f"{what} holds no JSON.", what=what) from error
-
-
-def encode_json_row(value: Any) -> bytes:
-    return encode_row(encode_json(value))
-
-
 # --- heads
 
 
@@ -215,7 +202,7 @@ def _is_sound(config: Config) -> bool:
 
 
 def encode_config(config: Config) -> bytes:
-    return encode_json_row(config_fields(config) | {"at": config.at, "term": list(config.term)})
+    return encode_row(encode_json(config_fields(config) | {"at": config.at, "term": list(config.term)}))
 
 
 def decode_config_row(raw: bytes, what: str) -> Config:

@@ -24,7 +24,7 @@ from grafctl.results import Record
 from grafctl.store import keys
 from grafctl.store.blocks import Packed
 from grafctl.store.log import Log
-from grafctl.store.reading import read_records
+from grafctl.store.reading import Held, read_columns
 from grafctl.store.records import Entry
 from grafctl.store.replica.replica import Replica
 from grafctl.store.resources.delivery import Lineage
@@ -96,7 +96,8 @@ def _queue_wrong(opened: client.Store, log: Log, ledger: Ledger, away: frozenset
         with opened.session.cluster.environment(domain).read() as view:
             replica = Replica(view, log.id, domain)
             queue = replica.state.get_json(keys.queue())
-            records = list(read_records(replica, replica.state, [[queue["first"], queue["next"]]]))
+            stored = read_columns(replica, replica.state, [[queue["first"], queue["next"]]], Held())
+            records = [each for _, first, columns in stored for each in enumerate(map(Packed, *columns), first)]
             if standard is None:
                 standard = records
                 yield from _records_wrong(records, queue, ledger)

@@ -123,7 +123,7 @@ def _weighed(need: Need, found: Observation, lead: Lead, planned: Config, new: M
         told = f"whatever was acknowledged after entry {max(lead.tails.values(), default=0) - 1}"
         return need._replace(blocked="too few of its voters are left", lost=f"{need.name}: {told}")
     if RULES.choose_primary(found.sights[best.domain].configs, promises).refusal == "payload":
-        told = "; ".join(_known_to_witness(need.log, found, promises)) or "entries whose payloads are lost"
+        told = "; ".join(_known_to_witness(need.log, promises)) or "entries whose payloads are lost"
         return need._replace(blocked="only a witness knows its newest entries", lost=f"{need.name}: {told}")
     if RULES.lacks_holders([planned, *lead.force()], there | {new}) is not None:
         return need._replace(blocked="too few of its voters answer")
@@ -147,7 +147,7 @@ def _ahead(promises: Iterable[Promise]) -> tuple[int, list[str]]:
     return best[1], [given.domain for given in promises if given.witness and RULES.rank(given) > best]
 
 
-def _known_to_witness(log: Log, found: Observation, promises: list[Promise]) -> Iterator[str]:
+def _known_to_witness(log: Log, promises: list[Promise]) -> Iterator[str]:
     """Yields index, operation and digest of each entry that only a witness knows."""
     tail, witnesses = _ahead(promises)
     for domain in witnesses:
@@ -176,7 +176,7 @@ def bring_back(session: Session, need: Need, progress: Progress | None, *, loses
         if loses:
             lead = _forget_what_only_witnesses_know(log)
         for domain in sorted({member[0] for member in gone} | _unfinished(log)):
-            _teach(session, log, domain, lead.is_witness(domain), progress)
+            _teach(log, domain, lead.is_witness(domain), progress)
         point("repair.learnt")
         if gone & {voter.member for voter in lead.config.voters}:
             _replace(log, gone, members, lead, loses=loses)
@@ -244,7 +244,7 @@ def _lead_of(log: Log) -> Lead:
     return lead
 
 
-def _teach(session: Session, log: Log, domain: str, witness: bool, progress: Progress | None) -> None:
+def _teach(log: Log, domain: str, witness: bool, progress: Progress | None) -> None:
     """Brings the committed prefix to a domain, where copying alone would not."""
     try:
         if needs_learning(log, domain):
@@ -276,7 +276,7 @@ def level(session: Session, need: Need, domain: str, progress: Progress | None) 
         if lead.tails.get(member, -1) >= lead.tails[primary]:
             return
         try:
-            _teach(session, need.log, domain, lead.is_witness(domain), progress)
+            _teach(need.log, domain, lead.is_witness(domain), progress)
         except DriverError as error:
             raise NoQuorum(
                 f"{error.domain} cannot be reached: {error.why}.",

@@ -18,7 +18,7 @@ from grafctl.store.cluster import Cluster
 from grafctl.store.driver.contract import Identity
 from grafctl.store.intervals import intersection, union
 from grafctl.store.log import Log
-from grafctl.store.observe import Lead, Observation, fenced_members
+from grafctl.store.observe import Lead, fenced_members
 from grafctl.store.reading import block_refs
 from grafctl.store.records import decode_entry, follows
 from grafctl.store.replica.replica import Replica
@@ -120,7 +120,7 @@ def _log_findings(cluster: Cluster, name: str, log: Log, only: str | None = None
             yield Finding(f"{name} in {domain}", error.message, repair_of(domain), domain, name)
         except DriverError as error:
             yield Finding(f"{name} in {domain}", error.why, AWAY, domain, name)
-    yield from _disagreements(name, lead, found, sums)
+    yield from _disagreements(name, lead, sums)
 
 
 def _sums(replica: Replica, upto: int) -> tuple[bytes, str]:
@@ -132,7 +132,7 @@ def _sums(replica: Replica, upto: int) -> tuple[bytes, str]:
     return replica.chain_at(upto) or b"", whole.hexdigest()
 
 
-def _disagreements(name: str, lead: Lead, found: Observation, sums: dict[str, tuple[bytes, str]]) -> Iterator[Finding]:
+def _disagreements(name: str, lead: Lead, sums: dict[str, tuple[bytes, str]]) -> Iterator[Finding]:
     standard = sums.get(lead.primary) or next(iter(sums.values()), None)
     for domain, own in sums.items():
         if standard is not None and own[0] != standard[0]:
