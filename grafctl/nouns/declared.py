@@ -17,7 +17,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
-from grafctl.declare import store as declare
 from grafctl.declare.resources import QUEUE, DeclaredGroup, DeclaredResource
 from grafctl.declare.store import Declaration
 from grafctl.errors import GenerationConflict, NotFound, Usage
@@ -26,6 +25,7 @@ from grafctl.nouns.consumers import Consumers
 from grafctl.nouns.creating import create_store
 from grafctl.nouns.domains import Domains
 from grafctl.nouns.queues import Queues
+from grafctl.pipeline.declaring_store import read_store
 from grafctl.results import Change
 from grafctl.store import files
 from grafctl.store.cluster import Cluster
@@ -48,7 +48,7 @@ class Step(NamedTuple):
 
 def apply(store: OpenStore, file: Path, *, dry_run: bool = False) -> Change:
     """Makes what a file declares and the store lacks; raises `InvalidConfig` or `GenerationConflict`."""
-    return apply_declaration(store.session, declare.read(file), dry_run=dry_run)
+    return apply_declaration(store.session, read_store(file), dry_run=dry_run)
 
 
 def apply_declaration(session: Session, declaration: Declaration, *, dry_run: bool) -> Change:
@@ -63,7 +63,7 @@ def apply_declaration(session: Session, declaration: Declaration, *, dry_run: bo
 
 def apply_file(directory: Path, file: Path, *, driver: Driver | None = None, dry_run: bool = False) -> Change:
     """Does what `apply` does, and makes the store first where there is none, with the domains that the file names."""
-    declaration = declare.read(file)
+    declaration = read_store(file)
     directory = directory.absolute()
     driver = driver or _default_driver()
     made: list[str] = []

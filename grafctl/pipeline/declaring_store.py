@@ -1,0 +1,29 @@
+"""The store that a file declares, be it a file of a store alone or of a pipeline on it.
+
+Promises
+- Of a file with a pipeline nothing is returned unless all of it holds: a store is not made for stages that cannot run.
+- A file without one costs no import of what reads pipelines.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from grafctl.declare import store
+from grafctl.declare.document import load, read_text
+from grafctl.declare.store import Declaration
+
+
+def read_store(file: Path) -> Declaration:
+    """Returns what a file declares, with the groups that the stages of its pipeline bring; raises `InvalidConfig`, or
+    `NotFound` where it cannot be read."""
+    from grafctl.declare.schema_file import load_schema
+    from grafctl.store.signing import load_public
+
+    text = read_text(file)
+    body, _ = load(text, str(file))
+    if body.keys().isdisjoint(store.PIPELINE_KEYS):
+        return store.parse(text, str(file), file.absolute().parent, load_public, load_schema)
+    from grafctl.pipeline.declaring import examine_text
+
+    return examine_text(text, file).pipeline.declaration

@@ -1,0 +1,85 @@
+"""Where a stage may run: its own placement, and what the placements and replicas of all that it touches say to that.
+
+Promises
+- Pure: policies of a file in, one `Spot` for each stage and domain out, each with the rule that decides and its line.
+- `validate` and `plan` read the same spots, so they cannot disagree. The gate of the store decides again when a stage
+  runs; a spot says what it will find where nothing has been changed since `apply`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import NamedTuple
+
+from grafctl.declare.resources import DeclaredResource
+from grafctl.names import shown
+from grafctl.store.authority import Placement
+from grafctl.store.resources.membership import VOTER
+
+
+class Policy(NamedTuple):
+    """A placement, and the lines in which it stands: of its table under "", of `allow`, of `deny`."""
+
+    placement: Placement
+    lines: Mapping[str, int]
+
+    def decide(self, domain: str) -> tuple[bool, str, int]:
+        """Returns whether it covers a domain, by which rule, and the line of that."""
+        covered, rule = self.placement.decide(domain)
+        key = rule.partition(" ")[0] if covered or rule.startswith("deny") else "allow"
+        return covered, rule, self.lines.get(key, self.lines[""])
+
+
+def title_of(resource: DeclaredResource) -> str:
+    """Returns how a sentence calls a resource."""
+    return f"{resource.kind} {shown(resource.name)}"
+
+
+def log_of(resource: DeclaredResource) -> str:
+    """Returns the log that a resource is in; resources with one log change in one commit."""
+    return resource.log or resource.name
+
+
+class Use(NamedTuple):
+    """One resource that a stage touches, and what it does there."""
+
+    does: str
+    resource: DeclaredResource
+
+
+class Spot(NamedTuple):
+    """One stage in one domain."""
+
+    stage: str
+    domain: str
+    allowed: bool  # by the stage's own placement
+    rule: str
+    line: int
+    refusals: tuple[str, ...]  # why it cannot work there all the same
+
+    @property
+    def runs(self) -> bool:
+        return self.allowed and not self.refusals
+
+
+def spots_of(
+    stage: str, policy: Policy, origin: DeclaredResource | None, uses: Iterable[Use], domains: Iterable[str]
+) -> Iterator[Spot]:
+    """Yields the spot of each domain; `origin` is the input of the stage."""
+    uses = list(uses)
+    for domain in domains:
+        allowed, rule, line = policy.decide(domain)
+        refusals = tuple(_refusals(domain, origin, uses)) if allowed else ()
+        yield Spot(stage, domain, allowed, rule, line, refusals)
+
+
+def _refusals(domain: str, origin: DeclaredResource | None, uses: Iterable[Use]) -> Iterator[str]:
+    if origin is not None:
+        holders = {item["domain"] for item in origin.replicas if item["role"] == VOTER}
+        line = origin.lines.get("replicas", origin.lines.get("log", origin.lines[""]))
+        if domain not in holders:
+            yield f"no replica of its input {title_of(origin)} keeps payloads there (line {line})"
+    for use in uses:
+        covered, rule, line = Policy(use.resource.placement, use.resource.lines).decide(domain)
+        if not covered:
+            yield f"it may not {use.does} {title_of(use.resource)} there ({rule}, line {line})"
