@@ -115,7 +115,7 @@ MUTANTS = (
     Mutant(
         "backup of what was settled with others", "grafctl/store/operations/backup.py",
         "        if settled is not None and committed.upto >= settled:\n", "        if settled is not None:\n",
-        "A backup lacks what was acknowledged before it began.", ("tests/store/test_backup.py",),
+        "A backup lacks what was acknowledged before it began.", ("tests/store/backup/test_backup.py",),
     ),
     Mutant(
         "spool taken from under a writer", "grafctl/store/spool.py",
@@ -234,7 +234,7 @@ MUTANTS = (
         "leftovers of anybody taken for a restore's own", "grafctl/nouns/backups.py",
         "    return found is not None and found[:3] == (store, domain, place.incarnation)\n",
         "    return found is not None\n", "A restore removes a domain of another store.",
-        ("tests/store/test_backup.py::test_a_restore_never_takes_away_what_bears_another_identity",),
+        ("tests/store/backup/test_restore.py::test_a_restore_never_takes_away_what_bears_another_identity",),
     ),
     Mutant(
         "an operation key believed unchecked", REPLICA, "            if chain is None or not follows(chain, raw):\n",
