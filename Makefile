@@ -42,7 +42,7 @@ bench: $(READY) ## speed, as ratios to raw py-lmdb, cp, PostgreSQL and Redis; BE
 fuzz: $(READY) ## decoders, files, input and the command line with hostile bytes; EXAMPLES=5000 for each 100 of a normal run
 	@EXAMPLES=$(EXAMPLES) $(PY) -m pytest -n $(JOBS) tests/fuzz
 
-mutants: $(READY) ## every error of tests/mutants/table.py, each in a copy of the tree, and the test that catches it
+mutants: $(READY) ## every error of tests/mutants, each in a copy of the tree, and the test that catches it
 	@cd tests && ../$(PY) -m mutants --jobs $(JOBS)
 
 model: $(READY) ## the long run of the protocol explorer

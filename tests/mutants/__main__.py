@@ -15,8 +15,10 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from queue import SimpleQueue
 
+from mutants.mutant import Mutant
+from mutants.protocol import LISTED, NOT_BUILT
 from mutants.running import Caught, Copy
-from mutants.table import LISTED, MUTANTS, NOT_BUILT, Mutant
+from mutants.table import MUTANTS
 
 
 def main() -> int:

@@ -18,7 +18,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from mutants.table import Mutant
+from mutants.mutant import Mutant
 
 ROOT = Path(__file__).resolve().parents[2]
 LIMIT_S = 300.0

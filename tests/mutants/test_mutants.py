@@ -9,8 +9,10 @@ from pathlib import Path
 import pytest
 from model.mutants import MUTANTS as MODELLED
 
+from mutants.mutant import Mutant
+from mutants.protocol import LISTED, NOT_BUILT
 from mutants.running import ROOT, Copy
-from mutants.table import LISTED, MUTANTS, NOT_BUILT, Mutant
+from mutants.table import MUTANTS
 
 NAMES = [mutant.name for mutant in MUTANTS]
 # Those that one quick test file catches; the others are for the long run.

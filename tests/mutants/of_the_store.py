@@ -1,0 +1,184 @@
+"""Mutants of what is built on the log: reading, the gate, work, strangers, and several writers at once."""
+
+from __future__ import annotations
+
+from mutants.mutant import (
+    AUTHORITY,
+    COMMIT,
+    CONSUMERS,
+    GROUP,
+    IDS,
+    LEARN,
+    PROVING,
+    QUEUE,
+    RECORDS,
+    TEST_COMMIT,
+    TEST_FINISHING,
+    TEST_GROUP,
+    TEST_IDS,
+    TEST_LEARNING,
+    TEST_MIGRATION,
+    TEST_PROOFS,
+    TEST_RECORDS,
+    TEST_REFUSALS,
+    TEST_RENDER,
+    TEST_STATEFUL,
+    TEST_STRANGERS,
+    Mutant,
+)
+
+OF_THE_STORE = (
+    # --- reading
+    Mutant(
+        "digest of a block not checked", RECORDS,
+        "    if verify_block and block and digest(block) != entry.block_digest:\n",
+        "    if verify_block and block and not entry.block_digest:\n", "A flipped bit of a payload is served.",
+        (TEST_RECORDS,),
+    ),
+    Mutant(
+        "digest of a block not checked while learning", RECORDS,
+        "    block = memoryview(raw)[at:]\n    if block and digest(block) != entry.block_digest:\n",
+        "    block = memoryview(raw)[at:]\n    if block and not entry.block_digest:\n",
+        "A flipped bit travels to a new replica and into a proof.", (TEST_LEARNING, TEST_PROOFS),
+    ),
+    Mutant(
+        "checksum of a row not checked", RECORDS,
+        "version == ROW_VERSION and crc32(body, crc32(key)) == checksum else None",
+        "version == ROW_VERSION else None", "A flipped bit of the state is served.", (TEST_RECORDS,),
+    ),
+    Mutant(
+        "chain not checked while learning", LEARN, "    if not follows(chain, raw):\n", "    if not raw:\n",
+        "An entry of another history is learnt.", (TEST_LEARNING, TEST_PROOFS),
+    ),
+    # --- the gate
+    Mutant(
+        "no check of the placement", AUTHORITY, "    if asked.known and allowed:\n", "    if asked.known:\n",
+        "A domain serves what it was never allowed.", (TEST_REFUSALS,),
+    ),
+    Mutant(
+        "no check of the epoch", AUTHORITY, "asked.epoch < current:\n", "asked.epoch < 0:\n",
+        "Who was fenced goes on.", (TEST_REFUSALS,),
+    ),
+    Mutant(
+        "no check of the generation", AUTHORITY, "    if asked != current + 1:\n", "    if asked < current:\n",
+        "Two changes of one generation both happen.", (TEST_REFUSALS, TEST_MIGRATION),
+    ),
+    Mutant(
+        "no check of health", AUTHORITY, '    if status != "healthy":\n', "    if not status:\n",
+        "A domain that is ill is given work.", (TEST_REFUSALS, TEST_MIGRATION),
+    ),
+    Mutant(
+        "no check of the locator", AUTHORITY, '    if replica["state"] != "ready" and asked.op != CATCH_UP:\n',
+        '    if replica["state"] == "gone":\n', "A replica serves before it has caught up.",
+        (TEST_REFUSALS, TEST_MIGRATION),
+    ),
+    Mutant(
+        "old proof", CONSUMERS,
+        "        check_proof(state, self.resource, self.proof_id, self.claimed, self.members)\n", "",
+        "A group moves to a copy that nobody has proven.", (TEST_PROOFS, TEST_MIGRATION),
+    ),
+    # --- work
+    Mutant(
+        "token of a lease not checked", "grafctl/store/resources/leases.py",
+        "        if token is not None:\n            lease",
+        "        if token == -1:\n            lease", "Who lost a lease finishes what another holds.",
+        (TEST_GROUP, TEST_FINISHING),
+    ),
+    Mutant(
+        "finalise twice", GROUP, "    rest = lineage.unfinished(ranges)\n    already", "    rest = ranges\n    already",
+        "What is finished is finished again.", (TEST_GROUP, TEST_FINISHING),
+    ),
+    Mutant(
+        "lease never ends", "grafctl/store/resources/leases.py",
+        'if lease["until"] <= now_ms]\n', 'if lease["until"] < 0]\n',
+        "What a dead consumer held is never given to another.", (TEST_GROUP,),
+    ),
+    Mutant(
+        "shift starts at zero", CONSUMERS,
+        "        start = lineage.floor if self.start is None else resolve_start(queue, self.start)\n",
+        "        start = 0 if self.start is None else resolve_start(queue, self.start)\n",
+        "A group that moves is given again what its lineage has finished.", (TEST_PROOFS, TEST_MIGRATION),
+    ),
+    Mutant(
+        "filter of ids says no", IDS, "& mask == mask\n", "& mask == mask != 0 and place % 5 != 0\n",
+        "An id that was published is published again.", (TEST_IDS, "tests/resources/test_id_rows.py"),
+    ),
+    Mutant(
+        "filter of ids used where it is short", IDS, "        return self.low <= span.low and span.high <= self.high\n",
+        "        return self.low <= span.low\n", "An id that was published is published again.",
+        (TEST_IDS, "tests/resources/test_id_rows.py", "tests/store/test_known_ids.py"),
+    ),
+    Mutant(
+        "other payload taken for the same", QUEUE,
+        "            elif item is not None and held.fingerprint == item[size:]:\n",
+        "            elif item is not None:\n", "Another payload under an old id is dropped in silence.",
+        ("tests/resources/test_queue.py",),
+    ),
+    Mutant(
+        "retention below what is retained", "grafctl/store/operations/retention.py",
+        "        floor = committed.upto if kept is None else min(kept, committed.upto)\n",
+        "        floor = committed.upto\n", "Entries go whose records are still to be read.",
+        ("tests/store/test_retention.py", TEST_STATEFUL),
+    ),
+    Mutant(
+        "retention below a group's floor", QUEUE, "            if last > min(floors) or not",
+        "            if last > max(floors) or not",
+        "A slow group never sees what a quick one has finished.", ("tests/store/test_retention.py",),
+    ),
+    # --- strangers
+    Mutant(
+        "files made for everybody", "grafctl/store/driver/private.py", "    return 0o660 if is_shared else 0o600\n",
+        "    return 0o666 if is_shared else 0o644\n", "Everybody on the machine reads the records.", (TEST_STRANGERS,),
+    ),
+    Mutant(
+        "links followed out of a store", "grafctl/store/driver/private.py", " | os.O_NOFOLLOW, mode_in", ", mode_in",
+        "A store from a stranger has another file written to.", (TEST_STRANGERS,),
+    ),
+    Mutant(
+        "pipes opened for files", "grafctl/store/driver/private.py",
+        "        if not stat.S_ISREG(mode):\n", "        if not mode:\n",
+        "A store from a stranger makes a command wait for ever.", (TEST_STRANGERS,),
+    ),
+    Mutant(
+        "key that others may read", "grafctl/store/signing.py", "    if mode & _OTHERS:\n", "    if not mode:\n",
+        "A signature no longer says who made it.", ("tests/unit/test_signing.py",),
+    ),
+    Mutant(
+        "escapes reach the terminal", "grafctl/render.py", "    if text.isprintable():\n        return text\n",
+        "    if text:\n        return text\n", "A payload moves the cursor of whoever looks at it.", (TEST_RENDER,),
+    ),
+    # --- several at once
+    Mutant(
+        "group commit answers all alike", COMMIT,
+        "                member.outcome = outcome._replace(answer=answer, operation=operation_of(operation, place))\n",
+        "                member.outcome = outcome._replace(answer=outcome.answer[0], operation=operation)\n",
+        "A publisher is told the offset of another's record.", (TEST_COMMIT,),
+    ),
+    Mutant(
+        "part of a group commit lost", COMMIT,
+        "        joined = self._join([member.request for member in members])\n",
+        "        joined = self._join([member.request for member in members[:-1]] + [members[0].request])\n",
+        "A record is acknowledged that is in no entry.", (TEST_COMMIT,),
+    ),
+    Mutant(
+        "places in a group commit mixed up", "grafctl/store/requests.py", "(_place(operation) + place).to_bytes(",
+        "_place(operation).to_bytes(", "A retry is told the answer of another's record.",
+        ("tests/unit/test_requests.py",),
+    ),
+    Mutant(
+        "signals dropped", "grafctl/store/driver/signals.py", "            if _pending:\n                _deliver()\n",
+        "            _pending.clear()\n", "Ctrl-C during a commit is swallowed.",
+        ("tests/drivers/test_lmdb_processes.py", "tests/drivers/test_lmdb_accidents.py", "tests/cli/test_outcome.py"),
+    ),
+    Mutant(
+        "proof computed from the source alone", PROVING,
+        "        Ahead(_blocks(target, resource, checked), LINES_AHEAD) as others,\n",
+        "        Ahead(_blocks(source, resource, checked), LINES_AHEAD) as others,\n",
+        "A proof says that a damaged copy is whole.", (TEST_PROOFS,),
+    ),
+    Mutant(
+        "state of the target not read for a proof", PROVING, "        read_back = theirs.content(target, resource)\n",
+        "        read_back = theirs.content(source, resource)\n",
+        "A proof covers groups and ids that nobody has compared.", (TEST_PROOFS,),
+    ),
+)  # fmt: skip
