@@ -219,6 +219,15 @@ class Corrupt(GrafctlError):
     meaning = "a checksum or invariant failed; names domain and key"
 
 
+class ExternalFailed(GrafctlError):
+    """Returned when a program, a file or a warehouse that a pipeline works with fails; what was committed stays."""
+
+    code = "external_failed"
+    exit_code = 26
+    retryable = "later"
+    meaning = "a program, a file or a warehouse outside the store failed"
+
+
 class InvalidConfig(GrafctlError):
     """Returned with all problems of a TOML file at once; `problems` holds (line, sentence) pairs."""
 
@@ -287,5 +296,5 @@ def told(error: DriverError) -> GrafctlError:
 ERRORS: tuple[type[GrafctlError], ...] = (
     Internal, Usage, Changes, Empty, NotFound, DomainUnavailable, GenerationConflict, Fenced, ConfirmationRequired,
     IdempotencyConflict, SchemaMismatch, HealthRejected, ProofRequired, PauseBudgetExceeded, NoQuorum, Busy, StoreFull,
-    Timeout, Corrupt, InvalidConfig,
+    Timeout, Corrupt, ExternalFailed, InvalidConfig,
 )  # fmt: skip
