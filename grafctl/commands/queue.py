@@ -18,10 +18,17 @@ Schema = Annotated[
     str, Option("--schema", metavar="ID", help="Schema of its records", parser=options.name_of("schema"))
 ]
 Replicas = Annotated[
-    list[str],
+    list[str] | None,
     Option(
         "--replica", metavar="ID=DOMAIN[:role]", help="Copy in a domain: voter, witness or learner; repeatable",
         parser=options.text_of("replica"),
+    ),
+]  # fmt: skip
+LogName = Annotated[
+    str | None,
+    Option(
+        "--log", metavar="NAME", help="Log to share with other resources; its first one brings the replicas",
+        parser=options.name_of("log"),
     ),
 ]  # fmt: skip
 RetainAge = Annotated[
@@ -47,8 +54,9 @@ Compression = Annotated[
 def create(
     name: QueueName,
     schema: Schema,
-    replica: Replicas,
     store: options.StorePath,
+    replica: Replicas = None,
+    log: LogName = None,
     ack: options.AckRule = "majority",
     min_payload: options.MinPayload = None,
     allow: options.Allow = None,
@@ -76,7 +84,8 @@ def create(
         change = opened.queues.create(
             name,
             schema=schema,
-            replicas=replica,
+            replicas=replica or [],
+            log=log,
             ack=ack,
             min_payload=min_payload,
             **placement,

@@ -2,7 +2,7 @@
 
 from grafctl.commands import options
 from grafctl.commands.declared import Annotated, Argument
-from grafctl.commands.queue import Compression, Replicas, RetainAge, RetainBytes, Schema
+from grafctl.commands.queue import Compression, LogName, Replicas, RetainAge, RetainBytes, Schema
 from grafctl.typed import Any
 
 TopicName = Annotated[
@@ -19,8 +19,9 @@ TopicName = Annotated[
 def create(
     name: TopicName,
     schema: Schema,
-    replica: Replicas,
     store: options.StorePath,
+    replica: Replicas = None,
+    log: LogName = None,
     ack: options.AckRule = "majority",
     min_payload: options.MinPayload = None,
     allow: options.Allow = None,
@@ -47,7 +48,8 @@ def create(
         change = opened.topics.create(
             name,
             schema=schema,
-            replicas=replica,
+            replicas=replica or [],
+            log=log,
             ack=ack,
             min_payload=min_payload,
             **placement,

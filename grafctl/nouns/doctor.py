@@ -23,6 +23,7 @@ from grafctl.store import files, keys
 from grafctl.store.authority import Placement, stranded_groups
 from grafctl.store.cluster import Place
 from grafctl.store.log import Log
+from grafctl.store.resources.control import log_beginners
 from grafctl.store.resources.membership import VOTER
 from grafctl.store.resources.queue import queue_row
 from grafctl.store.session import Session
@@ -288,7 +289,7 @@ def _store_findings(session: Session) -> Iterator[Finding]:
     now_ms = clock.now_ms()
     logs: dict[str, Log] = {"the control log": session.control, "the audit log": session.audit}
     names = sorted(session.resources())
-    logs |= {name: session.resource(name) for name in names}
+    logs |= {name: session.resource(name) for name in log_beginners(session.resources())}
     yield from clock_findings(now_ms, {name: _stamped_ms(log) for name, log in logs.items()})
     yield from _member_findings(session)
     yield from _health_findings(session, now_ms)

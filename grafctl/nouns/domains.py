@@ -26,7 +26,7 @@ from grafctl.store.driver.contract import Identity
 from grafctl.store.elect import NewVoters
 from grafctl.store.learn import Progress, learn, needs_learning
 from grafctl.store.log import Log
-from grafctl.store.resources.control import Forget
+from grafctl.store.resources.control import Forget, log_beginners
 from grafctl.store.rules import Voter
 from grafctl.store.session import Session
 
@@ -246,7 +246,7 @@ class Domains:
         """Brings logs to the domains that were away; what cannot be reached now is left for the next helper."""
         logs = [self.session.control, self.session.audit]
         with suppress(GrafctlError):
-            for name in self.session.resources():
+            for name in log_beginners(self.session.resources()):
                 with suppress(GrafctlError):
                     logs.append(self.session.resource(name))
         for log in logs:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +23,10 @@ from grafctl.store import keys
 from grafctl.store.authority import pass_generation, stranded_groups
 from grafctl.store.driver.kill import point
 from grafctl.store.log import Log
+from grafctl.store.replica.scope import scoped, whole
 from grafctl.store.replica.state import State
 from grafctl.store.replicate import note_commit
+from grafctl.store.resources.carried import numbers, policy_row
 from grafctl.store.resources.membership import (
     CATCHING_UP,
     READY,
@@ -169,9 +172,10 @@ class Locators:
 
     def _check_left(self, state: State, resource: str, before: Locator, after: Locator) -> None:
         """Raises when the voters that are left break the rule, or a group is left without a replica."""
-        queue = queue_row(state, resource)
-        sizes_of(voters_of(after, self.session.members()), queue["ack"], queue["min_payload"])
-        groups = [json.loads(body) for _, body in state.scan(keys.groups())]
+        policy = policy_row(state)
+        sizes_of(voters_of(after, self.session.members()), policy["ack"], policy["min_payload"])
+        rows = (scoped(whole(state), number).scan(keys.groups()) for number in numbers(state))
+        groups = [json.loads(body) for _, body in chain.from_iterable(rows)]
         stranded = set(stranded_groups(groups, _serving(after))) - set(stranded_groups(groups, _serving(before)))
         if stranded:
             names = ", ".join(sorted(stranded))
@@ -192,7 +196,7 @@ class Locators:
 
         def change(state: State, _: Any) -> Any:
             require_locator(state, resource, before)
-            return new_voters(state, resource, after, members)
+            return new_voters(state, after, members)
 
         log.change_voters(change, frozenset(voter.member for voter in voters_of(after, members)))
 

@@ -1,4 +1,4 @@
-"""`policy`: how many voters must be durable before a write is acknowledged."""
+"""`policy`: how many voters must be durable before a write is acknowledged; resources of one log have one rule."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from grafctl.names import check_name
 from grafctl.results import Change, Shown
 from grafctl.store import keys
 from grafctl.store.replica.state import State
+from grafctl.store.resources.carried import policy_row
 from grafctl.store.resources.membership import new_voters, sizes_of, voters_of
-from grafctl.store.resources.queue import queue_row
 from grafctl.store.session import Session
 
 
@@ -22,16 +22,16 @@ class Policies:
     def show(self, resource: str) -> Shown:
         """Returns the rule and what it comes to with the present voters."""
         with self.session.state(check_name("resource", resource)) as state:
-            return Shown({"resource": resource, **self._fields(state, resource)})
+            return Shown({"resource": resource, **self._fields(state)})
 
-    def _fields(self, state: State, resource: str) -> dict[str, Any]:
-        queue = queue_row(state, resource)
+    def _fields(self, state: State) -> dict[str, Any]:
+        policy = policy_row(state)
         voters = voters_of(state.get_json(keys.locator()), self.session.members())
-        write, payload = sizes_of(voters, queue["ack"], queue["min_payload"])
+        write, payload = sizes_of(voters, policy["ack"], policy["min_payload"])
         holders = sum(1 for voter in voters if not voter.witness)
         return {
-            "ack": queue["ack"],
-            "min_payload": queue["min_payload"],
+            "ack": policy["ack"],
+            "min_payload": policy["min_payload"],
             "voters": holders,
             "witnesses": sum(1 for voter in voters if voter.witness),
             "must_be_durable": write,
@@ -45,16 +45,16 @@ class Policies:
         policy = {"ack": ack, "min_payload": min_payload}
         members = self.session.members()
         with log.view() as committed:
-            queue = queue_row(committed.state, resource)
+            row = policy_row(committed.state)
             locator = committed.state.get_json(keys.locator())
-        before = {"ack": queue["ack"], "min_payload": queue["min_payload"]}
+        before = {"ack": row["ack"], "min_payload": row["min_payload"]}
         voters = voters_of(locator, members)
         sizes_of(voters, ack, min_payload)
         changed = before != policy
         if changed and not dry_run:
 
             def change(state: State, _: Any) -> Any:
-                return new_voters(state, resource, state.get_json(keys.locator()), members, policy=policy)
+                return new_voters(state, state.get_json(keys.locator()), members, policy=policy)
 
             log.change_voters(change, frozenset(voter.member for voter in voters))
             self.session.note("changed", "policy set", resource=resource, **policy)

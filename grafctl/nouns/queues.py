@@ -21,6 +21,8 @@ from grafctl.store.authority import Placement
 from grafctl.store.blocks import NONE
 from grafctl.store.records import config_fields
 from grafctl.store.replica.state import State
+from grafctl.store.requests import Context
+from grafctl.store.resources.carried import policy_row
 from grafctl.store.resources.control import Register
 from grafctl.store.resources.membership import READY, ROLES, VOTER, WITNESS, request_digest, sizes_of, voters_of
 from grafctl.store.resources.queue import queue_row
@@ -28,6 +30,8 @@ from grafctl.store.rules import Config
 from grafctl.store.session import Session
 
 REPLICAS_MAX = 64
+MAJORITY = "majority"
+UNUSED = {"next": 0, "first": 0, "bytes": 0, "epoch": 1}  # what a resource is in the beginning
 
 
 def parse_placement(allow: Sequence[str], deny: Sequence[str]) -> Placement:
@@ -78,6 +82,7 @@ class Resources:
         name: str,
         replicas: Sequence[str],
         *,
+        log: str | None,
         ack: str,
         min_payload: int | None,
         allow: Sequence[str],
@@ -85,23 +90,28 @@ class Resources:
         dry_run: bool,
         **own: Any,
     ) -> Change:
-        """Creates a resource on these replicas, which start ready and healthy; `own` is what its kind is defined by."""
+        """Creates a resource on these replicas, which start ready and healthy, or in a named log that is there.
+
+        `own` is what its kind is defined by.
+        """
         check_name(self.kind, name)
         parsed = [parse_replica(text) for text in replicas]
-        if not parsed:
-            raise Usage(f"A {self.kind} needs at least one --replica ID=DOMAIN.")
+        if not parsed and log is None:
+            raise Usage(
+                f"A {self.kind} needs at least one --replica ID=DOMAIN, or the --log of another resource to be in."
+            )
+        if not parsed and (ack != MAJORITY or min_payload is not None):
+            raise Usage(
+                f"The log {log} has its own rule for acknowledgements.",
+                hint="Leave --ack and --min-payload out, or change the rule of the log with `grafctl policy set`.",
+            )
         check_replicas(self.session, parsed)
         placement = parse_placement(allow, deny)
-        definition = {
-            "name": name,
-            "kind": self.kind,
-            "ack": ack,
-            "min_payload": min_payload,
-            "allow": list(placement.allow),
-            "deny": list(placement.deny),
-            **own,
-        }
-        record = self._record(definition, parsed)
+        definition: dict[str, Any] = {"name": name, "kind": self.kind}
+        definition |= {"log": check_name("log", log)} if log is not None else {}
+        definition |= {"ack": ack, "min_payload": min_payload} if parsed else {}
+        definition |= {"allow": list(placement.allow), "deny": list(placement.deny), **own}
+        record = self._record(definition, parsed) if parsed else self._joining(definition)
         if dry_run:
             return self._would_create(name, record, parsed)
         op = f"{self.kind} create"
@@ -129,7 +139,7 @@ class Resources:
         write, payload = sizes_of(voters, definition["ack"], definition["min_payload"])
         primary = next(voter.domain for voter in voters if not voter.witness)
         now_ms = clock.now_ms()
-        row = {**definition, "next": 0, "first": 0, "bytes": 0, "epoch": 1, "created_ms": now_ms}
+        row = {**definition, **UNUSED, "created_ms": now_ms}
         config = Config(0, (0, 0), primary, voters, write, payload)
         return {
             "kind": self.kind,
@@ -139,19 +149,25 @@ class Resources:
             "ms": now_ms,
             "request": request_digest({**definition, "replicas": replicas}),
             "start": {"do": "start", **config_fields(config), "locator": locator, "queue": row},
+            **({"log_name": definition["log"]} if "log" in definition else {}),
+        }
+
+    def _joining(self, definition: dict[str, Any]) -> dict[str, Any]:
+        """Returns the registration of a resource in a log that another one began."""
+        return {
+            "kind": self.kind,
+            "log_name": definition["log"],
+            "request": request_digest({**definition, "replicas": []}),
+            "row": {**definition, **UNUSED, "created_ms": clock.now_ms()},
         }
 
     def _would_create(self, name: str, record: dict[str, Any], replicas: list[dict[str, str]]) -> Change:
-        there = self.session.resources().get(name)
-        if there is not None:
-            with self.session.control.view() as committed:
-                from grafctl.store.requests import Context
-
-                config = committed.lead.config
-                Register(name, record).decide(committed.state, Context(0, 0, config))
-            return Change(False, resource=name, dry_run=True, actions=[])
+        with self.session.control.view() as committed:
+            decision = Register(name, record).decide(committed.state, Context(0, 0, committed.lead.config))
+        changed = decision.answer[0]
         actions = [f"register {name}"] + [f"begin its log in {item['domain']} as {item['id']}" for item in replicas]
-        return Change(True, resource=name, dry_run=True, actions=actions)
+        actions += [] if replicas else [f"create it in the log {record['log_name']}"]
+        return Change(changed, resource=name, dry_run=True, actions=actions if changed else [])
 
     def list(self) -> Listed:
         """Returns every resource of this kind, by name."""
@@ -179,7 +195,8 @@ class Queues(Resources):
         self,
         name: str,
         *,
-        replicas: Sequence[str],
+        replicas: Sequence[str] = (),
+        log: str | None = None,
         schema: str | None = None,
         ack: str = "majority",
         min_payload: int | None = None,
@@ -190,10 +207,14 @@ class Queues(Resources):
         compression: str = NONE,
         dry_run: bool = False,
     ) -> Change:
-        """Creates a queue on these replicas, which start ready and healthy."""
+        """Creates a queue on these replicas, which start ready and healthy, or in the log of another resource.
+
+        `log` names a log that several resources share: the first of them brings its replicas, the others none.
+        """
         return self._create(
             name,
             replicas,
+            log=log,
             ack=ack,
             min_payload=min_payload,
             allow=allow,
@@ -209,18 +230,19 @@ class Queues(Resources):
 def queue_fields(state: State, name: str) -> dict[str, Any]:
     """Returns what `queue show` and `topic show` print of a resource."""
     row = queue_row(state, name)
-    locator = state.get_json(keys.locator())
+    locator, policy = state.get_json(keys.locator()), policy_row(state)
     placement = Placement.of(row)
     return {
         "resource": name,
         "kind": row["kind"],
+        **({"log": row["log"]} if "log" in row else {}),
         "schema": row["schema"],
         "records": row["next"] - row["first"],
         "first_offset": row["first"],
         "next_offset": row["next"],
         "bytes": row["bytes"],
-        "ack": row["ack"],
-        "min_payload": row["min_payload"],
+        "ack": policy["ack"],
+        "min_payload": policy["min_payload"],
         "epoch": row["epoch"],
         "generation": locator["generation"],
         "placement": placement.as_json(),

@@ -27,6 +27,7 @@ from grafctl.store.operations.catch_up import recopy
 from grafctl.store.operations.repair import Need, begin_lost, bring_back, check_losses, level, loss_of, need_of
 from grafctl.store.operations.verify import domain_findings
 from grafctl.store.resources.applying import apply_entry
+from grafctl.store.resources.control import log_beginners
 from grafctl.store.resources.membership import COPIED, LEARNER
 from grafctl.store.session import Session
 
@@ -43,7 +44,7 @@ class Wrong(NamedTuple):
 def logs_of(session: Session) -> dict[str, Log]:
     """Returns every log of the store by the name that an operator types; none is begun or settled."""
     logs = {"control": session.control, "audit": session.audit}
-    for name, row in sorted(session.resources().items()):
+    for name, row in sorted(log_beginners(session.resources()).items()):
         logs[name] = Log(session.cluster, bytes.fromhex(row["log"]), list(row["domains"]), apply_entry)
     return logs
 
@@ -91,7 +92,7 @@ def _waits_for(log: Log, session: Session, name: str) -> bool:
 
 def _losses(session: Session, name: str, logs: dict[str, Log], *, is_lost: bool) -> Iterator[Need]:
     """Yields the resources of which no replica is left."""
-    for title, record in sorted(session.resources().items()):
+    for title, record in sorted(log_beginners(session.resources()).items()):
         if title in logs and (need := loss_of(session, title, logs[title], record, name, is_lost=is_lost)) is not None:
             yield need
 

@@ -13,6 +13,7 @@ from grafctl.store.checked import served
 from grafctl.store.committed import Committed
 from grafctl.store.intervals import size
 from grafctl.store.records import parse_json
+from grafctl.store.replica.scope import FIRST, scoped
 from grafctl.store.resources.delivery import Lineage
 from grafctl.store.resources.queue import queue_row
 from grafctl.store.session import Session
@@ -60,7 +61,8 @@ def _resources(
                 committed = snapshots.committed(bytes.fromhex(row["log"]), row["domains"])
                 _look(name, committed, troubles)
                 if committed is not None:
-                    found[name] = _fields(name, committed, health)
+                    own = committed._replace(state=scoped(committed.state, row.get("number", FIRST)))
+                    found[name] = _fields(name, own, health)
             except DriverError:
                 continue  # the domain is marked as damaged now: the next look is at the others
             except GrafctlError as error:

@@ -23,7 +23,8 @@ class Topics(Resources):
         self,
         name: str,
         *,
-        replicas: Sequence[str],
+        replicas: Sequence[str] = (),
+        log: str | None = None,
         schema: str | None = None,
         ack: str = "majority",
         min_payload: int | None = None,
@@ -34,10 +35,11 @@ class Topics(Resources):
         compression: str = NONE,
         dry_run: bool = False,
     ) -> Change:
-        """Creates a topic on these replicas, which start ready and healthy."""
+        """Creates a topic on these replicas, which start ready and healthy, or in the log of another resource."""
         return self._create(
             name,
             replicas,
+            log=log,
             ack=ack,
             min_payload=min_payload,
             allow=allow,

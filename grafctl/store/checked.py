@@ -34,7 +34,7 @@ def checked(log: Log, look: Callable[[State], T], prefer: str | None = None) -> 
                 except Corrupt:
                     raise
                 except GrafctlError:
-                    if is_settled or _is_final(committed, log.id, look):
+                    if is_settled or _is_final(committed, log, look):
                         raise
         except Corrupt:  # it has left the view, whose domain is marked as damaged by that
             if committed is None or committed.domain in damaged or len(committed.found.sights) == 1:
@@ -67,7 +67,7 @@ def refuse_rather(log: Log, error: GrafctlError, look: Callable[[State], T], pre
             pass
 
 
-def _is_final(committed: Committed, log: bytes, look: Callable[[State], T]) -> bool:
+def _is_final(committed: Committed, log: Log, look: Callable[[State], T]) -> bool:
     there = {sight.member for sight in committed.found.sights.values()}
     if RULES.lacks_promises(committed.lead.force(), there) is not None:
         return False
@@ -75,7 +75,7 @@ def _is_final(committed: Committed, log: bytes, look: Callable[[State], T]) -> b
     if best is None or committed.found.sights[committed.domain].head.tail < best.head.tail:
         return False
     try:
-        look(StateView(committed.view, log, committed.domain))
+        look(log.scope(StateView(committed.view, log.id, committed.domain)))
     except GrafctlError:
         return True
     return False

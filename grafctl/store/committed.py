@@ -14,7 +14,7 @@ from grafctl.errors import Corrupt, Damaged, DriverError, NoQuorum, told
 from grafctl.store.cluster import Cluster
 from grafctl.store.driver.contract import View
 from grafctl.store.observe import Lead, Observation, sight_of
-from grafctl.store.replica.state import StateView, state_at
+from grafctl.store.replica.state import State, state_at
 from grafctl.store.rules import Config
 from grafctl.typed import Iterable, Iterator, NamedTuple
 
@@ -22,7 +22,7 @@ from grafctl.typed import Iterable, Iterator, NamedTuple
 class Committed(NamedTuple):
     """The committed state of a log in an open snapshot."""
 
-    state: StateView
+    state: State
     view: View
     domain: str  # where it is read
     upto: int  # entries it covers

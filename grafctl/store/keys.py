@@ -17,11 +17,13 @@ Promises
 - A name inside a subkey ends in a zero byte, which no name can hold (`names.py`).
 - `parse_index` refuses a key of another shape.
 
-State tables. Resource 0 is the log itself: `L` locator, `H` locator history by generation, `P` proofs by id. Resource
-1 is what the log carries. Queue: `Q` the queue, `B` blocks by first offset, `I` the index of ids (`ID` its directory,
-`IA` records by number, `IR` items by run and first item, `IF` filters by run and first cell), `G` groups, `N` lineages,
-`T` leases by lineage and token, `D` dead letters by lineage and offset. Control: `R` resources by name, `A`
-authorities, `O` health observations by domain. Audit: `C` the counters, `U` the latest record of each refusal.
+State tables. Resource 0 is the log itself: `L` locator, `H` locator history by generation, `P` proofs by id, `R` the
+resources it carries beside the first, by number. Resources 1, 2 and so on are what the log carries; the functions below
+speak of the first, and `replica/scope.py` puts another number in its place. Queue: `Q` the queue, `B` blocks by first
+offset, `I` the index of ids (`ID` its directory, `IA` records by number, `IR` items by run and first item, `IF` filters
+by run and first cell), `G` groups, `N` lineages, `T` leases by lineage and token, `D` dead letters by lineage and
+offset. Control: `R` resources by name, `A` authorities, `O` health observations by domain. Audit: `C` the counters, `U`
+the latest record of each refusal.
 """
 
 from __future__ import annotations
@@ -37,7 +39,9 @@ CONTROL_LOG = b"\0\0\0\0\0\0\0\1"
 AUDIT_LOG = b"\0\0\0\0\0\0\0\2"
 
 LOG_ITSELF = b"\0\0"
-PAYLOAD = b"\0\1"  # the one resource of a log; a log of several will number them on
+PAYLOAD = b"\0\1"  # the first resource of a log; a log of several numbers them on
+U16 = struct.Struct(">H")
+CARRIED_MAX = 1000  # resources of one log
 
 
 def head(log: bytes) -> bytes:
@@ -130,6 +134,27 @@ def proof(proof_id: str) -> bytes:
 
 def proofs() -> tuple[bytes, bytes]:
     return _range(LOG_ITSELF + b"P")
+
+
+def carried_prefix(number: int) -> bytes:
+    """Returns what all rows of a resource begin with."""
+    return U16.pack(number)
+
+
+def carried(number: int) -> bytes:
+    """Returns the row that says that a log carries a resource beside its first."""
+    return LOG_ITSELF + b"R" + U16.pack(number)
+
+
+def all_carried() -> tuple[bytes, bytes]:
+    return _range(LOG_ITSELF + b"R")
+
+
+def parse_carried(row: bytes) -> int:
+    """Returns the number of a resource from the row that names it."""
+    if len(row) != 5:
+        raise Corrupt(f"Row {row.hex()} names no resource.", key=row.hex())
+    return int(U16.unpack_from(row, 3)[0])
 
 
 def queue() -> bytes:

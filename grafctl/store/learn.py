@@ -36,7 +36,8 @@ from grafctl.store.records import (
     strip_block,
 )
 from grafctl.store.replica.replica import Change, Replica, sum_of, wipe
-from grafctl.store.replica.state import StateView
+from grafctl.store.replica.scope import whole
+from grafctl.store.replica.state import State
 from grafctl.store.replicate import match_point
 from grafctl.store.rules import EMPTY_HEAD
 
@@ -263,11 +264,11 @@ def _tables(cluster: Cluster, log: bytes, domain: str, source: Committed, progre
     return total % (1 << 64), done
 
 
-def state_chunks(log: bytes, state: StateView) -> Generator[list[tuple[bytes, bytes]], None, None]:
-    """Yields the rows of the state, as they are to rest, some at a time."""
+def state_chunks(log: bytes, state: State) -> Generator[list[tuple[bytes, bytes]], None, None]:
+    """Yields the rows of the state, of all resources and as they are to rest, some at a time."""
     rows: list[tuple[bytes, bytes]] = []
     size = 0
-    for row, body in state.scan((b"", b"\xff" * 8)):
+    for row, body in whole(state).scan((b"", b"\xff" * 8)):
         key = keys.state(log, row)
         rows.append((key, encode_row(body, key)))
         size += len(body)

@@ -34,31 +34,25 @@ from grafctl.store.elect import Change, VoterChange, elect
 from grafctl.store.observe import Lead, Observation, observe
 from grafctl.store.records import CTRL, NO_OPERATION, encode_seen
 from grafctl.store.replica.replica import Appended, Apply, Draft, Replica, Writer
+from grafctl.store.replica.scope import FIRST, numbered, scoped
+from grafctl.store.replica.state import State
 from grafctl.store.replicate import Failures, Moved, NeedsLearning, copy_all, note_commit
-from grafctl.store.requests import Attempt, Context, Nothing, Outcome, Request, Turn, new_operation
+from grafctl.store.requests import Attempt, Context, Done, Nothing, Outcome, Request, Turn, new_operation
 from grafctl.store.rules import NO_TERM, RULES, Config, Member, Seen
-from grafctl.typed import Any, Callable, Iterator, NamedTuple
+from grafctl.typed import Callable, Iterator
 
 DEADLINE_S = 10.0
-
-
-class _Done(NamedTuple):
-    """What a try has come to so far."""
-
-    answer: Any
-    at: int | None = None  # index of its entry
-    draft: Draft | None = None  # still to be appended
-    fresh: Appended | None = None  # appended by this try
 
 
 class Log:
     """One replicated log of a store, for the threads of one process."""
 
-    def __init__(self, cluster: Cluster, log: bytes, hint: list[str], apply: Apply) -> None:
+    def __init__(self, cluster: Cluster, log: bytes, hint: list[str], apply: Apply, number: int = FIRST) -> None:
         self.cluster = cluster
         self.id = log
         self.hint = hint  # domains to ask first; configurations lead to the others
         self.apply = apply
+        self.number = number  # of the resource whose requests and state these are
         self._lead: Lead | None = None
 
     # --- reading
@@ -84,7 +78,11 @@ class Log:
     def view(self, prefer: str | None = None, exclude: frozenset[str] = frozenset()) -> Iterator[Committed]:
         """Yields the newest committed state, read in `prefer` if it can be; see `committed_view`."""
         with committed_view(self.cluster, self.id, self.observe(exclude), prefer) as committed:
-            yield committed
+            yield committed if self.number == FIRST else committed._replace(state=self.scope(committed.state))
+
+    def scope(self, state: State) -> State:
+        """Returns a state of this log as its resource sees it."""
+        return scoped(state, self.number)
 
     # --- appending
 
@@ -150,7 +148,7 @@ class Log:
         if attempt.turn is not None:
             attempt.turn.enter(lead.term)
         refusal: GrafctlError | None = None
-        done: _Done | None = None
+        done: Done | None = None
         with blaming(lead.primary), self.cluster.writing(lead.primary) as batch:
             writer = Writer(batch, self.id, lead.primary, self.apply)
             config = self._check_primary(writer, lead)
@@ -187,7 +185,7 @@ class Log:
             raise Moved(head.promised)
         return config
 
-    def _find(self, attempt: Attempt, writer: Writer) -> _Done | None:
+    def _find(self, attempt: Attempt, writer: Writer) -> Done | None:
         """Returns what an earlier try of this operation appended, or None."""
         if not attempt.may_be_written:
             return None
@@ -196,39 +194,40 @@ class Log:
             return None
         at, place = found
         if attempt.last is not None:
-            return _Done(attempt.last.answer, at)
+            return Done(attempt.last.answer, at)
         recall = getattr(attempt.request, "recall", None)
-        answer = recall(writer.entry(at), place, writer.state) if recall else None
-        return None if recall and answer is None else _Done(answer, at)
+        answer = recall(writer.entry(at), place, self.scope(writer.state)) if recall else None
+        return None if recall and answer is None else Done(answer, at)
 
-    def _decide(self, attempt: Attempt, writer: Writer, lead: Lead, config: Config) -> _Done:
+    def _decide(self, attempt: Attempt, writer: Writer, lead: Lead, config: Config) -> Done:
         head = writer.row.head
         if attempt.last is None and not attempt.may_be_written:
             attempt.hint = max(head.commit, lead.known)
         now_ms = max(clock.now_ms(), writer.row.stamped_ms)
-        decision = attempt.request.decide(writer.state, Context(head.tail, now_ms, config))
+        decision = attempt.request.decide(self.scope(writer.state), Context(head.tail, now_ms, config))
         attempt.last = decision
         if decision.meta is None:
-            return _Done(decision.answer)
+            return Done(decision.answer)
         block = (decision.block, decision.block_digest)
-        draft = Draft(decision.kind, head.acc, now_ms, attempt.operation, decision.meta, *block)
-        return _Done(decision.answer, draft=draft)
+        meta = numbered(decision.meta, self.number)
+        draft = Draft(decision.kind, head.acc, now_ms, attempt.operation, meta, *block)
+        return Done(decision.answer, draft=draft)
 
-    def _append(self, writer: Writer, lead: Lead, batch: Batch, done: _Done) -> _Done:
+    def _append(self, writer: Writer, lead: Lead, batch: Batch, done: Done) -> Done:
         assert done.draft is not None
         fresh = writer.append(done.draft)
         writer.advance_commit(lead.known)
         self._remember_peers(batch, lead)
         writer.save()
         point("append.before")
-        return _Done(done.answer, fresh.at, fresh=fresh)
+        return Done(done.answer, fresh.at, fresh=fresh)
 
     def _remember_peers(self, batch: Batch, lead: Lead) -> None:
         for (domain, incarnation), tail in lead.durable().items():
             if domain != lead.primary:
                 batch.put(keys.seen(self.id, domain), encode_seen(Seen(incarnation, lead.term, lead.term, tail, 0)))
 
-    def _outcome(self, lead: Lead, tail: int, done: _Done, attempt: Attempt) -> Outcome:
+    def _outcome(self, lead: Lead, tail: int, done: Done, attempt: Attempt) -> Outcome:
         need = tail if done.at is None else done.at + 1
         member = self.cluster.member
         domains = [domain for domain in lead.domains() if lead.tails.get(member(domain), -1) >= need]

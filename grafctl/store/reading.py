@@ -25,6 +25,12 @@ class BlockRef(NamedTuple):
     records: int
     at: int  # index of its entry
     bytes: int
+    start: int | None = None  # where it begins in the data of an entry that holds several blocks
+
+    @property
+    def span(self) -> slice:
+        """Returns which part of the data of its entry it is."""
+        return slice(None) if self.start is None else slice(self.start, self.start + self.bytes)
 
 
 def block_refs(state: State, start: int, stop: int) -> Iterator[BlockRef]:
@@ -37,17 +43,18 @@ def block_refs(state: State, start: int, stop: int) -> Iterator[BlockRef]:
         ref = parse_json(body)
         first = keys.parse_block(row)
         if first + ref["count"] > start:
-            yield BlockRef(first, ref["count"], ref["index"], ref["bytes"])
+            yield BlockRef(first, ref["count"], ref["index"], ref["bytes"], ref.get("at"))
 
 
 def block_entry(replica: Replica, ref: BlockRef) -> Entry:
-    """Returns the entry that holds a block; raises `Corrupt`."""
+    """Returns the entry that holds a block, with no other data; raises `Corrupt`."""
     entry = replica.entry(ref.at)
-    if blocks.count(entry.block, f"{replica.domain}: entry {ref.at}") != ref.records:
+    block = entry.block[ref.span]
+    if blocks.count(block, f"{replica.domain}: entry {ref.at}") != ref.records:
         raise Corrupt(
             f"{replica.domain}: entry {ref.at} does not hold the block of offset {ref.first}.", domain=replica.domain
         )
-    return entry
+    return entry if ref.start is None else entry._replace(block=block)
 
 
 class Held:

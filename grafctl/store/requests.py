@@ -7,7 +7,10 @@ from grafctl.errors import GrafctlError
 from grafctl.store.records import DATA, NO_DIGEST, NO_OPERATION
 from grafctl.store.replica.state import State
 from grafctl.store.rules import NO_TERM, Config, Term
-from grafctl.typed import Any, Mapping, NamedTuple, Protocol
+from grafctl.typed import TYPE_CHECKING, Any, Mapping, NamedTuple, Protocol
+
+if TYPE_CHECKING:
+    from grafctl.store.replica.replica import Appended, Draft
 
 
 class Context(NamedTuple):
@@ -34,6 +37,15 @@ class Request(Protocol):
     def decide(self, state: State, context: Context) -> Decision:
         """Returns the decision or raises the refusal; may be called again, so it must not remember."""
         ...
+
+
+class Done(NamedTuple):
+    """What a try of an append has come to so far."""
+
+    answer: Any
+    at: int | None = None  # index of its entry
+    draft: Draft | None = None  # still to be appended
+    fresh: Appended | None = None  # appended by this try
 
 
 class Outcome(NamedTuple):

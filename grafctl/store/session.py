@@ -74,10 +74,28 @@ class Session:
         if lead is None:
             from grafctl.store.beginning import begin_registered  # it is rare
 
-            begin_registered(self.cluster, log, name, record, found)
+            begin_registered(self.cluster, log, *self._beginner(name, record), found)
         elif lead.known == 0:  # its creator died before a quorum had the first entry
             log.settle()
-        return log
+        return log if "start" in record else self._join(log, name, record)
+
+    def _beginner(self, name: str, record: Mapping[str, Any]) -> tuple[str, Mapping[str, Any]]:
+        """Returns the resource that began the log of another."""
+        if "start" in record:
+            return name, record
+        return next(item for item in self.resources().items() if item[1]["log"] == record["log"] and "start" in item[1])
+
+    def _join(self, log: Log, name: str, record: Mapping[str, Any]) -> Log:
+        """Returns the log as a later resource of it sees it, created there where its creator died before that."""
+        from grafctl.store.resources.carried import Create
+        from grafctl.store.resources.queue import queue_row
+
+        own = Log(self.cluster, log.id, log.hint, apply_entry, record["number"])
+        try:
+            checked(own, lambda state: queue_row(state, name))
+        except NotFound:
+            own.append(Create(record["row"]))
+        return own
 
     def resources(self) -> dict[str, dict[str, Any]]:
         """Returns the registered resources by name."""

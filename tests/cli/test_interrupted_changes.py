@@ -27,6 +27,8 @@ STORY: list[tuple[str, str, int | str]] = [
     ("authority add watch --public-key watch.pub", COMMIT, "unchanged"),
     ("health observe azure healthy --authority watch --key-file watch.key", COMMIT, 0),
     ("queue create q --schema s --replica a=aws --replica g=gcp --allow aws --allow gcp", COMMIT, "unchanged"),
+    ("topic create t --schema s --log shared --replica a=aws --replica g=gcp --allow aws", COMMIT, "unchanged"),
+    ("topic create u --schema s --log shared --allow aws", COMMIT, "unchanged"),
     ("consumer create q g --allow aws --max-deliveries 1", COMMIT, "unchanged"),
     ("consumer pause q g", COMMIT, "unchanged"),
     ("consumer resume q g", "append.after:1", "unchanged"),

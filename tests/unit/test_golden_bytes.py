@@ -38,6 +38,8 @@ KEYS = {
     "row locator": keys.locator(),
     "row locator generation": keys.locator_generation(2),
     "row proof": keys.proof("prf_0011"),
+    "row carried": keys.carried(2),
+    "row carried prefix": keys.carried_prefix(2),
     "row queue": keys.queue(),
     "row block": keys.block(0x0102),
     "row id directory": keys.id_directory(),
@@ -137,8 +139,8 @@ def test_every_key_shape_has_golden_bytes() -> None:
     """A function of `keys.py` that joins a key, and is not a range or a parser, is in the table."""
     ranges = {"heads", "configs", "entries", "undos", "quarantines", "states", "blocks", "locator_history", "proofs"}
     ranges |= {"ids", "groups", "lineages", "leases", "all_leases", "dead_letters", "all_dead_letters", "resources"}
-    ranges |= {"authorities", "observations", "id_records_from", "id_items_of", "id_filters_of"}
-    parsers = {"parse_head", "parse_index", "parse_block", "last_u64"}
+    ranges |= {"all_carried", "authorities", "observations", "id_records_from", "id_items_of", "id_filters_of"}
+    parsers = {"parse_head", "parse_index", "parse_block", "parse_carried", "last_u64"}
     made = {
         name
         for name, value in vars(keys).items()

@@ -38,7 +38,7 @@ from grafctl.store.operations.backup_file import BackupWriter
 from grafctl.store.records import NO_CHAIN
 from grafctl.store.replica.replica import Replica
 from grafctl.store.replica.state import State
-from grafctl.store.resources.control import rows
+from grafctl.store.resources.control import log_beginners, rows
 from grafctl.store.session import Session
 from grafctl.store.snapshots import Snapshots
 
@@ -71,7 +71,7 @@ class Source:
         found = [self.session.control, self.session.audit]
         control = self.committed(keys.CONTROL_LOG)
         records = self.session.resources() if control is None else rows(control.state, keys.resources())
-        for name, record in sorted(records.items()):
+        for name, record in sorted(log_beginners(records).items()):
             log = Log(self.session.cluster, bytes.fromhex(record["log"]), list(record["domains"]), found[0].apply)
             self.names[log.id], self.records[log.id] = name, record
             found.append(log)

@@ -32,6 +32,7 @@ from grafctl.store.operations.proving import COVERS, Content, Progress, both_sid
 from grafctl.store.records import encode_json
 from grafctl.store.replica.replica import SafetyAlarm
 from grafctl.store.replicate import Moved, NeedsLearning, copy
+from grafctl.store.resources.carried import numbers
 from grafctl.store.resources.consumers import CreateGroup, new_group
 from grafctl.store.resources.membership import (
     CATCHING_UP,
@@ -182,8 +183,12 @@ def _prove(
     source = _source(session, log, locator, domain)
     with both_sides(log, source, domain) as (ours, theirs):
         now = [item for item in checked if session.cluster.member(item.domain) == (item.domain, item.incarnation)]
-        content, read_back = compare(resource, ours, theirs, progress, now)
-        epoch = queue_row(ours.replica.state, resource)["epoch"]
+        for number in numbers(ours.replica.state):  # the replica will vote for all that the log carries
+            one, other = ours._replace(number=number), theirs._replace(number=number)
+            name = one.state.get_json(keys.queue())["name"]
+            found = compare(name, one, other, progress, now)
+            if number == log.number:
+                (content, read_back), epoch = found, queue_row(one.state, resource)["epoch"]
     if not content.records and not allow_empty:
         raise ProofRequired(
             f"{resource} holds no record, so the copy proves nothing.",
@@ -259,7 +264,7 @@ def _promote(session: Session, log: Log, resource: str, locator: dict[str, Any],
 
     def change(state: Any, _: Any) -> Any:
         require_locator(state, resource, before)
-        return new_voters(state, resource, after, members)
+        return new_voters(state, after, members)
 
     eligible = frozenset(members[item["domain"]] for item in after["replicas"] if item["state"] == READY)
     log.change_voters(change, eligible)

@@ -158,7 +158,7 @@ def _read_leased(session: Session, log: Log, domain: str, outcome: Outcome) -> l
             head = replica.row.head
             if head.learning or head.acc < outcome.term or head.tail < outcome.tail:
                 raise _lagging(domain, "it has not received them yet")
-            found = _records(session, replica, replica.state, leased.grants)
+            found = _records(session, replica, log.scope(replica.state), leased.grants)
     except DriverError as error:
         raise _lagging(domain, error.why) from error
     except Corrupt as error:

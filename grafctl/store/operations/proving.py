@@ -24,8 +24,11 @@ from grafctl.store.log import Log
 from grafctl.store.reading import BlockRef, block_entry, block_refs
 from grafctl.store.records import check_entry, decode_beginning, digest
 from grafctl.store.replica.replica import Replica
+from grafctl.store.replica.scope import FIRST, scoped
+from grafctl.store.replica.state import State
 from grafctl.store.replicate import Moved, copy
 from grafctl.store.resources.queue import queue_row
+from grafctl.store.resources.several import block_change
 
 LINES_AHEAD = 256
 COVERS = ("records", "groups", "finalised", "idempotency")
@@ -38,6 +41,11 @@ class Side(NamedTuple):
 
     domain: str
     replica: Replica
+    number: int = FIRST  # of the resource whose content is compared
+
+    @property
+    def state(self) -> State:
+        return scoped(self.replica.state, self.number)
 
 
 class Content(NamedTuple):
@@ -91,9 +99,9 @@ class _Block(NamedTuple):
 def _blocks(side: Side, resource: str, checked: Sequence[Checked]) -> Generator[_Block | Exception, None, None]:
     """Yields every retained block of a side, and at last what is wrong with it, if anything is."""
     try:
-        queue = queue_row(side.replica.state, resource)
+        queue = queue_row(side.state, resource)
         at, stop = queue["first"], queue["next"]
-        for ref in block_refs(side.replica.state, at, stop):
+        for ref in block_refs(side.state, at, stop):
             if ref.first > at:
                 break
             is_checked = any(item.domain == side.domain and ref.at in item for item in checked)
@@ -111,15 +119,20 @@ def _digest(side: Side, ref: BlockRef) -> bytes:
     what = f"{side.domain}: entry {ref.at} of log {side.replica.log.hex()}"
     if raw is None:
         raise Corrupt(f"{what} is missing.", domain=side.domain)
-    entry, block = check_entry(raw, what)
-    return _matching(side, ref, entry.block_digest, blocks.count(block, what))
+    entry, data = check_entry(raw, what)
+    block = data[ref.span]
+    found = entry.block_digest if ref.start is None else digest(block)
+    return _matching(side, ref, found, blocks.count(block, what))
 
 
 def _known_digest(side: Side, ref: BlockRef) -> bytes:
     """Returns the digest of a block whose bytes have been compared with it."""
     raw = side.replica.beginning(ref.at)
     entry = decode_beginning(raw, f"{side.domain}: entry {ref.at} of log {side.replica.log.hex()}")
-    return _matching(side, ref, entry.block_digest, entry.request.get("count"))
+    if ref.start is None:
+        return _matching(side, ref, entry.block_digest, entry.request.get("count"))
+    change = block_change(entry, ref.start) or {"digest": "", "count": None}
+    return _matching(side, ref, bytes.fromhex(change["digest"]), change["count"])
 
 
 def _matching(side: Side, ref: BlockRef, found: bytes, records: Any) -> bytes:
@@ -147,7 +160,7 @@ class _Records:
 
     def content(self, side: Side, resource: str) -> Content:
         """Returns what the side holds, with everything that is not records."""
-        queue = queue_row(side.replica.state, resource)
+        queue = queue_row(side.state, resource)
         digests = {"records": self._whole.hexdigest()}
         digests["groups"] = _rows(side, keys.groups(), keys.all_leases(), keys.all_dead_letters())
         digests["finalised"] = _rows(side, keys.lineages())
@@ -162,7 +175,7 @@ def _block_line(ref: BlockRef, block_digest: bytes) -> bytes:
 def _rows(side: Side, *spans: tuple[bytes, bytes]) -> str:
     whole = hashlib.sha256()
     for span in spans:
-        for row, body in side.replica.state.scan(span):
+        for row, body in side.state.scan(span):
             whole.update(len(row).to_bytes(4, "big") + row + len(body).to_bytes(4, "big") + body)
     return whole.hexdigest()
 
@@ -175,7 +188,7 @@ def compare(
     Blocks of entries that are `checked` on a side are not read again there.
     """
     ours, theirs = _Records(), _Records()
-    through = queue_row(source.replica.state, resource)
+    through = queue_row(source.state, resource)
     with (
         Ahead(_blocks(source, resource, checked), LINES_AHEAD) as mine,
         Ahead(_blocks(target, resource, checked), LINES_AHEAD) as others,
@@ -217,13 +230,13 @@ def _differ(resource: str, source: Side, target: Side, why: str) -> ProofRequire
 
 def first_difference(resource: str, source: Side, target: Side) -> int | None:
     """Returns the lowest offset whose block differs or cannot be read in the target, or None where all blocks agree."""
-    queue = queue_row(source.replica.state, resource)
+    queue = queue_row(source.state, resource)
     theirs: dict[int, BlockRef] = {}
     try:
-        theirs.update((ref.first, ref) for ref in block_refs(target.replica.state, queue["first"], queue["next"]))
+        theirs.update((ref.first, ref) for ref in block_refs(target.state, queue["first"], queue["next"]))
     except Corrupt:
         pass  # a broken row: what was read before it is compared, and the first that was not is the answer
-    for ref in block_refs(source.replica.state, queue["first"], queue["next"]):
+    for ref in block_refs(source.state, queue["first"], queue["next"]):
         other = theirs.pop(ref.first, None)
         if other is None or other.records != ref.records:
             return ref.first

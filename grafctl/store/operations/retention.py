@@ -11,6 +11,8 @@ from __future__ import annotations
 from grafctl.errors import DriverError
 from grafctl.store.log import Log
 from grafctl.store.replica.replica import Writer
+from grafctl.store.replica.scope import scoped, whole
+from grafctl.store.resources.carried import numbers
 from grafctl.store.resources.queue import Trim, first_kept_index
 
 
@@ -23,10 +25,11 @@ def trim(log: Log, resource: str) -> int:
 
 
 def sweep(log: Log) -> None:
-    """Removes entries before the first retained block in every domain that can be reached."""
+    """Removes entries before the first block that any resource retains, in every domain that can be reached."""
     with log.view() as committed:
-        kept = first_kept_index(committed.state)
-        floor = committed.upto if kept is None else min(kept, committed.upto)
+        state = whole(committed.state)
+        kept = [first_kept_index(scoped(state, number)) for number in numbers(state)]
+        floor = min([committed.upto, *(index for index in kept if index is not None)])
         domains = list(committed.found.sights)
     for domain in domains:
         try:

@@ -22,7 +22,10 @@ from grafctl.store.observe import Lead, fenced_members
 from grafctl.store.reading import block_refs
 from grafctl.store.records import decode_entry, follows
 from grafctl.store.replica.replica import Replica
-from grafctl.store.replica.state import state_at
+from grafctl.store.replica.scope import FIRST, scoped
+from grafctl.store.replica.state import State, state_at
+from grafctl.store.resources.carried import numbers
+from grafctl.store.resources.control import log_beginners
 from grafctl.store.resources.delivery import Lineage
 from grafctl.store.resources.leases import leases_of
 from grafctl.store.session import Session
@@ -47,7 +50,7 @@ def verify(session: Session) -> Iterator[Finding]:
         yield from _domain_findings(session.cluster, domain)
     logs: dict[str, Log] = {"the control log": session.control, "the audit log": session.audit}
     try:
-        names = sorted(session.resources())
+        names = sorted(log_beginners(session.resources()))
     except GrafctlError as error:
         yield Finding("the control log", error.message, error.hint or AWAY)
         names = []
@@ -193,20 +196,23 @@ def _replica_findings(name: str, replica: Replica) -> Iterator[Finding]:
             f"{name} in {replica.domain}", "its head is not in order", repair_of(replica.domain), replica.domain, name
         )
     yield from chain_breaks(replica)
-    queue = replica.state.get_json(keys.queue())
-    if queue is not None:
-        yield from _queue_findings(name, replica, queue["first"], queue["next"])
+    for number in numbers(replica.state):
+        state = scoped(replica.state, number)
+        row = state.get_json(keys.queue())
+        if row is not None:
+            yield from _content_findings(name if number == FIRST else row["name"], replica, state)
     if replica.lacks_state():  # raised, so that the domain is marked, and others are not measured by it
         raise Corrupt("rows of its state are missing", domain=replica.domain)
 
 
-def _queue_findings(name: str, replica: Replica, first: int, stop: int) -> Iterator[Finding]:
+def _content_findings(name: str, replica: Replica, state: State) -> Iterator[Finding]:
     """Yields gaps between blocks, ids that would not be found, and lineages whose sets overlap."""
     from grafctl.store.resources.id_check import problems as id_problems  # because it loads numpy
 
     where = f"{name} in {replica.domain}"
-    at = first
-    for ref in block_refs(replica.state, first, stop):
+    queue = state.get_json(keys.queue())
+    at, stop = queue["first"], queue["next"]
+    for ref in block_refs(state, at, stop):
         if ref.first != at:
             yield Finding(
                 where, f"offsets {at} to {ref.first - 1} are missing", repair_of(replica.domain), replica.domain, name
@@ -214,13 +220,15 @@ def _queue_findings(name: str, replica: Replica, first: int, stop: int) -> Itera
         at = ref.first + ref.records
     if at != stop:
         yield Finding(where, f"offsets {at} to {stop - 1} are missing", repair_of(replica.domain), replica.domain, name)
-    for problem in id_problems(replica.state):
+    for problem in id_problems(state):
         yield Finding(where, problem, repair_of(replica.domain), replica.domain, name)
-    for row, body in replica.state.scan(keys.lineages()):
-        yield from _lineage_findings(where, name, replica, row, body)
+    for row, body in state.scan(keys.lineages()):
+        yield from _lineage_findings(where, name, replica, state, row, body)
 
 
-def _lineage_findings(where: str, name: str, replica: Replica, row: bytes, body: bytes) -> Iterator[Finding]:
+def _lineage_findings(
+    where: str, name: str, replica: Replica, state: State, row: bytes, body: bytes
+) -> Iterator[Finding]:
 
     lineage = Lineage.of(json.loads(body))
     title = row[3:-1].decode()
@@ -237,7 +245,7 @@ def _lineage_findings(where: str, name: str, replica: Replica, row: bytes, body:
                     replica.domain,
                     name,
                 )
-    held = union([grant[:2] for _, lease in leases_of(replica.state, title) for grant in lease["grants"]], [])
+    held = union([grant[:2] for _, lease in leases_of(state, title) for grant in lease["grants"]], [])
     if held != lineage.leased:
         yield Finding(
             where,

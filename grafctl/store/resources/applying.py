@@ -11,6 +11,7 @@ from __future__ import annotations
 from grafctl.errors import Corrupt
 from grafctl.store.records import Entry
 from grafctl.store.replica.replica import Apply
+from grafctl.store.replica.scope import placed, scoped
 from grafctl.store.replica.state import State, Writes
 
 MODULES = {
@@ -34,20 +35,25 @@ MODULES = {
     "observe": "control",
     "forget": "control",
     "note": "audit",
+    "create": "carried",
+    "several": "several",
 }  # what an entry does -> the module of this package whose `apply_…` applies it
 
 _loaded: dict[str, Apply] = {}
 
 
 def apply_entry(state: State, entry: Entry, index: int) -> Writes:
-    """Returns the writes of an entry."""
+    """Returns the writes of an entry, in the rows of the resource that it is of."""
     change = entry.request.get("do")
     apply = _loaded.get(change)  # type: ignore[arg-type]
     if apply is None:
         if change not in MODULES:
             raise Corrupt(f"Entry {index} does {change!r}, which this version does not know.", hint="Upgrade grafctl.")
         apply = _loaded[change] = function_for(change)
-    return apply(state, entry, index)
+    number = entry.request.get("of")
+    if number is None:
+        return apply(state, entry, index)
+    return placed(apply(scoped(state, number), entry, index), number)
 
 
 def function_for(change: str) -> Apply:

@@ -13,7 +13,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 
-from grafctl.errors import GenerationConflict, HealthRejected, NotFound
+from grafctl.errors import GenerationConflict, HealthRejected, NotFound, Usage
 from grafctl.store import keys
 from grafctl.store.records import CTRL, Entry, encode_json
 from grafctl.store.replica.state import State, Writes, json_write
@@ -23,7 +23,10 @@ from grafctl.typed import Any, Mapping
 
 @dataclass(slots=True)
 class Register:
-    """The request to give a name to a new resource; `record` says where its log begins."""
+    """The request to give a name to a new resource; `record` says where its log begins, or which log it joins.
+
+    A record that joins has no `start`; it is given the log of its `log_name` and the next number there.
+    """
 
     name: str
     record: dict[str, Any]
@@ -31,8 +34,9 @@ class Register:
     def decide(self, state: State, context: Context) -> Decision:
         there = state.get_json(keys.resource(self.name))
         if there is None:
-            meta = {"do": "register", "name": self.name, "record": self.record}
-            return Decision((True, self.record), encode_json(meta), kind=CTRL)
+            record = self.record if self.record.get("log_name") is None else self._placed(state)
+            meta = {"do": "register", "name": self.name, "record": record}
+            return Decision((True, record), encode_json(meta), kind=CTRL)
         if there["request"] != self.record["request"]:
             kind, asked = there["kind"], self.record["kind"]
             what = "with another definition" if kind == asked else f"as a {kind}"
@@ -42,6 +46,29 @@ class Register:
                 resource=self.name,
             )
         return Decision((False, there))
+
+    def _placed(self, state: State) -> dict[str, Any]:
+        """Returns the record with the log that it is to be in; raises the refusal."""
+        log_name = self.record["log_name"]
+        members = [row for row in rows(state, keys.resources()).values() if row.get("log_name") == log_name]
+        if "start" in self.record:
+            if members:
+                raise GenerationConflict(
+                    f"The log {log_name} is there already, with replicas of its own.",
+                    hint=f"Leave --replica, --ack and --min-payload out to create {self.name} in it.",
+                    resource=self.name,
+                )
+            return self.record
+        if not members:
+            raise NotFound(
+                f"There is no log {log_name}, and no replica was named for a new one.",
+                hint="Name its replicas with --replica ID=DOMAIN; the first resource of a log brings them.",
+                resource=self.name,
+            )
+        number = 1 + max(row.get("number", 1) for row in members)
+        if number > keys.CARRIED_MAX:
+            raise Usage(f"The log {log_name} carries {number - 1} resources already, and that is the most.")
+        return {**self.record, "log": members[0]["log"], "domains": members[0]["domains"], "number": number}
 
 
 def apply_register(state: State, entry: Entry, index: int) -> Writes:
@@ -145,6 +172,11 @@ class Forget:
 
 def apply_forget(state: State, entry: Entry, index: int) -> Writes:
     return [(keys.observation(entry.request["domain"]), None)]
+
+
+def log_beginners(records: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns the registrations that began a log: one for each, also where a log carries several resources."""
+    return {name: record for name, record in records.items() if "start" in record}
 
 
 def rows(state: State, span: tuple[bytes, bytes]) -> dict[str, dict[str, Any]]:

@@ -182,10 +182,15 @@ class Finalise:
     caller: Caller
     ranges: Intervals
     token: int | None = None
+    all_held: bool = False  # what was finished before is refused too: other changes depend on its being finished now
 
     def decide(self, state: State, context: Context) -> Decision:
         queue, group = self.caller.pass_gate(ACK, state)
         lineage, leases = lineage_of(state, group["lineage"]), Leases(state, group["lineage"])
+        if self.all_held:
+            held = union(leases.held_by(self.caller.group, self.token), [])
+            if lost := difference(union(self.ranges, []), held):
+                raise _not_leased(self.caller, lost, self.token)
         done = _finish(self.caller, queue, group["semantics"], lineage, leases, self.ranges, self.token)
         answer = Settled(done.changed, done.already, lineage.floor, 0)
         if not done.ranges:

@@ -22,6 +22,7 @@ from grafctl.store.elect import NewVoters
 from grafctl.store.records import CTRL, Entry, encode_json
 from grafctl.store.replica.state import State, Writes, json_write
 from grafctl.store.requests import Context, Decision
+from grafctl.store.resources.carried import policy_row
 from grafctl.store.resources.group import group_row
 from grafctl.store.resources.queue import queue_row
 from grafctl.store.rules import Member, Voter, ack_sizes
@@ -59,12 +60,9 @@ def sizes_of(voters: tuple[Voter, ...], ack: str, min_payload: int | None) -> tu
         ) from error
 
 
-def new_voters(
-    state: State, resource: str, locator: Mapping[str, Any], members: Mapping[str, Member], **fields: Any
-) -> NewVoters:
+def new_voters(state: State, locator: Mapping[str, Any], members: Mapping[str, Member], **fields: Any) -> NewVoters:
     """Returns what a START must carry so that this locator is in force."""
-    queue = queue_row(state, resource)
-    policy = fields.get("policy") or {"ack": queue["ack"], "min_payload": queue["min_payload"]}
+    policy = fields.get("policy") or policy_row(state)
     voters = voters_of(locator, members)
     write, payload = sizes_of(voters, policy["ack"], policy["min_payload"])
     return NewVoters(voters, write, payload, {"locator": dict(locator), **fields})
@@ -213,7 +211,7 @@ def check_proof(
 ) -> dict[str, Any]:
     """Returns the stored proof when it still holds; raises `ProofRequired` with what does not."""
     stored: dict[str, Any] | None = state.get_json(keys.proof(proof_id)) if proof_id else None
-    if stored is None:
+    if stored is None or stored["resource"] != resource:  # of another resource of the same log
         raise _stale(resource, f"There is no proof {proof_id or 'named'} of {resource}.")
     different = [
         name

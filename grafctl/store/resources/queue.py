@@ -277,6 +277,7 @@ def apply_publish(state: State, entry: Entry, index: int) -> Writes:
     queue["next"] += count
     queue["bytes"] += len(entry.block)
     ref = {"index": index, "count": count, "bytes": len(entry.block), "ms": entry.stamped_ms}
+    ref |= {"at": request["at"]} if "at" in request else {}  # where its block begins in the data of several
     writes: Writes = [json_write(keys.queue(), queue), json_write(keys.block(first), ref)]
     if entry.block and entry.block[1] & blocks.IDS:
         writes += _index().add(state, first, _index().hashes_of(entry.block, entry.block_digest, f"entry {index}"))

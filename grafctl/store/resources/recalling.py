@@ -11,6 +11,7 @@ from __future__ import annotations
 from grafctl.errors import IdempotencyConflict
 from grafctl.store.blocks import Outgoing, Packed, unpack
 from grafctl.store.records import Entry
+from grafctl.store.replica.scope import FIRST, number_of
 from grafctl.store.replica.state import State
 from grafctl.store.resources import ids
 from grafctl.store.resources.queue import Publish, Published, conflict_of, generation_of, scattered
@@ -22,7 +23,7 @@ def recall(request: Publish, entry: Entry, place: int, state: State) -> Publishe
     None where all its records were there before: then nothing of it is in the entry, and it is decided again.
     """
     body = entry.request
-    if body.get("do") != "publish":
+    if body.get("do") != "publish" or body.get("of", FIRST) != number_of(state):
         raise _other_records(request)
     parts: list[int] = body.get("parts", [body["count"]])
     first = body["first"] + sum(parts[:place])

@@ -1,0 +1,208 @@
+"""Several resources in one log: each is as if it were alone, and what is asked of several at once is one entry."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from grafctl.errors import Fenced, GenerationConflict, IdempotencyConflict, NotFound, ProofRequired, Usage
+from grafctl.store.blocks import Outgoing
+from grafctl.store.log import Log
+from grafctl.store.operations.retention import sweep
+from grafctl.store.operations.verify import verify
+from grafctl.store.resources.group import Caller, Finalise, Lease
+from grafctl.store.resources.queue import Publish
+from grafctl.store.resources.several import Part, Several
+from store.world import World, world
+
+DOMAINS = ("aws", "gcp", "azure")
+REPLICAS = tuple(f"{domain[:2]}={domain}" for domain in DOMAINS)
+
+
+@pytest.fixture(params=["memory", "lmdb"])
+def etl(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[World]:
+    with world(tmp_path / "store", DOMAINS, request.param) as made:
+        made.store.queues.create("raw", replicas=REPLICAS, log="etl", allow=DOMAINS)
+        made.store.topics.create("clean", log="etl", allow=DOMAINS)
+        made.store.queues.create("other", replicas=REPLICAS, allow=DOMAINS)
+        for resource in ("raw", "clean", "other"):
+            made.store.consumers.create(resource, "readers", allow=DOMAINS)
+        yield made
+
+
+def _whole(etl: World, resource: str = "raw") -> Log:
+    """Returns the log of a resource, for requests that name several of its resources."""
+    own = etl.store.session.resource(resource)
+    return Log(own.cluster, own.id, own.hint, own.apply)
+
+
+def _step(etl: World, token: int | None, offsets: list[int], *outputs: Outgoing, **fields: Any) -> list[Any]:
+    """Finishes records of `raw` and publishes others to `clean`, in one entry."""
+    publish = Publish("clean", list(outputs), "aws", atomic=True)
+    publish.prepare()
+    ranges = [[offset, offset + 1] for offset in offsets]
+    parts: list[Part] = [(1, Finalise(Caller("raw", "readers", "aws"), ranges, token, all_held=True)), (2, publish)]
+    answers: list[Any] = _whole(etl).append(Several(parts)).answer
+    return answers
+
+
+def test_resources_of_one_log_have_offsets_ids_and_groups_of_their_own(etl: World) -> None:
+    store = etl.store
+    assert store.session.resource("raw").id == store.session.resource("clean").id
+    assert store.session.resource("raw").id != store.session.resource("other").id
+    assert store.publish("raw", "a", id="1", domain="aws").offset == 0
+    assert store.publish("clean", "b", id="1", domain="aws").offset == 0, "the same id is another record's here"
+    assert store.publish("clean", "c", id="2", domain="gcp").offset == 1
+    assert store.publish("clean", "b", id="1", domain="gcp").replayed
+    with pytest.raises(IdempotencyConflict):
+        store.publish("clean", "other", id="1", domain="gcp")
+    for domain in DOMAINS:
+        assert [r.payload for r in store.peek("raw", domain=domain).body["records"]] == [b"a"]
+    delivery = store.poll("clean", "readers", domain="gcp")
+    assert [(record.offset, record.payload) for record in delivery.records] == [(0, b"b"), (1, b"c")]
+    store.ack("clean", "readers", [0, 1], domain="gcp", lease=delivery.lease)
+    assert store.poll("raw", "readers", domain="gcp").records[0].payload == b"a"
+    assert not list(verify(store.session))
+
+
+def test_one_entry_finishes_and_publishes_in_every_domain_or_does_nothing(etl: World) -> None:
+    store = etl.store
+    store.publish_batch("raw", [Outgoing(b"x", "1"), Outgoing(b"y", "2")], domain="aws")
+    delivery = store.poll("raw", "readers", domain="aws")
+    tail = _whole(etl).settle().tails
+    settled, published = _step(etl, delivery.lease, [0, 1], Outgoing(b"X", "r1"), Outgoing(b"Y", "r2", "k"))
+    assert (settled.changed, published.first, published.records) == (2, 0, 2)
+    assert {
+        after - before for before, after in zip(tail.values(), _whole(etl).settle().tails.values(), strict=True)
+    } == {1}
+    for domain in DOMAINS:
+        records = store.peek("clean", domain=domain).body["records"]
+        assert [(record.id, record.payload, record.key) for record in records] == [
+            ("r1", b"X", None),
+            ("r2", b"Y", "k"),
+        ]
+    assert not list(verify(store.session))
+
+    before = etl.dump()
+    with pytest.raises(Fenced):
+        _step(etl, delivery.lease, [0], Outgoing(b"Z", "r3"))
+    store.publish("raw", "z", id="3", domain="aws")
+    delivery = store.poll("raw", "readers", domain="aws")
+    after = etl.dump()
+    with pytest.raises(IdempotencyConflict):
+        _step(etl, delivery.lease, [2], Outgoing(b"another", "r1"))
+    assert etl.dump() == after != before, "what is refused in part is refused in all"
+    assert store.consumers.show("raw", "readers").body["ack_floor"] == 2
+
+
+def test_a_later_part_sees_what_an_earlier_one_changed(etl: World) -> None:
+    store = etl.store
+    store.publish_batch("raw", [b"a", b"b", b"c"], domain="aws")
+    caller = Caller("raw", "readers", "aws")
+    token = store.poll("raw", "readers", domain="aws", max=1).lease
+    finish, more = Finalise(caller, [[0, 1]], token), Lease(caller, 10, 60_000)
+    publishes = [Publish("clean", [Outgoing(body, str(place))], "aws") for place, body in enumerate((b"1", b"2"))]
+    for publish in publishes:
+        publish.prepare()
+    parts: list[Part] = [(1, finish), (2, publishes[0]), (1, more), (2, publishes[1])]
+    done, one, leased, two = _whole(etl).append(Several(parts)).answer
+    assert (done.ack_floor, one.first, leased.grants, two.first) == (1, 0, [[1, 3, 1]], 1)
+    assert [r.payload for r in store.peek("clean", domain="azure").body["records"]] == [b"1", b"2"]
+    assert not list(verify(store.session))
+
+
+def test_a_resource_joins_a_log_once_and_only_one_that_is_there(etl: World) -> None:
+    queues = etl.store.queues
+    assert not queues.create("raw", replicas=REPLICAS, log="etl", allow=DOMAINS).changed
+    assert not etl.store.topics.create("clean", log="etl", allow=DOMAINS).changed
+    assert queues.show("raw").body["log"] == etl.store.topics.show("clean").body["log"] == "etl"
+    with pytest.raises(GenerationConflict, match="there already, with replicas"):
+        queues.create("third", replicas=REPLICAS, log="etl")
+    with pytest.raises(NotFound, match="no log elt"):
+        queues.create("third", log="elt")
+    with pytest.raises(Usage, match="its own rule"):
+        queues.create("third", log="etl", ack="all")
+    with pytest.raises(Usage, match="at least one --replica"):
+        queues.create("third")
+    with pytest.raises(GenerationConflict, match="as a topic"):
+        queues.create("clean", log="etl", allow=DOMAINS)
+    assert queues.create("third", log="etl", dry_run=True).actions == [
+        "register third",
+        "create it in the log etl",
+    ]
+    assert queues.create("third", log="etl", allow=DOMAINS).changed
+    assert etl.store.publish("third", "x", domain="azure").offset == 0
+
+
+def test_a_resource_whose_creator_died_is_finished_by_who_opens_it(etl: World) -> None:
+    from grafctl.store.resources.control import Register
+
+    joining = etl.store.queues._joining({"name": "late", "kind": "queue", "log": "etl", "schema": None} | {
+        "allow": [*DOMAINS], "deny": [], "retain_age_ms": None, "retain_bytes": None, "compression": "none"
+    })  # fmt: skip
+    assert etl.store.session.control.append(Register("late", joining)).answer[0]
+    with etl.reopened() as other:
+        assert other.publish("late", "x", domain="aws").offset == 0
+    assert etl.store.publish("late", "y", domain="gcp").offset == 1
+
+
+def test_a_log_keeps_what_any_of_its_resources_retains(etl: World) -> None:
+    store = etl.store
+    store.queues.create("short", log="etl", retain_bytes=1, allow=DOMAINS)
+    store.consumers.create("short", "readers", allow=DOMAINS)
+    store.publish("clean", "kept", domain="aws")
+    for _ in range(3):
+        store.publish("short", "gone", domain="aws")
+        delivery = store.poll("short", "readers", domain="aws")
+        store.ack("short", "readers", [record.offset for record in delivery.records], domain="aws")
+    store.publish("short", "last", domain="aws")
+    sweep(store.session.resource("short"))
+    assert store.queues.show("short").body["first_offset"] == 3
+    assert [r.payload for r in store.peek("clean", domain="gcp").body["records"]] == [b"kept"]
+    assert not list(verify(store.session))
+
+
+def test_a_catch_up_of_one_resource_proves_and_brings_all_of_the_log(etl: World) -> None:
+    store = etl.store
+    store.publish_batch("raw", [Outgoing(b"x", "1")], domain="aws")
+    token = store.poll("raw", "readers", domain="aws").lease
+    _step(etl, token, [0], Outgoing(b"X", "r1"), Outgoing(b"Y", "r2"))
+    store.domains.add("oracle")
+    etl.observe("oracle")
+    store.locator.set("clean", generation=2, add=["or=oracle"])
+    assert store.locator.show("raw").body["generation"] == 2
+    proof = store.catch_up("clean", domain="oracle")
+    assert (proof.count, proof.match, proof.promoted) == (2, True, True)
+    store.placement.set("raw", allow=[*DOMAINS, "oracle"])
+    assert [r.payload for r in store.peek("raw", domain="oracle").body["records"]] == [b"x"]
+    with pytest.raises(ProofRequired):
+        store.consumers.shift("raw", "readers", as_="there", allow=["oracle"], proof=proof.proof)
+    store.consumers.shift("clean", "readers", as_="there", allow=["oracle"], proof=proof.proof)
+    assert [r.payload for r in store.poll("clean", "there", domain="oracle").records] == [b"X", b"Y"]
+    assert not list(verify(store.session))
+
+
+def test_placement_and_epoch_are_each_resources_own_and_the_policy_is_the_logs(etl: World) -> None:
+    store = etl.store
+    store.fence("clean", epoch=5)
+    assert store.publish("raw", "x", domain="aws", epoch=1).offset == 0
+    with pytest.raises(Fenced):
+        store.publish("clean", "x", domain="aws", epoch=1)
+    store.policy.set("clean", ack="all")
+    assert store.policy.show("raw").body["ack"] == store.queues.show("raw").body["ack"] == "all"
+    assert store.topics.show("clean").body["ack"] == "all"
+
+
+def test_an_operation_key_of_one_resource_is_not_taken_for_anothers(etl: World) -> None:
+    session = etl.store.session
+    request = Publish("raw", [Outgoing(b"x")], "aws")
+    request.prepare()
+    operation = b"0123456789abcd\0\0"
+    session.resource("raw").append(request, operation=operation, hint=0)
+    other = Publish("clean", [Outgoing(b"x")], "aws")
+    other.prepare()
+    with pytest.raises(IdempotencyConflict, match="did not publish these"):
+        session.resource("clean").append(other, operation=operation, hint=0)
