@@ -51,7 +51,7 @@ class Feed:
         self._bodies = Bodies(self._dice)
         self.types: Counter[str] = Counter()
         self.routes: Counter[str] = Counter()
-        self.commits = self.branch_pushes = self.merged = self.failed_builds = self.again = self.cut = 0
+        self.pushes = self.commits = self.merged = self.failed_builds = self.again = self.cut = 0
         self.emails: set[str] = set()
 
     def lines(self) -> Iterator[bytes]:
@@ -81,9 +81,9 @@ class Feed:
     def _count(self, kind: str, body: dict[str, Any]) -> None:
         self.types[kind] += 1
         self.routes[TYPES[kind][1]] += 1
-        if kind == "push":
+        if kind == "push" and body["ref"].startswith("refs/heads/"):
+            self.pushes += 1
             self.commits += len(body["commits"])
-            self.branch_pushes += body["ref"].startswith("refs/heads/")
             self.emails |= {commit["author"]["email"] for commit in body["commits"]}
         if kind == "pull_request":
             self.merged += body["action"] == "closed" and body["pull_request"]["merged"]
@@ -99,11 +99,11 @@ class Feed:
             "cut": self.cut,
             "types": dict(sorted(self.types.items())),
             "routes": dict(sorted(self.routes.items())),
-            "commits": self.commits,
-            "branch_pushes": self.branch_pushes,
+            "branch_pushes": self.pushes,
+            "branch_commits": self.commits,
             "merged": self.merged,
             "failed_builds": self.failed_builds,
-            "emails": len(self.emails),
+            "branch_emails": len(self.emails),
         }
 
 
