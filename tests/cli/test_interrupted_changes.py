@@ -99,14 +99,6 @@ def test_each_change_that_is_interrupted_is_done_and_says_so(run: Runner, here: 
     assert run("verify", "--json", "--exit-code", store="store").code == 0
 
 
-@pytest.fixture
-def store(run: Runner) -> Path:
-    run("init", "store", "--domain", "aws", "--domain", "gcp")
-    replicas = ("--replica", "a=aws", "--replica", "g=gcp")
-    run("queue", "create", "q", "--schema", "s", "--ack", "all", *replicas, "--allow", "aws", store="store")
-    return run.cwd / "store"
-
-
 def test_whoever_insists_is_told_which_command_tells(run: Runner, store: Path) -> None:
     code, out, said = interrupted(run, "fence q --epoch 2", "append.after:1", *CODES, is_json=False)
     assert code in CODES.values() and not out

@@ -14,14 +14,6 @@ from conftest import Runner
 SIGNALS = pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 
 
-@pytest.fixture
-def store(run: Runner) -> Path:
-    run("init", "store", "--domain", "aws", "--domain", "gcp")
-    replicas = ("--replica", "a=aws", "--replica", "g=gcp")
-    run("queue", "create", "q", "--schema", "s", "--ack", "all", *replicas, "--allow", "aws", store="store")
-    return run.cwd / "store"
-
-
 def stopped_in(run: Runner, point: str, *words: str) -> subprocess.Popen[bytes]:
     """Starts a publish and returns when it has stopped itself at a named step of its append."""
     words = ("publish", "q", "created", "--id", "order-1", "-d", "aws", *words)

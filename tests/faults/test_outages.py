@@ -190,6 +190,14 @@ def test_records_with_one_copy_block_the_election_until_it_is_back(templates: Te
 # --- outcomes that nobody knows
 
 
+def try_again_twice(forks: Forks, store: Path, ledger: Ledger, operation: str) -> None:
+    for _ in range(2):
+        ran = forks.run("publish", store, payload="perhaps", operation=operation)
+        assert ran.exit == 0, ran
+        note(ledger, ran)
+    verdict(store, ledger)
+
+
 def test_an_unknown_outcome_tried_again_by_its_operation_is_one_record(
     templates: Templates, forks: Forks, tmp_path: Path
 ) -> None:
@@ -198,11 +206,7 @@ def test_an_unknown_outcome_tried_again_by_its_operation_is_one_record(
     ledger.publishes(["perhaps"])
     with client.open(store) as opened:
         opened.domains.restore("b")
-    for _ in range(2):
-        ran = forks.run("publish", store, payload="perhaps", operation=error["operation"])
-        assert ran.exit == 0, ran
-        note(ledger, ran)
-    verdict(store, ledger)
+    try_again_twice(forks, store, ledger, error["operation"])
 
 
 def test_an_unknown_outcome_that_was_lost_is_written_by_the_second_try(
@@ -218,11 +222,7 @@ def test_an_unknown_outcome_that_was_lost_is_written_by_the_second_try(
             opened.session.cluster.driver.restore(opened.session.cluster.place(domain).path)
         work(opened, ledger, "b", "another")
         opened.domains.restore("a")
-    for _ in range(2):
-        ran = forks.run("publish", store, payload="perhaps", operation=error["operation"])
-        assert ran.exit == 0, ran
-        note(ledger, ran)
-    verdict(store, ledger)
+    try_again_twice(forks, store, ledger, error["operation"])
     assert quarantined(store, "a")
 
 

@@ -74,6 +74,13 @@ def run(words: Sequence[str], *, env: Mapping[str, str] | None = None, stdin: by
     return Said(tuple(words), code, out.buffer.getvalue(), err.getvalue())  # type: ignore[attr-defined]
 
 
+def run_all(lines: Sequence[str]) -> None:
+    """Runs command lines that do what they say."""
+    for line in lines:
+        said = run(line.split())
+        assert said.code == 0, str(said)
+
+
 def check(said: Said) -> None:
     """Asserts what holds of every command line, right or wrong."""
     assert said.code in CODES, str(said)
@@ -113,9 +120,7 @@ class Sandbox:
             "publish q two -s store -d gcp",
             "poll q -g g -s store -d aws -n 1",
         )
-        for step in steps:
-            said = run(step.split())
-            assert said.code == 0, str(said)
+        run_all(steps)
         Path("ok.toml").write_text('[[domain]]\nname = "aws"\n[[domain]]\nname = "gcp"\n', encoding="utf-8")
         Path("bad.toml").write_bytes(b'[[domain]]\nname = 3\n[[queue]]\n\xff = "\x1b[31m"\n')
         Path("empty").touch()

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from fuzz.running import Sandbox, check, modes_of, run
+from fuzz.running import Sandbox, check, modes_of, run, run_all
 from grafctl.store import spool
 
 LOOKING = (
@@ -163,9 +163,7 @@ def fill() -> None:
         "authority keygen sched --directory store",
         "backup backup.tar -s store",
     )
-    for step in steps:
-        said = run(step.split())
-        assert said.code == 0, str(said)
+    run_all(steps)
     spool.add(Path("store"), {"op": "publish"})
 
 

@@ -10,7 +10,7 @@ import pytest
 from grafctl.store.rules import RULES
 from model import lock_all
 from model.configurations import LONG, QUICK, Configuration
-from model.explorer import explore
+from model.explorer import Result, explore
 from model.liveness import applies_to, check
 from model.mutants import MUTANTS, STUCK, Mutant, hunt
 from model.others import Wiper
@@ -27,18 +27,20 @@ def _name(value: object) -> str:
     return str(getattr(value, "name", value))
 
 
-@pytest.mark.parametrize("configuration", SAFE_ONLY, ids=_name)
-def test_no_reachable_state_breaks_an_invariant(configuration: Configuration) -> None:
-    result = explore(configuration.setting)
+def _require_safe(configuration: Configuration, result: Result) -> None:
     assert result.violation is None, str(result)
     assert result.states >= configuration.states, "fewer states than before: the check has become weaker"
+
+
+@pytest.mark.parametrize("configuration", SAFE_ONLY, ids=_name)
+def test_no_reachable_state_breaks_an_invariant(configuration: Configuration) -> None:
+    _require_safe(configuration, explore(configuration.setting))
 
 
 @pytest.mark.parametrize("configuration", LIVELY, ids=_name)
 def test_no_reachable_state_breaks_an_invariant_or_stops_a_fresh_client(configuration: Configuration) -> None:
     result, visitor = check(configuration.setting)
-    assert result.violation is None, str(result)
-    assert result.states >= configuration.states, "fewer states than before: the check has become weaker"
+    _require_safe(configuration, result)
     has_accident = any(isinstance(process, Wiper) for process in configuration.setting.processes)
     least = len(visitor.tried) // (2 if has_accident else 1)  # what was lost and is not repaired is not there
     assert visitor.recoveries >= least, "hardly any client had the quorums that it needs"
@@ -47,9 +49,7 @@ def test_no_reachable_state_breaks_an_invariant_or_stops_a_fresh_client(configur
 @pytest.mark.slow
 @pytest.mark.parametrize("configuration", LONGER, ids=_name)
 def test_no_reachable_state_of_a_longer_configuration_breaks_an_invariant(configuration: Configuration) -> None:
-    result = explore(configuration.setting)
-    assert result.violation is None, str(result)
-    assert result.states >= configuration.states, "fewer states than before: the check has become weaker"
+    _require_safe(configuration, explore(configuration.setting))
 
 
 @pytest.mark.parametrize("mutant", MUTANTS, ids=_name)
