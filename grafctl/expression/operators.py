@@ -24,8 +24,8 @@ _SCALARS = frozenset((type(None), bool, int, str))
 
 
 def fail(piece: str, why: str) -> NoReturn:
-    """Raises what a piece of an expression comes to where it gives nothing."""
-    raise EvaluationError(f"In `{piece}`: {why}.")
+    """Raises what a piece of an expression comes to where it gives nothing; an empty piece is not spoken of."""
+    raise EvaluationError(f"In `{piece}`: {why}." if piece else f"{why}.")
 
 
 # Arithmetic

@@ -4,7 +4,8 @@ Promises
 - `decode` gives objects, lists, texts, booleans, null, integers of up to 4,300 digits, exactly, and fractions, which
   are doubles. It refuses what would be read in two ways: an object with a key twice, NaN and Infinity, a fraction too
   large for a double, half a surrogate pair, more than `DEPTH_MAX` levels; what it gives can always be written again.
-- `encode` writes a value without white space, keys in their order, in the letters that it has; `canonical` sorts keys.
+- `encode` writes what `decode` reads as the same value, without white space, keys in their order, in the letters that
+  it has; `canonical` sorts keys.
 - Both raise `ValueError` with a sentence that holds no value, and nothing else.
 """
 
@@ -36,9 +37,7 @@ def decode(payload: bytes) -> Any:
         raise ValueError(f"It is not JSON: {where}.") from None
     if end != len(text):
         raise ValueError(f"It is not JSON: there is more after character {end}.")
-    # Two counts are quicker than a walk through the value, and settle nearly all records.
-    if payload.count(b"{") + payload.count(b"[") > DEPTH_MAX and _is_deep(value):
-        raise ValueError(_TOO_DEEP)
+    _check_depth(payload, value)
     if b"\\u" in payload:
         encode(value)
     return value
@@ -54,15 +53,23 @@ def canonical(value: Any) -> bytes:
     return _written(_SORTED, value)
 
 
+def _check_depth(payload: bytes, value: Any) -> None:
+    # Two counts are quicker than a walk through the value, and settle nearly all records.
+    if payload.count(b"{") + payload.count(b"[") > DEPTH_MAX and _is_deep(value):
+        raise ValueError(_TOO_DEEP)
+
+
 def _written(write: Callable[[Any], str], value: Any) -> bytes:
     try:
-        return write(value).encode()
+        payload = write(value).encode()
     except RecursionError:
         raise ValueError(_TOO_DEEP) from None
     except UnicodeEncodeError:
         raise ValueError("It holds half a surrogate pair, which no UTF-8 text can.") from None
     except (TypeError, ValueError):
         raise ValueError("It holds what JSON cannot: NaN, Infinity, a key that is no text, or another kind.") from None
+    _check_depth(payload, value)
+    return payload
 
 
 _AS_GIVEN = json_text.encoder(sort_keys=False, allow_nan=False)

@@ -15,6 +15,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 from grafctl import clock
 from grafctl.errors import NotFound
@@ -44,13 +45,22 @@ except OSError as error:
 """
 
 
-def start(command: Sequence[str], who: str, *, stdin: int = subprocess.DEVNULL) -> subprocess.Popen[bytes]:
-    """Starts a program whose standard output is a pipe to us; raises `NotFound` where there is none of this name."""
-    if shutil.which(command[0]) is None:
+def start(
+    command: Sequence[str], who: str, *, stdin: int = subprocess.DEVNULL, folder: Path | None = None
+) -> subprocess.Popen[bytes]:
+    """Starts a program, in a folder, whose standard output is a pipe to us; raises `NotFound` where there is none."""
+    is_path = folder is not None and os.sep in command[0]
+    if shutil.which(os.path.join(folder or "", command[0]) if is_path else command[0]) is None:
         raise NotFound(f"{who}: there is no program {shown(command[0])}.", hint="Install it, or name its path.")
     launcher = [sys.executable, "-I", "-S", "-c", _LAUNCHER, str(os.getpid())] if sys.executable else []
     return subprocess.Popen(
-        [*launcher, *command], stdin=stdin, stdout=subprocess.PIPE, bufsize=0, process_group=0, close_fds=True
+        [*launcher, *command],
+        cwd=folder,
+        stdin=stdin,
+        stdout=subprocess.PIPE,
+        bufsize=0,
+        process_group=0,
+        close_fds=True,
     )
 
 

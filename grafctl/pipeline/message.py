@@ -54,6 +54,14 @@ class Transform(Protocol):
         ...
 
 
+REASON_CHARACTERS_MAX = 500
+
+
+def reason_of(text: str) -> str:
+    """Returns a reason that somebody else gives, not longer than it may be, on one line."""
+    return "".join(letter if letter.isprintable() else " " for letter in text[:REASON_CHARACTERS_MAX])
+
+
 def decode_value(payload: bytes) -> Any:
     """Returns the value that a payload says; raises `Refused`."""
     try:
