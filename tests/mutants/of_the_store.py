@@ -116,7 +116,7 @@ OF_THE_STORE = (
     ),
     Mutant(
         "retention below what is retained", "grafctl/store/operations/retention.py",
-        "        floor = committed.upto if kept is None else min(kept, committed.upto)\n",
+        "        floor = min([committed.upto, *(index for index in kept if index is not None)])\n",
         "        floor = committed.upto\n", "Entries go whose records are still to be read.",
         ("tests/store/test_retention.py", TEST_STATEFUL),
     ),
