@@ -9,11 +9,11 @@ Promises
 from __future__ import annotations
 
 from grafctl import render, render_output
-from grafctl.results import Ack, Change, Finding, Finished, Listed, Proof, Result, Shift, Shown, Verdict
+from grafctl.results import Ack, Change, Drawing, Finding, Finished, Listed, Proof, Result, Shift, Shown, Tried, Verdict
 from grafctl.typed import Any, NamedTuple
 
 # Columns that say which thing a row is about come first, whatever order the library has.
-FIRST = ("audit", "offset", "resource", "group", "name", "id", "domain", "kind", "role", "state")
+FIRST = ("audit", "offset", "resource", "group", "name", "id", "stage", "domain", "kind", "role", "state")
 
 
 # Fields that are moments in milliseconds, and what they are called where they are shown as a date.
@@ -90,6 +90,10 @@ def blocks_of(answer: Result) -> list[Block]:
         return [_proof_sentence(answer), *_pairs(answer.fields(), "  ")]
     if isinstance(answer, Shift):
         return [_shift_sentence(answer), *_pairs(answer.fields(), "  ")]
+    if isinstance(answer, Drawing):
+        return [render.clean(line) for line in answer.text.split("\n")]
+    if isinstance(answer, Tried):
+        return [render.clean(line) for case in answer.cases for line in _case_lines(case)]
     if isinstance(answer, Shown) and {"domains", "resources"} <= answer.body.keys():
         return _status_blocks(answer.fields())
     return _pairs(answer.fields(), "")
@@ -142,6 +146,13 @@ def _proof_sentence(proof: Proof) -> str:
     claim = "holds the same as" if proof.match else "differs from"
     role = ", promoted to voter" if proof.promoted else ""
     return render.clean(f"{proof.domain} {claim} {proof.source or 'the source'}: {proof.count} records{role}")
+
+
+def _case_lines(case: dict[str, Any]) -> list[str]:
+    name = f"{case['test']} ({case['stage']})"
+    if case["passed"]:
+        return [f"passed  {name}"]
+    return [f"FAILED  {name}, {case['file']}:{case['line']}", *(f"  {line}" for line in case["difference"])]
 
 
 def _shift_sentence(shift: Shift) -> str:

@@ -254,3 +254,22 @@ class Backup(Result):
     away: dict[str, str] | None = None  # domains that could not be read, and why
     dry_run: bool | None = None
     actions: list[str] | None = None
+
+
+class Drawing(Result):
+    """A pipeline as a graph; `text` is its picture in the form that was asked for."""
+
+    pipeline: str
+    format: str
+    nodes: list[dict[str, Any]]
+    edges: list[dict[str, Any]]  # {"from", "to", "label"?}
+    text: str
+
+
+class Tried(Result):
+    """What the test cases of a pipeline came to; a case that failed holds the difference, line by line."""
+
+    pipeline: str
+    passed: int
+    failed: int
+    cases: list[dict[str, Any]]  # {"test", "stage", "passed", "file", "line", "difference"?}

@@ -263,3 +263,16 @@ def require_none(count: int, exit_code: bool) -> None:
 
         noun = "inconsistency was" if count == 1 else "inconsistencies were"
         raise Changes(f"{count} {noun} found.", hint="Each line above names its remedy.", code="mismatch", count=count)
+
+
+def require_passed(failed: int, count: int) -> None:
+    """Raises `Changes` (3) where a test case failed."""
+    if failed:
+        from grafctl.errors import Changes
+
+        raise Changes(
+            f"{failed} of {count} test case{'s' if count != 1 else ''} failed.",
+            hint="Each case above shows what was expected and what was found.",
+            code="mismatch",
+            count=failed,
+        )

@@ -91,7 +91,7 @@ def examine(
     stages = _stages(root, Declared(sources, sinks, resources), check_file)
     policies = [policy_of(staged) for staged in stages]
     spots = [
-        tuple(spots_of(staged.stage.name, policy, staged.input, staged.uses(), declaration.domains))
+        tuple(spots_of(staged.stage.name, policy, staged.input, staged.uses(), declaration))
         for staged, policy in zip(stages, policies, strict=True)
     ]
     for staged, found in zip(stages, spots, strict=True):

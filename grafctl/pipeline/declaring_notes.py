@@ -8,36 +8,37 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 
-from grafctl.declare.resources import DeclaredResource
+from grafctl.declare.store import Declaration
 from grafctl.declare.table import Note
 from grafctl.names import shown
 from grafctl.pipeline.declaring_references import Staged
 from grafctl.pipeline.model import Pipeline
-from grafctl.pipeline.where import Spot, log_of, title_of
+from grafctl.pipeline.where import Spot, log_of, replicas_line, title_of
 from grafctl.store.resources.membership import VOTER
 from grafctl.store.rules import ack_sizes
 
 
 def notes_of(pipeline: Pipeline, stages: Sequence[Staged], spots: Sequence[Iterable[Spot]]) -> list[Note]:
     """Returns the notes on a pipeline, by line."""
-    resources = pipeline.declaration.resources
-    return sorted({*_that_stop(resources), *_of_stages(stages, spots), *_unused(pipeline, stages)})
+    return sorted({*_that_stop(pipeline.declaration), *_of_stages(stages, spots), *_unused(pipeline, stages)})
 
 
-def _that_stop(resources: Iterable[DeclaredResource]) -> Iterator[Note]:
+def _that_stop(store: Declaration) -> Iterator[Note]:
     """Yields the logs to which nothing can be written while one of their domains is away."""
     seen: set[str] = set()
-    for resource in resources:
+    for resource in store.resources:
         voters = [item["role"] for item in resource.replicas]
         keeping = voters.count(VOTER)
-        needed, _ = ack_sizes(resource.ack, keeping, len(voters) - keeping, resource.min_payload)
-        if len(voters) > 1 and needed == len(voters) and log_of(resource) not in seen:
+        needed, copies = ack_sizes(resource.ack, keeping, len(voters) - keeping, resource.min_payload)
+        # While a domain that keeps payloads is away, one vote and one copy less are left.
+        stops = needed > len(voters) - 1 or copies > keeping - 1
+        if len(voters) > 1 and stops and log_of(resource) not in seen:
             seen.add(log_of(resource))
             what = f"log {shown(resource.log)}" if resource.log else title_of(resource)
             yield (
-                resource.lines.get("replicas", resource.lines[""]),
-                f"Nothing can be written to {what} while one of its {len(voters)} voters is away; a further voter, "
-                'or a witness as ID = "DOMAIN:witness", lets it go on.',
+                replicas_line(store, resource),
+                f"Nothing can be written to {what} while one of the {keeping} domains that keep its payloads is away; "
+                "a further one lets it go on, or a witness together with min_payload = 1.",
             )
 
 

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple
 
 from grafctl.declare.resources import DeclaredResource
+from grafctl.declare.store import Declaration
 from grafctl.names import shown
 from grafctl.store.authority import Placement
 from grafctl.store.resources.membership import VOTER
@@ -40,6 +41,13 @@ def log_of(resource: DeclaredResource) -> str:
     return resource.log or resource.name
 
 
+def replicas_line(store: Declaration, resource: DeclaredResource) -> int:
+    """Returns the line in which the replicas of a resource stand: its own, or those of its log."""
+    log = store.logs.get(resource.log or "")
+    lines = log.lines if log else resource.lines
+    return lines.get("replicas", lines[""])
+
+
 class Use(NamedTuple):
     """One resource that a stage touches, and what it does there."""
 
@@ -63,22 +71,24 @@ class Spot(NamedTuple):
 
 
 def spots_of(
-    stage: str, policy: Policy, origin: DeclaredResource | None, uses: Iterable[Use], domains: Iterable[str]
+    stage: str, policy: Policy, origin: DeclaredResource | None, uses: Iterable[Use], store: Declaration
 ) -> Iterator[Spot]:
-    """Yields the spot of each domain; `origin` is the input of the stage."""
+    """Yields the spot of each declared domain; `origin` is the input of the stage."""
     uses = list(uses)
-    for domain in domains:
+    for domain in store.domains:
         allowed, rule, line = policy.decide(domain)
-        refusals = tuple(_refusals(domain, origin, uses)) if allowed else ()
+        refusals = (*_of_input(domain, origin, store), *_of_uses(domain, uses)) if allowed else ()
         yield Spot(stage, domain, allowed, rule, line, refusals)
 
 
-def _refusals(domain: str, origin: DeclaredResource | None, uses: Iterable[Use]) -> Iterator[str]:
-    if origin is not None:
-        holders = {item["domain"] for item in origin.replicas if item["role"] == VOTER}
-        line = origin.lines.get("replicas", origin.lines.get("log", origin.lines[""]))
-        if domain not in holders:
-            yield f"no replica of its input {title_of(origin)} keeps payloads there (line {line})"
+def _of_input(domain: str, origin: DeclaredResource | None, store: Declaration) -> Iterator[str]:
+    if origin is None or any(item["domain"] == domain and item["role"] == VOTER for item in origin.replicas):
+        return
+    line = replicas_line(store, origin)
+    yield f"no replica of its input {title_of(origin)} keeps payloads there (line {line})"
+
+
+def _of_uses(domain: str, uses: Iterable[Use]) -> Iterator[str]:
     for use in uses:
         covered, rule, line = Policy(use.resource.placement, use.resource.lines).decide(domain)
         if not covered:

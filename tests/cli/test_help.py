@@ -15,7 +15,10 @@ from grafctl.cli import app
 from grafctl.commands.tree import COMMANDS, GROUPS
 
 LEAVES = list(leaves())
-WITHOUT_STORE = {"authority keygen", "explain", "completion show", "completion install"}
+WITHOUT_STORE = {
+    *("authority keygen", "explain", "completion show", "completion install"),
+    *("pipeline validate", "pipeline plan", "pipeline graph"),
+}
 LOOKING = {
     *("domain list", "domain show", "authority list", "health list", "queue list", "queue show", "topic list"),
     *("topic show", "consumer list", "consumer show", "dead list", "placement show", "policy show", "locator show"),
@@ -29,7 +32,6 @@ DESTRUCTIVE = {"domain remove", "domain repair", "authority revoke", "consumer s
 LATER = {
     "table",
     "vshard",
-    "pipeline",
     "lease",
     "edge",
     "idem",
@@ -70,6 +72,7 @@ def test_the_example_parses(leaf: Leaf, tmp_path: Path, monkeypatch: pytest.Monk
         "proof.json",
         "orders.grafctl-backup",
         "examples/provider-migration.toml",
+        "examples/pipeline.toml",
     ):
         Path(file).touch()
     monkeypatch.setenv("GRAFCTL_STORE", "store")
@@ -94,7 +97,7 @@ def test_common_flags_are_everywhere(leaf: Leaf) -> None:
     assert ({"--store", "-s"} <= options) == (named(leaf) not in WITHOUT_STORE)
     assert ("--dry-run" in options) == (named(leaf) not in WITHOUT_DRY_RUN)
     assert ("--yes" in options) == (named(leaf) in DESTRUCTIVE)
-    assert ("-d" in options) == (named(leaf) in BY_DOMAIN | {"init", "restore"})
+    assert ("-d" in options) == (named(leaf) in BY_DOMAIN | {"init", "restore", "pipeline plan"})
 
 
 def test_a_flag_has_one_meaning() -> None:

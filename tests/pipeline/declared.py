@@ -25,6 +25,7 @@ name = "azure"
 [[log]]
 name = "main"
 replicas = { a = "aws/a", g = "gcp", z = "azure:witness" }
+min_payload = 1
 [[queue]]
 name = "raw"
 log = "main"

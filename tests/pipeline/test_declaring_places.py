@@ -25,16 +25,16 @@ KEEP = 'sink = "rows"\nallow = ["aws"]'
 
 PLACES = [
     (CLEAN, CLEAN.replace('"gcp"]', '"gcp"]\ndeny = ["gcp"]'), 'allow = ["aws", "gcp"]\n[[stage.step]]',
-     "stage 'tidy' may run in gcp (allow gcp), but it may not publish to topic 'clean' there (deny gcp, line 20)."),
+     "stage 'tidy' may run in gcp (allow gcp), but it may not publish to topic 'clean' there (deny gcp, line 21)."),
     (CLEAN, CLEAN.replace(', "gcp"', ""), 'allow = ["aws", "gcp"]\n[[stage.step]]',
      "stage 'tidy' may run in gcp (allow gcp), but it may not publish to topic 'clean' there "
-     "(no allow line covers it, line 19)."),
+     "(no allow line covers it, line 20)."),
     (SEEN, SEEN.replace('"aws", ', ""), 'allow = ["aws", "gcp"]\n[[stage]]\nname = "tidy"',
      "stage 'take' may run in aws/a (allow aws), but it may not reserve in idem 'seen' there "
-     "(no allow line covers it, line 27)."),
+     "(no allow line covers it, line 28)."),
     (TIDY, TIDY.replace("]\nallow = [", ']\nallow = ["azure", '), 'allow = ["azure", "aws", "gcp"]',
      "stage 'tidy' may run in azure (allow azure), but no replica of its input queue 'raw' keeps payloads there "
-     "(line 14)."),
+     "(line 11)."),
 ]  # fmt: skip
 
 
@@ -72,7 +72,7 @@ ALONE = [
     (TIDY, 'outputs = ["clean", "bad", "raw"] #!\nallow = ["aws", "gcp"]', "in a circle: tidy -> tidy."),
     (RAW, f"{RAW}\nack = 2 #!", "is in a log, which says what ack is"),
     ('azure:witness" }', 'azure:witness" }\nack = 9 #!', "ack 9 cannot hold with 3 voters"),
-    ('azure:witness" }', 'azure:witness" }\nmin_payload = 3 #!', "min_payload takes 1 to 2 here"),
+    ("min_payload = 1", "min_payload = 3 #!", "min_payload takes 1 to 2 here"),
 ]  # fmt: skip
 
 
@@ -86,7 +86,7 @@ def test_what_the_parts_say_of_each_other(old: str, new: str, sentence: str) -> 
 def test_a_stage_and_its_declared_group_have_one_placement() -> None:
     group = '\n[[topic.group]]\nname = "keep"\nallow = ["gcp"]'
     text = spoilt(CLEAN, CLEAN + group)
-    assert "reads with group 'keep' in line 20, which is placed otherwise" in problems(text)[0][1]
+    assert "reads with group 'keep' in line 21, which is placed otherwise" in problems(text)[0][1]
     assert parse(text.replace(group, group.replace("gcp", "aws")))
 
 
@@ -187,8 +187,12 @@ def notes(text: str) -> list[tuple[int, str]]:
 def test_what_is_worth_knowing_is_a_note_and_no_problem() -> None:
     keep = GOOD[: GOOD.index('name = "keep"')].count("\n")
     assert notes(GOOD) == [(keep, "Stage 'keep' may run in aws/a alone, and waits while that is away.")]
-    two = GOOD.replace(', z = "azure:witness"', "")
-    assert any(line == 12 and "while one of its 2 voters is away" in told for line, told in notes(two))
+    one = GOOD.replace("min_payload = 1", "")
+    two = one.replace(', z = "azure:witness"', "")
+    assert notes(one)[0] == notes(two)[0] and len(notes(one.replace(":witness", ""))) == 1
+    assert any(
+        line == 11 and "while one of the 2 domains that keep its payloads is away" in told for line, told in notes(two)
+    )
     more = '[[sink]]\nname = "x"\nkind = "jsonl"\npath = "-"\nkey = "_id"\ncolumns = { a = "_id" }\n'
     unused = notes(GOOD + more + '[[source]]\nname = "y"\nkind = "csv"\npath = "y.csv"\n')
     assert {"No stage writes sink 'x'.", "No stage reads source 'y'."} <= {told for _, told in unused}

@@ -1,0 +1,64 @@
+"""`pipeline`: pipelines that a TOML file declares."""
+
+from pathlib import Path
+
+from grafctl import names
+from grafctl.commands import options
+from grafctl.commands.declared import Annotated, Argument, Literal, Option
+
+File = Annotated[
+    Path,
+    Argument(
+        metavar="FILE", help="TOML file that declares a pipeline", parser=options.existing_file, show_default=False
+    ),
+]
+Form = Annotated[Literal["text", "mermaid", "dot"], Option("--format", metavar="FORM", help="text, mermaid or dot")]
+OnlyDomain = Annotated[
+    str | None, Option("--domain", "-d", metavar="DOMAIN", help="Show this domain alone", parser=names.check_domain)
+]
+
+
+def validate(file: File, json: options.Json = False, output: options.Output = "table") -> None:
+    """Check a file for every problem at once
+
+    Prints each problem with its file and line, and exits with 78; a file without one is summed up, with notes on what
+    is worth knowing. Changes nothing.
+
+    Example: grafctl pipeline validate examples/pipeline.toml
+    """
+    from grafctl import render
+    from grafctl.pipeline import declaring, planning
+
+    render.show(planning.told(declaring.examine_file(file)), output, json)
+
+
+def plan(
+    file: File,
+    domain: OnlyDomain = None,
+    json: options.Json = False,
+    output: options.Output = "table",
+) -> None:
+    """Show where each stage runs, and why not elsewhere
+
+    Names the line of the file that decides. Changes nothing.
+
+    Example: grafctl pipeline plan examples/pipeline.toml -d gcp/us-central1
+    """
+    from grafctl import render
+    from grafctl.pipeline import declaring, planning
+
+    render.show(planning.plan(declaring.examine_file(file), domain), output, json)
+
+
+def graph(file: File, format: Form = "text", json: options.Json = False, output: options.Output = "table") -> None:
+    """Draw what feeds what
+
+    Prints sources, stages, resources and sinks as text, Mermaid or DOT, with the domains of each. Changes nothing.
+
+    Example: grafctl pipeline graph examples/pipeline.toml --format mermaid
+    """
+    from grafctl import render
+    from grafctl.pipeline import declaring
+    from grafctl.pipeline.graph import draw
+
+    render.show(draw(declaring.examine_file(file), format), output, json)
