@@ -121,6 +121,12 @@ OF_THE_STORE = (
         ("tests/store/test_retention.py", TEST_STATEFUL),
     ),
     Mutant(
+        "retention of one resource taken for all of its log", "grafctl/store/operations/retention.py",
+        "        kept = [first_kept_index(scoped(state, number)) for number in numbers(state)]\n",
+        "        kept = [first_kept_index(scoped(state, number)) for number in numbers(state)][:1]\n",
+        "Entries go that another resource of the log still retains.", ("tests/store/test_shared_log.py",),
+    ),
+    Mutant(
         "retention below a group's floor", QUEUE, "            if last > min(floors) or not",
         "            if last > max(floors) or not",
         "A slow group never sees what a quick one has finished.", ("tests/store/test_retention.py",),

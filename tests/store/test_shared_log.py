@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from grafctl.errors import Fenced, GenerationConflict, IdempotencyConflict, NotFound, ProofRequired, Usage
+from grafctl.store import elect as electing
 from grafctl.store.blocks import Outgoing
 from grafctl.store.log import Log
 from grafctl.store.operations.retention import sweep
@@ -158,8 +159,11 @@ def test_a_log_keeps_what_any_of_its_resources_retains(etl: World) -> None:
         store.publish("short", "gone", domain="aws")
         delivery = store.poll("short", "readers", domain="aws")
         store.ack("short", "readers", [record.offset for record in delivery.records], domain="aws")
+    log = store.session.resource("short")
+    electing.elect(log.cluster, log.id, log.apply, log.observe())  # entries go only up to the START of the term
     store.publish("short", "last", domain="aws")
-    sweep(store.session.resource("short"))
+    sweep(log)
+    assert [sight.head.floor > 0 for sight in log.observe().sights.values()] == [True] * len(DOMAINS)
     assert store.queues.show("short").body["first_offset"] == 3
     assert [r.payload for r in store.peek("clean", domain="gcp").body["records"]] == [b"kept"]
     assert not list(verify(store.session))
