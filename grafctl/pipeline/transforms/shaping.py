@@ -65,10 +65,7 @@ def make_drop(options: Options) -> Work:
     def drop(draft: Draft) -> None:
         record = draft.own()
         for path in paths:
-            if len(path) == 1:
-                record.pop(path[0], None)
-            elif path[0] in record:
-                record[path[0]] = remove(record, path)[path[0]]
+            _take(record, path)
 
     return drop
 
@@ -83,16 +80,15 @@ def make_rename(options: Options) -> Work:
         return _rename_names({old[0]: new[0] for old, new in pairs})
 
     def rename(draft: Draft) -> None:
-        record: Any = draft.own()
+        record = draft.own()
         found = [(new, _in_objects(record, old)) for old, new in pairs]
         for old, _ in pairs:
-            record = remove(record, old)
+            _take(record, old)
         for new, value in found:
             if value is not MISSING:
                 if _in_objects(record, new) is not MISSING:
                     raise Refused(f"there is a field {named(new)} already")
-                record = put(record, new, value)
-        draft.replace(record, is_own=True)
+                _put(record, new, value)
 
     return rename
 
@@ -175,11 +171,7 @@ def _field_setter(path: Path) -> Callable[[Draft, Any], None]:
 
         return set_name
 
-    def set_below(draft: Draft, value: Any) -> None:
-        record = draft.own()
-        record[first] = put(record, path, value)[first]
-
-    return set_below
+    return lambda draft, value: _put(draft.own(), path, value)
 
 
 def _text(name: str, value: Any) -> str | None:
@@ -210,6 +202,21 @@ def make_explode(options: Options) -> Work:
         return [draft.copy(one) for one in made]
 
     return explode
+
+
+def _put(record: dict[str, Any], path: Path, value: Any) -> None:
+    """Puts something into an object that may be written into; what lies below is copied along the way."""
+    first = path[0]
+    record[first] = value if len(path) == 1 else put(record.get(first, MISSING), path, value, 1)
+
+
+def _take(record: dict[str, Any], path: Path) -> None:
+    """Takes the field at a path out of an object that may be written into, in the same way."""
+    first = path[0]
+    if len(path) == 1:
+        record.pop(first, None)
+    elif first in record:
+        record[first] = remove(record[first], path, 1)
 
 
 def _in_objects(record: Any, path: Path) -> Any:
