@@ -93,7 +93,9 @@ def blocks_of(answer: Result) -> list[Block]:
     if isinstance(answer, Drawing):
         return [render.clean(line) for line in answer.text.split("\n")]
     if isinstance(answer, Tried):
-        return [render.clean(line) for case in answer.cases for line in _case_lines(case)]
+        return [render.clean(line) for case in answer.cases for line in _case_lines(case)] or [
+            "There are no test cases."
+        ]
     if isinstance(answer, Shown) and {"domains", "resources"} <= answer.body.keys():
         return _status_blocks(answer.fields())
     return _pairs(answer.fields(), "")

@@ -81,6 +81,11 @@ FLOORS = [
             "pipeline.model",
             "pipeline.where",
             "pipeline.declaring*",
+            "pipeline.message",
+            *(
+                f"pipeline.transforms.{name}"
+                for name in ("steps", "options", "drafts", "routing", "shaping", "converting")
+            ),
         ),
         "an open store: its own logs, its resources by name, its audit; what files declare",
     ),

@@ -13,6 +13,9 @@ File = Annotated[
     ),
 ]
 Form = Annotated[Literal["text", "mermaid", "dot"], Option("--format", metavar="FORM", help="text, mermaid or dot")]
+Case = Annotated[
+    str | None, Option("--test", metavar="NAME", help="Try this case alone", parser=options.name_of("test"))
+]
 OnlyDomain = Annotated[
     str | None, Option("--domain", "-d", metavar="DOMAIN", help="Show this domain alone", parser=names.check_domain)
 ]
@@ -30,6 +33,22 @@ def validate(file: File, json: options.Json = False, output: options.Output = "t
     from grafctl.pipeline import declaring, planning
 
     render.show(planning.told(declaring.examine_file(file)), output, json)
+
+
+def test(file: File, test: Case = None, json: options.Json = False, output: options.Output = "table") -> None:
+    """Try the test cases of a file
+
+    Puts the records of each [[test]] through the real transform of its stage, and shows what differs from what is
+    expected. Exits with 3 when a case fails. Opens no store.
+
+    Example: grafctl pipeline test examples/pipeline.toml
+    """
+    from grafctl import render
+    from grafctl.pipeline import declaring, trying
+
+    tried = trying.try_cases(declaring.read(file), test)
+    render.show(tried, output, json)
+    options.require_passed(tried.failed, len(tried.cases))
 
 
 def plan(

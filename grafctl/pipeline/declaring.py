@@ -22,8 +22,8 @@ from grafctl.declare.document import read_text
 from grafctl.declare.resources import IDEM, DeclaredGroup, DeclaredResource
 from grafctl.declare.store import Declaration, parse_tables
 from grafctl.declare.table import Check, Note, Table
-from grafctl.errors import InvalidConfig, NotFound
-from grafctl.names import check_name, shown
+from grafctl.errors import InvalidConfig
+from grafctl.names import check_name
 from grafctl.pipeline.declaring_notes import notes_of
 from grafctl.pipeline.declaring_references import (
     Declared,
@@ -54,6 +54,17 @@ class Examined(NamedTuple):
     notes: tuple[Note, ...]  # what is no problem and still worth knowing
 
 
+class Looks(NamedTuple):
+    """How far the files that a text names are looked at; a check raises a `GrafctlError` for one that does not do."""
+
+    check_key: Check = bool
+    check_schema: Check = bool
+    into_steps: bool = False
+
+
+NOWHERE = Looks()
+
+
 def read(file: Path) -> Pipeline:
     """Returns the pipeline of a file; raises `InvalidConfig`, or `NotFound` where it cannot be read."""
     return examine_file(file).pipeline
@@ -69,8 +80,7 @@ def examine_text(text: bytes, file: Path) -> Examined:
     from grafctl.declare.schema_file import load_schema
     from grafctl.store.signing import load_public
 
-    folder = file.absolute().parent
-    return examine(text, file, folder, load_public, load_schema, partial(_there, folder))
+    return examine(text, file, file.absolute().parent, Looks(load_public, load_schema, True))
 
 
 def parse(text: bytes, file: Path, folder: Path) -> Pipeline:
@@ -78,17 +88,15 @@ def parse(text: bytes, file: Path, folder: Path) -> Pipeline:
     return examine(text, file, folder).pipeline
 
 
-def examine(
-    text: bytes, file: Path, folder: Path, check_key: Check = bool, check_schema: Check = bool, check_file: Check = str
-) -> Examined:
-    """Returns what a text declares; the checks raise a `GrafctlError` for a file that does not do."""
+def examine(text: bytes, file: Path, folder: Path, looks: Looks = NOWHERE) -> Examined:
+    """Returns what a text declares."""
     root = Table.of_file(text, str(file))
-    declaration = parse_tables(root, folder, check_key, check_schema)
+    declaration = parse_tables(root, folder, looks.check_key, looks.check_schema)
     resources = {item.name: item for item in declaration.resources}
     name = _name(root)
     sources = {item.name: item for item in (read_source(table, folder) for table in _tables(root, "source"))}
     sinks = {item.name: item for item in (_sink(table, folder, resources) for table in _tables(root, "sink"))}
-    stages = _stages(root, Declared(sources, sinks, resources), check_file)
+    stages = _stages(root, Declared(sources, sinks, resources), folder if looks.into_steps else None)
     policies = [policy_of(staged) for staged in stages]
     spots = [
         tuple(spots_of(staged.stage.name, policy, staged.input, staged.uses(), declaration))
@@ -107,17 +115,6 @@ def examine(
     own = tuple(staged.stage for staged in stages)
     pipeline = Pipeline(name, store, tuple(sources.values()), tuple(sinks.values()), own, tests, file)
     return Examined(pipeline, sum(spots, ()), tuple(notes_of(pipeline, stages, spots)))
-
-
-def _there(folder: Path, text: str) -> str:
-    """Returns the name of a file that is there."""
-    path = folder / text
-    try:
-        if path.is_file():
-            return text
-    except OSError as error:
-        raise NotFound(f"The file {shown(text)} cannot be looked at: {error.strerror}.") from None
-    raise NotFound(f"There is no file {shown(text)}.")
 
 
 def _name(root: Table) -> str:
@@ -149,11 +146,11 @@ def _of_records(resources: dict[str, DeclaredResource]) -> dict[str, DeclaredRes
     return {name: item for name, item in resources.items() if item.kind != IDEM}
 
 
-def _stages(root: Table, declared: Declared, check_file: Check) -> list[Staged]:
+def _stages(root: Table, declared: Declared, folder: Path | None) -> list[Staged]:
     tables = _tables(root, "stage")
     if not root.body.get("stage", []):
         root.note("The file declares no [[stage]].", "stage")
-    stages = [resolve(read_stage(table, check_file), table, declared) for table in tables]
+    stages = [resolve(read_stage(table, folder), table, declared) for table in tables]
     check_groups(stages)
     check_cycles(stages)
     return stages

@@ -1,14 +1,16 @@
 """`[[stage.step]]`: the operations of a declared transform, each with the keys that it takes and no other.
 
 Promises
-- A step that passed holds what its operation needs, in the form that it needs; expressions in it compile, and the
-  literal names to which it routes are outputs of its stage.
+- A step that passed holds what its operation needs, in the form that it needs; expressions in it compile, the literal
+  names to which it routes are outputs of its stage, and the transform can be made of it. What only the transform itself
+  finds is told with the line of the step.
 - The step is kept as the file has it: what it means, and its fingerprint, is the transform's business.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 from grafctl.declare.table import FILE_NAME, Check, Table, kind_of, like
@@ -16,32 +18,45 @@ from grafctl.errors import Usage
 from grafctl.expression.language import compile_expression
 from grafctl.expression.paths import parse_path
 from grafctl.names import shown
-
-STEPS_MAX = 200  # of one stage
-FIELDS_MAX = 1000  # that one step names
+from grafctl.pipeline.transforms.options import FIELDS_MAX
+from grafctl.pipeline.transforms.steps import STEPS_MAX, compile_step
 
 Step = Mapping[str, Any]
-Reader = Callable[[Table, tuple[str, ...], Check], None]
+Reader = Callable[[Table, tuple[str, ...]], None]
+FILES = ("file", "salt_file")
 
 
-def read_steps(stage: Table, outputs: tuple[str, ...], check_file: Check) -> tuple[Step, ...]:
-    """Returns the steps of a stage, and notes what is wrong with each."""
+def read_steps(stage: Table, outputs: tuple[str, ...], folder: Path | None) -> tuple[Step, ...]:
+    """Returns the steps of a stage, and notes what is wrong with each; with a folder, their files are read too."""
     tables = stage.tables("step", "stage.step")
     if len(tables) > STEPS_MAX:
         stage.note(f"{stage.title} has {len(tables)} steps; at most {STEPS_MAX} are allowed.", "step", STEPS_MAX)
         return ()
     for number, table in enumerate(tables, 1):
         table.title = f"step {number} of {stage.title}"
-        _read_step(table, outputs, check_file)
+        before = len(table.notes)
+        _read_step(table, outputs)
+        if len(table.notes) == before and (folder or table.body.keys().isdisjoint(FILES)):
+            _make(table, outputs, folder or Path())
     return tuple(table.body for table in tables)
 
 
-def _read_step(table: Table, outputs: tuple[str, ...], check_file: Check) -> None:
+def _make(table: Table, outputs: tuple[str, ...], folder: Path) -> None:
+    """Notes why no transform can be made of a step that looks right."""
+    try:
+        compile_step(table.body, outputs, folder)
+    except Usage as error:
+        why = error.message.removeprefix(f"{table.body['op']}: ")
+        place = [key for key in FILES if key in table.body and "file" in why.lower()]
+        table.note(f"{table.title}: {why} {error.hint or ''}".rstrip(), *place)
+
+
+def _read_step(table: Table, outputs: tuple[str, ...]) -> None:
     op = table.require("op", _known)
     if op not in READERS:
         return  # because nobody knows then which keys it takes
     table.title += f" ({op})"
-    READERS[op](table, outputs, check_file)
+    READERS[op](table, outputs)
     table.close()
 
 
@@ -74,7 +89,7 @@ def _cast(table: Table, *_: object) -> None:
     _named(table, "fields", "a type", TYPE)
 
 
-def _lookup(table: Table, _: tuple[str, ...], check_file: Check) -> None:
+def _lookup(table: Table, *_: object) -> None:
     table.require("field", _field)
     table.require("into", _field)
     _one_of(table, "table", "file")
@@ -83,7 +98,7 @@ def _lookup(table: Table, _: tuple[str, ...], check_file: Check) -> None:
         table.note(f"table of {table.title} is empty.", "table")
     for key, value in rows.items():
         _json(table, value, "table", key)
-    table.take("file", "text", lambda text: check_file(FILE_NAME(text)))
+    table.take("file", "text", FILE_NAME)
     if "default" in table.body:
         table.pass_over("default")
         _json(table, table.body["default"], "default")
@@ -94,12 +109,12 @@ def _explode(table: Table, *_: object) -> None:
     table.take("index", "text", _field)
 
 
-def _hash(table: Table, _: tuple[str, ...], check_file: Check) -> None:
+def _hash(table: Table, *_: object) -> None:
     _fields(table, "fields")
-    table.take("salt_file", "text", lambda text: check_file(FILE_NAME(text)))
+    table.take("salt_file", "text", FILE_NAME)
 
 
-def _route(table: Table, outputs: tuple[str, ...], _: Check) -> None:
+def _route(table: Table, outputs: tuple[str, ...]) -> None:
     def output(text: str) -> str:
         return _output(text, outputs)
 

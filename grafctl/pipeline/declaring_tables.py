@@ -84,8 +84,8 @@ def read_sink(table: Table, folder: Path) -> DeclaredSink:
     return DeclaredSink(name, kind, path, at, key, columns, types, variable, resource, table.line())
 
 
-def read_stage(table: Table, check_file: Check) -> DeclaredStage:
-    """Returns what a `[[stage]]` says."""
+def read_stage(table: Table, folder: Path | None) -> DeclaredStage:
+    """Returns what a `[[stage]]` says; the files of its steps are looked into where there is a folder."""
     name, kind = _name(table, "stage"), _kind(table, STAGE_FIT)
     reference = partial(table.take, what="text", check=str)
     source, origin, sink = reference("source"), reference("input"), reference("sink")
@@ -97,7 +97,7 @@ def read_stage(table: Table, check_file: Check) -> DeclaredStage:
     placement = table.placement()
     on_error = _on_error(table, kind, dead_letter)
     batch = table.take("batch", "a whole number", _batch, model.BATCH, int)
-    steps = read_steps(table, outputs, check_file)
+    steps = read_steps(table, outputs, folder)
     call = table.take("call", "module:function", _CALL)
     run = tuple(texts(table, "exec", _argument))
     ways = [key for key in ("step", "call", "exec") if key in table.body]

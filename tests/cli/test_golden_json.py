@@ -127,6 +127,9 @@ MORE = [
     (78, "apply wrong.toml", ""),
     (0, "pipeline validate examples/webhooks.toml", ""),
     (78, "pipeline validate wrong.toml", ""),
+    (0, "pipeline test examples/pipeline.toml", ""),
+    (3, "pipeline test failing.toml", ""),
+    (10, "pipeline test examples/pipeline.toml --test absent", ""),
     (0, "pipeline plan examples/pipeline.toml", ""),
     (0, "pipeline plan examples/pipeline.toml -d aws/us-east-1", ""),
     (10, "pipeline plan examples/pipeline.toml -d aws/us-west-1", ""),
@@ -178,6 +181,7 @@ def printed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, dict
         patch.delenv(OFFSET_VARIABLE, raising=False)
         shutil.copytree(ROOT / "examples", "examples", ignore=shutil.ignore_patterns("__pycache__"))
         Path("wrong.toml").write_text('[[queue]]\nname = "Q Q"\n[[domain]]\ncolour = "red"\n')
+        Path("failing.toml").write_text(Path("examples/pipeline.toml").read_text().replace("total = 1230", "total = 1"))
         found: dict[str, dict[str, Any]] = {}
         steps = [(step.code, shlex.join(step.words), "") for step in steps_of(RUNBOOK)]
         for code, line, given in steps + MORE:

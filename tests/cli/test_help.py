@@ -17,7 +17,7 @@ from grafctl.commands.tree import COMMANDS, GROUPS
 LEAVES = list(leaves())
 WITHOUT_STORE = {
     *("authority keygen", "explain", "completion show", "completion install"),
-    *("pipeline validate", "pipeline plan", "pipeline graph"),
+    *("pipeline validate", "pipeline test", "pipeline plan", "pipeline graph"),
 }
 LOOKING = {
     *("domain list", "domain show", "authority list", "health list", "queue list", "queue show", "topic list"),

@@ -73,6 +73,7 @@ STORY = [
     ("fence", "2"),
     ("apply", "Nothing would change"),
     ("pipeline validate", "take, clean, load"),
+    ("pipeline test", "passed  cents"),
     ("pipeline plan", "allow gcp"),
     ("pipeline graph", "flowchart LR"),
     ("authority revoke", "scheduler-a"),

@@ -9,7 +9,7 @@ from conftest import ROOT, Runner
 from pipeline.declared import GOOD, marked, spoilt
 
 EXAMPLE = ROOT / "examples" / "pipeline.toml"
-LOOKING = ("validate", "plan", "graph")
+LOOKING = ("validate", "test", "plan", "graph")
 
 
 def written(run: Runner, text: str) -> Path:
@@ -70,3 +70,28 @@ def test_a_graph_is_printed_as_it_is(run: Runner) -> None:
     assert run("pipeline", "graph", EXAMPLE, "--format", "dot").out.startswith('digraph "orders" {\n  rankdir=LR;\n')
     assert run("pipeline", "graph", EXAMPLE).out.startswith("pipeline orders\nsource shop")
     run("pipeline", "graph", EXAMPLE, "--format", "svg", check=2)
+
+
+def test_cases_that_pass_and_one_that_fails(run: Runner) -> None:
+    said = run("pipeline", "test", EXAMPLE, "--json").json
+    assert (said["passed"], said["failed"]) == (3, 0) and all(case["passed"] for case in said["cases"])
+    assert [case["test"] for case in run("pipeline", "test", EXAMPLE, "--test", "cents", "--json").json["cases"]] == [
+        "cents"
+    ]
+    file = written(run, EXAMPLE.read_text().replace("total = 1230", "total = 1231"))
+    ended = run("pipeline", "test", file, check=3)
+    line = file.read_text().split("[[test]]")[0].count("\n") + 1
+    assert f"FAILED  cents (clean), {file}:{line}\n" in ended.out and "passed  half-a-cent" in ended.out
+    assert '-     "total": 1231' in ended.out and '+     "total": 1230' in ended.out
+    assert ended.err.startswith("error: 1 of 3 test cases failed.")
+    error = run("pipeline", "test", file, "--json", check=3).error
+    assert (error["code"], error["count"]) == ("mismatch", 1)
+
+
+def test_a_case_that_there_is_not(run: Runner) -> None:
+    assert "Did you mean cents?" in run("pipeline", "test", EXAMPLE, "--test", "cent", check=10).err
+    run("pipeline", "test", EXAMPLE, "--test", "", check=2)
+
+
+def test_a_file_without_cases(run: Runner) -> None:
+    assert run("pipeline", "test", written(run, GOOD[: GOOD.index("[[test]]")])).out == "There are no test cases.\n"
