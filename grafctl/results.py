@@ -134,6 +134,7 @@ class Delivery(Result):
     ack_floor: int
     lease: int | None = None
     finished: int | None = None  # how many records the poll finished, where it was given some to finish
+    lost: dict[str, int] | None = None  # what retention let go of before the group finished it: records, first, last
 
 
 class Finished(Result):

@@ -1,7 +1,9 @@
-"""Times and sizes as people write them: `500ms`, `7d`, `10GB`; the same on the command line and in files.
+"""Times and sizes as people write them: `500ms`, `7d`, `10GB`, `2026-01-31T12:00:00Z`; the same on the command line
+and in files.
 
 Promises
 - A text means a whole number of milliseconds or bytes that 63 bits hold, or `Usage` says how to write one.
+- A moment names its zone: nobody guesses whose clock is meant.
 """
 
 from __future__ import annotations
@@ -21,6 +23,22 @@ def duration_ms(text: str) -> int:
     found = _quantity("0ms" if text == "0" else text, DURATIONS_MS)
     if found is None:
         raise Usage(f"{shown(text)} is no time; write 500ms, 5s, 2m, 1h or 7d.")
+    return found
+
+
+def moment_ms(text: str) -> int:
+    """Returns the milliseconds since 1970 of a moment in the form of RFC 3339."""
+    from datetime import datetime  # here, because few commands take a moment
+
+    try:
+        moment = datetime.fromisoformat(text)
+        if moment.tzinfo is None or len(text) < 17 or text[10] not in "Tt ":
+            raise ValueError("a day, or a time without its zone")
+        found = int(moment.timestamp() * 1000)
+    except (ValueError, OverflowError):
+        found = -1
+    if found < 0 or not text.isascii():
+        raise Usage(f"{shown(text)} is no moment; write 2026-01-31T12:00:00Z or 2026-01-31T13:00:00+01:00.")
     return found
 
 

@@ -71,6 +71,7 @@ FLOORS = [
         ),
         "the copies of a log taken together: observe, append, elect, repair",
     ),
+    Floor(("store.filters",), "which records a subscription wants"),
     Floor(("store.resources",), "what entries mean: pure decide and apply"),
     Floor(
         (

@@ -12,9 +12,16 @@ MaxDeliveries = Annotated[
     int | None,
     Option("--max-deliveries", metavar="N", help="Deliveries before a record is dead", parser=options.whole(1)),
 ]
+Filter = Annotated[
+    str | None,
+    Option(
+        "--filter", metavar="FILTER", help="What a topic gives it: all, key:PREFIX, type:PREFIX or expr:EXPRESSION",
+        parser=options.text_of("filter"),
+    ),
+]  # fmt: skip
 Position = Annotated[
     str,
-    Option("--to", metavar="WHERE", help="earliest, latest or an offset", parser=options.text_of("position")),
+    Option("--to", metavar="WHERE", help="As --start of `consumer create`", parser=options.text_of("position")),
 ]
 NewGroup = Annotated[str, Option("--as", metavar="NEW", help="Name of the new group", parser=options.name_of("group"))]
 ProofId = Annotated[
@@ -43,13 +50,15 @@ def create(
     semantics: Semantics = "at-least-once",
     start: options.Start = "earliest",
     max_deliveries: MaxDeliveries = None,
+    filter: Filter = None,
     dry_run: options.DryRun = False,
     json: options.Json = False,
     output: options.Output = "table",
 ) -> None:
     r"""Create a consumer group with its placement
 
-    The group may poll, ack and nack from the domains that --allow covers and --deny does not.
+    The group may poll, ack and nack from the domains that --allow covers and --deny does not. A group of a topic is a
+    durable subscription; with --filter it is given what the filter does not leave out.
 
     Example: grafctl consumer create migration-orders active-workers \
       --allow aws --allow gcp --semantics effectively-once
@@ -65,6 +74,7 @@ def create(
             semantics=semantics,
             start=start,
             max_deliveries=max_deliveries,
+            filter=filter,
             dry_run=dry_run,
         )
         render.show(change, output, json)

@@ -241,8 +241,11 @@ MinPayload = Annotated[
 ]
 Start = Annotated[
     str,
-    _option("--start", metavar="WHERE", help="Where to begin: earliest, latest or an offset", parser=text_of("start")),
-]
+    _option(
+        "--start", metavar="WHERE", help="Where to begin: earliest, latest, an offset, a time, or how long back (2h)",
+        parser=text_of("start"),
+    ),
+]  # fmt: skip
 
 # --- how it goes and how it is shown
 

@@ -41,7 +41,10 @@ RetainBytes = Annotated[
     int | None,
     Option("--retain-bytes", metavar="SIZE", help="Keep so many bytes of finished records", parser=options.size_bytes),
 ]
-
+RetainCount = Annotated[
+    int | None,
+    Option("--retain-count", metavar="N", help="Keep so many finished records at least", parser=options.whole()),
+]
 Compression = Annotated[
     str,
     Option(
@@ -63,6 +66,7 @@ def create(
     deny: options.Deny = None,
     retain_age: RetainAge = None,
     retain_bytes: RetainBytes = None,
+    retain_count: RetainCount = None,
     compression: Compression = "none",
     dry_run: options.DryRun = False,
     json: options.Json = False,
@@ -79,6 +83,7 @@ def create(
     from grafctl import client, interruption, render
 
     retention: dict[str, Any] = {"retain_age_ms": retain_age, "retain_bytes": retain_bytes}
+    retention |= {"retain_count": retain_count}
     placement: dict[str, Any] = {"allow": allow or [], "deny": deny or []}
     with interruption.change(dry_run, several=True), client.open(store) as opened:
         change = opened.queues.create(
@@ -126,3 +131,24 @@ def show(
         shown = opened.queues.show(name)
 
     render.show(shown, output, json)
+
+
+def trim(
+    name: QueueName,
+    store: options.StorePath,
+    dry_run: options.DryRun = False,
+    json: options.Json = False,
+    output: options.Output = "table",
+) -> None:
+    """Let go of what retention allows
+
+    Publishing does that too where a limit is passed; this is for a queue that nobody publishes to. Nothing goes that a
+    group has not finished.
+
+    Example: grafctl queue trim migration-orders
+    """
+    from grafctl import client, interruption, render
+
+    with interruption.change(dry_run), client.open(store) as opened:
+        change = opened.queues.trim(name, dry_run=dry_run)
+        render.show(change, output, json)

@@ -1,8 +1,8 @@
 """`topic`: records in order, for subscriptions that each read all of them or a part."""
 
 from grafctl.commands import options
-from grafctl.commands.declared import Annotated, Argument
-from grafctl.commands.queue import Compression, LogName, Replicas, RetainAge, RetainBytes, Schema
+from grafctl.commands.declared import Annotated, Argument, Literal, Option
+from grafctl.commands.queue import Compression, LogName, Replicas, RetainAge, RetainBytes, RetainCount, Schema
 from grafctl.typed import Any
 
 TopicName = Annotated[
@@ -12,6 +12,12 @@ TopicName = Annotated[
         help="Name of the topic",
         parser=options.name_of("topic"),
         autocompletion=options.names_in_store("resource"),
+    ),
+]
+Discard = Annotated[
+    Literal["finished", "oldest"],
+    Option(
+        "--discard", metavar="POLICY", help="finished: retention lets go of what all finished; oldest: of the oldest"
     ),
 ]
 
@@ -28,6 +34,8 @@ def create(
     deny: options.Deny = None,
     retain_age: RetainAge = None,
     retain_bytes: RetainBytes = None,
+    retain_count: RetainCount = None,
+    discard: Discard = "finished",
     compression: Compression = "none",
     dry_run: options.DryRun = False,
     json: options.Json = False,
@@ -35,7 +43,8 @@ def create(
 ) -> None:
     r"""Create a topic with its replicas and placement
 
-    Makes the topic at generation 1. `consumer create` adds durable subscriptions; each reads it at its own pace.
+    Makes the topic at generation 1. `consumer create` adds durable subscriptions; each reads it at its own pace. With
+    --discard oldest the limits go first, and `topic show` says what each subscription lost.
 
     Example: grafctl topic create order-events --schema order-event.v1 \
       --replica events-aws=aws/us-east-1/us-east-1a --replica events-gcp=gcp/us-central1 --allow aws --allow gcp
@@ -43,6 +52,7 @@ def create(
     from grafctl import client, interruption, render
 
     retention: dict[str, Any] = {"retain_age_ms": retain_age, "retain_bytes": retain_bytes}
+    retention |= {"retain_count": retain_count, "discard": discard}
     placement: dict[str, Any] = {"allow": allow or [], "deny": deny or []}
     with interruption.change(dry_run, several=True), client.open(store) as opened:
         change = opened.topics.create(
@@ -78,9 +88,9 @@ def list_(store: options.StorePath, json: options.Json = False, output: options.
 def show(
     name: TopicName, store: options.StorePath, json: options.Json = False, output: options.Output = "table"
 ) -> None:
-    """Show what defines a topic
+    """Show what defines a topic, and how far its subscriptions are
 
-    Changes nothing.
+    Changes nothing. The lag of a subscription counts offsets; its filter may leave some of them out.
 
     Example: grafctl topic show order-events
     """
@@ -90,3 +100,23 @@ def show(
         shown = opened.topics.show(name)
 
     render.show(shown, output, json)
+
+
+def trim(
+    name: TopicName,
+    store: options.StorePath,
+    dry_run: options.DryRun = False,
+    json: options.Json = False,
+    output: options.Output = "table",
+) -> None:
+    """Let go of what retention allows
+
+    Publishing does that too where a limit is passed; this is for a topic that nobody publishes to.
+
+    Example: grafctl topic trim order-events --dry-run
+    """
+    from grafctl import client, interruption, render
+
+    with interruption.change(dry_run), client.open(store) as opened:
+        change = opened.topics.trim(name, dry_run=dry_run)
+        render.show(change, output, json)

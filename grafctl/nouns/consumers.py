@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from grafctl import clock
 from grafctl.errors import DomainUnavailable, ProofRequired, Usage
 from grafctl.names import check_name
 from grafctl.nouns.queues import parse_placement
@@ -14,12 +15,14 @@ from grafctl.results import Change, Listed, Shift, Shown
 from grafctl.store import keys
 from grafctl.store.authority import SHIFT, Asked, Placement, pass_locator
 from grafctl.store.checked import checked
+from grafctl.store.filters import check_filter
 from grafctl.store.log import Log
 from grafctl.store.replica.state import State
 from grafctl.store.requests import Context, Request
 from grafctl.store.resources.consumers import CreateGroup, Pause, Seek, ShiftGroup, new_group
 from grafctl.store.resources.group import SEMANTICS, group_row, lineage_of
 from grafctl.store.resources.membership import VOTER
+from grafctl.store.resources.starts import check_start
 from grafctl.store.session import Session
 
 PROOF_FILE_BYTES_MAX = 1 << 20
@@ -30,13 +33,14 @@ def run_request(session: Session, log: Log, request: Request, dry_run: bool) -> 
     if not dry_run:
         return log.append(request).answer
     with log.view() as committed:
-        return request.decide(committed.state, Context(committed.upto, 0, committed.lead.config)).answer
+        return request.decide(committed.state, Context(committed.upto, clock.now_ms(), committed.lead.config)).answer
 
 
 def group_fields(state: State, resource: str, name: str) -> dict[str, Any]:
     """Returns what defines a group and nothing that moves by itself."""
     row = group_row(state, resource, name)
     placement = Placement.of(row)
+    lineage = lineage_of(state, row["lineage"])
     return {
         "resource": resource,
         "group": name,
@@ -44,13 +48,15 @@ def group_fields(state: State, resource: str, name: str) -> dict[str, Any]:
         "placement": placement.as_json(),
         "placement_digest": placement.digest(),
         "semantics": row["semantics"],
+        **({"filter": row["filter"]} if "filter" in row else {}),
         "epoch": row["epoch"],
         "start": row["start"],
         "cursor": row["cursor"],
-        "ack_floor": lineage_of(state, row["lineage"]).floor,
+        "ack_floor": lineage.floor,
         "max_deliveries": row["max_deliveries"],
         "paused": row["paused"],
         "shifted_from": row["shifted_from"],
+        **({"lost": lineage.loss()} if lineage.lost else {}),
     }
 
 
@@ -70,16 +76,21 @@ class Consumers:
         semantics: str = "at-least-once",
         start: str = "earliest",
         max_deliveries: int | None = None,
+        filter: str | None = None,
         dry_run: bool = False,
     ) -> Change:
-        """Creates a group with a lineage of its own."""
+        """Creates a group with a lineage of its own; a topic's group, a durable subscription, may have a filter.
+
+        `start` is earliest, latest, an offset, a moment of RFC 3339, or how long back, such as 2h.
+        """
         check_name("group", group)
         if semantics not in SEMANTICS:
             raise Usage(f"--semantics is one of {', '.join(SEMANTICS)}, not {semantics[:40]!r}.")
         if max_deliveries is not None and max_deliveries < 1:
             raise Usage(f"--max-deliveries is 1 or more, not {max_deliveries}.")
         placement = parse_placement(allow, deny)
-        row = new_group(group, placement, semantics, max_deliveries, asked_start=start)
+        picked = None if filter is None else check_filter(filter)
+        row = new_group(group, placement, semantics, max_deliveries, asked_start=check_start(start), filter=picked)
         log = self._log(resource)
         with self.session.audited("consumer create", resource=resource, group=group):
             changed = run_request(self.session, log, CreateGroup(resource, row), dry_run)
@@ -123,13 +134,13 @@ class Consumers:
         return Change(changed, resource=resource, group=group, after={"paused": paused}, dry_run=dry_run or None)
 
     def seek(self, resource: str, group: str, to: str, *, dry_run: bool = False) -> Change:
-        """Moves the cursor to `earliest`, `latest` or an offset; backwards, finalised records come again."""
-        request = Seek(resource, check_name("group", group), to)
-        before, after = run_request(self.session, self._log(resource), request, dry_run)
+        """Moves the cursor to where `to` says (see `create`); backwards, finalised records come again."""
+        request = Seek(resource, check_name("group", group), check_start(to))
+        before, after, is_told = run_request(self.session, self._log(resource), request, dry_run)
         if before != after and not dry_run:
             self.session.note("changed", "consumer seek", resource=resource, group=group, cursor=after)
         return Change(
-            before != after,
+            before != after or is_told,
             resource=resource,
             group=group,
             before={"cursor": before},
@@ -161,6 +172,7 @@ class Consumers:
                 self._pass(committed.state, resource, placement, stored)
                 self._covers_proof(resource, placement, stored)
             members = self.session.members()
+            start = None if start is None else check_start(start)
             request = ShiftGroup(resource, group, as_, placement, proof_id, claimed, start, members)
             changed, row = run_request(self.session, log, request, dry_run)
         if changed and not dry_run:

@@ -26,6 +26,7 @@ from grafctl.store.log import Log
 from grafctl.store.resources.control import log_beginners
 from grafctl.store.resources.membership import VOTER
 from grafctl.store.resources.queue import queue_row
+from grafctl.store.resources.retention import losses_of
 from grafctl.store.session import Session
 from grafctl.store.spool import SPOOL_NAME
 
@@ -342,10 +343,16 @@ def _resource_findings(session: Session, name: str) -> Iterator[Finding]:
         placement = Placement.of(queue_row(state, name))
         locator = state.get_json(keys.locator())
         groups = [json.loads(body) for _, body in state.scan(keys.groups())]
+        losses = losses_of(state)
     if not any(placement.decide(domain)[0] for domain in session.cluster.domains):
         remedy = f"Run `grafctl placement set {name} --allow DOMAIN` if that is not meant."
         yield Finding(name, "no domain of the store may publish to it", remedy, resource=name)
     holders = [item["domain"] for item in locator["replicas"] if item["role"] == VOTER]
+    for loss in losses:
+        remedy = (
+            f"Give `{name}` a longer retention or quicker readers; `grafctl consumer seek` says that this was seen."
+        )
+        yield Finding(name, loss, remedy, resource=name)
     for group in stranded_groups(groups, holders):
         remedy = f"Run `grafctl placement set {name} --group {group} --allow DOMAIN`, or shift the group."
         yield Finding(name, f"group {group} may poll nowhere: no replica is in its placement", remedy, resource=name)

@@ -122,6 +122,21 @@ class Resources:
             self.session.note("changed", op, resource=name, replicas=list(replicas), **placement.as_json())
         return Change(changed, resource=name, after=self._fields(name))
 
+    def trim(self, name: str, *, dry_run: bool = False) -> Change:
+        """Lets go of what retention allows now; publishing does that too, where a limit is passed."""
+        from grafctl.store.operations.retention import trim, would_trim
+
+        before = self._fields(check_name(self.kind, name))
+        trimmed = would_trim(self.session, name) if dry_run else trim(self.session, name)
+        lost = {lineage: loss for lineage, (_, loss) in trimmed.lost.items()}
+        return Change(
+            trimmed.first > before["first_offset"],
+            resource=name,
+            before={"first_offset": before["first_offset"]},
+            after={"first_offset": trimmed.first} | ({"lost": lost} if lost else {}),
+            dry_run=dry_run or None,
+        )
+
     def _record(self, definition: dict[str, Any], replicas: list[dict[str, str]]) -> dict[str, Any]:
         members = self.session.members()
         locator = {
@@ -172,7 +187,11 @@ class Resources:
     def list(self) -> Listed:
         """Returns every resource of this kind, by name."""
         names = sorted(name for name, record in self.session.resources().items() if record["kind"] == self.kind)
-        return Listed(f"{self.kind}s", [self._fields(name) for name in names])
+        items = []
+        for name in names:
+            with self.session.state(name) as state:
+                items.append(queue_fields(state, name))
+        return Listed(f"{self.kind}s", items)
 
     def show(self, name: str) -> Shown:
         """Returns one resource of this kind; raises `NotFound`."""
@@ -185,7 +204,11 @@ class Resources:
                 raise NotFound(
                     f"{name} is a {kind}, not a {self.kind}.", hint=f"Run `grafctl {kind} show {name}`.", resource=name
                 )
-            return queue_fields(state, name)
+            return self._shown(state, name)
+
+    def _shown(self, state: State, name: str) -> dict[str, Any]:
+        """Returns what `show` prints of a resource of this kind."""
+        return queue_fields(state, name)
 
 
 class Queues(Resources):
@@ -204,6 +227,7 @@ class Queues(Resources):
         deny: Sequence[str] = (),
         retain_age_ms: int | None = None,
         retain_bytes: int | None = None,
+        retain_count: int | None = None,
         compression: str = NONE,
         dry_run: bool = False,
     ) -> Change:
@@ -224,6 +248,7 @@ class Queues(Resources):
             retain_age_ms=retain_age_ms,
             retain_bytes=retain_bytes,
             compression=check_compression(compression),
+            **({"retain_count": retain_count} if retain_count is not None else {}),  # queues were made without it once
         )
 
 
@@ -250,5 +275,7 @@ def queue_fields(state: State, name: str) -> dict[str, Any]:
         "replicas": locator["replicas"],
         "retain_age_ms": row["retain_age_ms"],
         "retain_bytes": row["retain_bytes"],
+        "retain_count": row.get("retain_count"),
+        **({"discard": row["discard"]} if "discard" in row else {}),
         "compression": row["compression"],
     }

@@ -16,6 +16,7 @@ from grafctl.store.records import parse_json
 from grafctl.store.replica.scope import FIRST, scoped
 from grafctl.store.resources.delivery import Lineage
 from grafctl.store.resources.queue import queue_row
+from grafctl.store.resources.retention import losses_of
 from grafctl.store.session import Session
 from grafctl.store.snapshots import Snapshots
 from grafctl.typed import Any
@@ -100,7 +101,8 @@ def _fields(name: str, committed: Committed, health: dict[str, str]) -> dict[str
     replicas = [_replica(item, committed, health) for item in locator["replicas"]]
     rows = [parse_json(body) for _, body in state.scan(keys.groups())]
     lineages = {row["lineage"]: Lineage.of(state.get_json(keys.lineage(row["lineage"]))) for row in rows}
-    return {
+    losses = losses_of(state)
+    fields = {
         "name": name,
         "kind": queue["kind"],
         "generation": locator["generation"],
@@ -110,8 +112,9 @@ def _fields(name: str, committed: Committed, health: dict[str, str]) -> dict[str
         "primary": committed.lead.primary,
         "placement": Placement.of(queue).as_json(),
         "replicas": replicas,
-        "groups": [_group(row, lineages[row["lineage"]], queue["next"]) for row in rows],
+        "groups": [group_status(row, lineages[row["lineage"]], queue["next"]) for row in rows],
     }
+    return fields | {"trouble": "; ".join(losses)} if losses else fields
 
 
 def _replica(item: dict[str, Any], committed: Committed, health: dict[str, str]) -> dict[str, Any]:
@@ -127,8 +130,9 @@ def _replica(item: dict[str, Any], committed: Committed, health: dict[str, str])
     return fields
 
 
-def _group(row: dict[str, Any], lineage: Lineage, stop: int) -> dict[str, Any]:
-    return {
+def group_status(row: dict[str, Any], lineage: Lineage, stop: int) -> dict[str, Any]:
+    """Returns how far a group is; `stop` is the next offset of its resource."""
+    fields = {
         "name": row["name"],
         "lineage": row["lineage"],
         "placement": Placement.of(row).as_json(),
@@ -140,6 +144,8 @@ def _group(row: dict[str, Any], lineage: Lineage, stop: int) -> dict[str, Any]:
         "dead": size(lineage.dead),
         "paused": row["paused"],
     }
+    optional = {"filter": row.get("filter"), "skipped": lineage.skipped or None, "lost": lineage.loss()}
+    return fields | {name: value for name, value in optional.items() if value is not None}
 
 
 def names(session: Session, kind: str, resource: str | None) -> list[str]:

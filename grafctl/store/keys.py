@@ -250,6 +250,13 @@ def all_dead_letters() -> tuple[bytes, bytes]:
     return _range(PAYLOAD + b"D")
 
 
+def name_of(row: bytes) -> str:
+    """Returns the name that ends the subkey of a group or a lineage."""
+    if len(row) < 5 or row[-1]:
+        raise Corrupt(f"Row {row.hex()} ends in no name.", key=row.hex())
+    return row[3:-1].decode()
+
+
 def last_u64(row: bytes) -> int:
     """Returns the number that ends a row's subkey: a token, an offset, an id's number, a cell of a filter."""
     if len(row) < 8:

@@ -37,10 +37,20 @@ from grafctl.store.replica.state import State
 from grafctl.store.requests import Outcome
 from grafctl.store.resources.applying import apply_entry
 from grafctl.store.rules import Member
-from grafctl.typed import Any, Iterator, Mapping
+from grafctl.typed import TYPE_CHECKING, Any, Iterator, Mapping, NamedTuple
+
+if TYPE_CHECKING:
+    from grafctl.store.resources.delivery import Judged
 
 AUDITED = (DomainUnavailable, Fenced, GenerationConflict, HealthRejected, ProofRequired)
 AUDIT_DEADLINE_S = 3.0
+
+
+class Known(NamedTuple):
+    """Where a group with a filter was, and what this process has found out about the records from there on."""
+
+    cursor: int
+    judged: Judged | None = None
 
 
 class Session:
@@ -54,6 +64,7 @@ class Session:
         self.publishers: dict[str, GroupCommit] = {}
         self._logs: dict[str, Log] = {}
         self.held = Held()
+        self.known: dict[tuple[str, str], Known | None] = {}  # of groups that were polled; None: it has no filter
         self._health: tuple[dict[str, bytes | None] | None, dict[str, str]] | None = None
 
     # --- resources

@@ -42,6 +42,18 @@ STORY: list[tuple[str, str, int | str]] = [
     ("nack q 1 --group g -d aws", "append.committed:1", "unchanged"),
     ("dead redrive q g 1 --yes", "append.after:1", "unchanged"),
     ("consumer seek q g --to latest --yes", COMMIT, "unchanged"),
+    *(
+        (line.format(name=kind[0] * 3, kind=kind), step, again)
+        for kind in ("queue", "topic")
+        for line, step, again in (
+            ("{kind} create {name} --schema s --replica a=aws --replica g=gcp --allow aws --retain-count 0", "", ""),
+            ("consumer create {name} g --allow aws", "", ""),
+            ("publish {name} zero -d aws", "", ""),
+            ("poll {name} --group g -d aws", "", ""),
+            ("ack {name} 0 --group g -d aws", "", ""),
+            ("{kind} trim {name}", COMMIT, "unchanged"),
+        )
+    ),
     ("locator set q --generation 2 --add z=azure", COMMIT, "unchanged"),
     ("catch-up q -d azure", "", ""),
     ("consumer shift q g --as h --allow azure --proof @proof.json", COMMIT, "unchanged"),

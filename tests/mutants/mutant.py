@@ -21,6 +21,7 @@ LOG, ELECT, LEARN = "grafctl/store/log.py", "grafctl/store/elect.py", "grafctl/s
 RECORDS, AUTHORITY, FILES = "grafctl/store/records.py", "grafctl/store/authority.py", "grafctl/store/files.py"
 JOURNAL, JOURNAL_BYTES = "grafctl/store/driver/journal.py", "grafctl/store/driver/journal_bytes.py"
 DIRECTORY, GROUP = "grafctl/store/driver/lmdb_directory.py", "grafctl/store/resources/group.py"
+RETENTION, TEST_SUBSCRIPTIONS = "grafctl/store/resources/retention.py", "tests/resources/test_subscriptions.py"
 CONSUMERS, QUEUE = "grafctl/store/resources/consumers.py", "grafctl/store/resources/queue.py"
 COMMIT, IDS = "grafctl/store/group_commit.py", "grafctl/store/resources/id_filters.py"
 PROVING, OBSERVE = "grafctl/store/operations/proving.py", "grafctl/store/observe.py"

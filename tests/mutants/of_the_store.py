@@ -12,6 +12,7 @@ from mutants.mutant import (
     PROVING,
     QUEUE,
     RECORDS,
+    RETENTION,
     TEST_COMMIT,
     TEST_FINISHING,
     TEST_GROUP,
@@ -24,6 +25,7 @@ from mutants.mutant import (
     TEST_RENDER,
     TEST_STATEFUL,
     TEST_STRANGERS,
+    TEST_SUBSCRIPTIONS,
     Mutant,
 )
 
@@ -95,8 +97,8 @@ OF_THE_STORE = (
     ),
     Mutant(
         "shift starts at zero", CONSUMERS,
-        "        start = lineage.floor if self.start is None else resolve_start(queue, self.start)\n",
-        "        start = 0 if self.start is None else resolve_start(queue, self.start)\n",
+        "        start = lineage.floor if self.start is None else resolve_start(",
+        "        start = 0 if self.start is None else resolve_start(",
         "A group that moves is given again what its lineage has finished.", (TEST_PROOFS, TEST_MIGRATION),
     ),
     Mutant(
@@ -127,9 +129,41 @@ OF_THE_STORE = (
         "Entries go that another resource of the log still retains.", ("tests/store/test_shared_log.py",),
     ),
     Mutant(
-        "retention below a group's floor", QUEUE, "            if last > min(floors) or not",
-        "            if last > max(floors) or not",
+        "retention below a group's floor", RETENTION, "        return min((lineage.floor for lineage in lineages",
+        "        return max((lineage.floor for lineage in lineages",
         "A slow group never sees what a quick one has finished.", ("tests/store/test_retention.py",),
+    ),
+    Mutant(
+        "retention takes from subscriptions unasked", RETENTION,
+        '        if is_topic and (not lineages or queue.get("discard") == OLDEST):\n', "        if is_topic:\n",
+        "A topic drops what a durable subscription has not finished.", (TEST_SUBSCRIPTIONS,),
+    ),
+    Mutant(
+        "a loss that is not counted", RETENTION,
+        '    for name in entry.request.get("lost", []):\n', "    for name in list[str]():\n",
+        "A subscription waits for ever for what retention took, and nobody is told.", (TEST_SUBSCRIPTIONS,),
+    ),
+    # --- subscriptions
+    Mutant(
+        "what a filter leaves out is not finished", GROUP, '    lineage.skip(request.get("skipped", []))\n', "",
+        "A subscription that wants little holds retention for ever.", (TEST_SUBSCRIPTIONS,),
+    ),
+    Mutant(
+        "a judgement from another term", GROUP,
+        '        if judged is None or judged[:2] != (group["filter"], context.config.term):\n',
+        "        if judged is None:\n",
+        "After a loss that an operator accepted, other records stand at these offsets.", (TEST_SUBSCRIPTIONS,),
+    ),
+    Mutant(
+        "what nobody judged is left out", "grafctl/store/resources/delivery.py",
+        "        return max(cursor, min(self.stop, stop)) if self.start <= cursor else cursor\n",
+        "        return stop\n",
+        "A record that was published after the look is finished unseen.", (TEST_SUBSCRIPTIONS,),
+    ),
+    Mutant(
+        "a filter that drops what it cannot judge", "grafctl/store/filters.py",
+        "            return True\n", "            return False\n",
+        "A record that is no JSON is dropped in silence.", ("tests/unit/test_filters.py",),
     ),
     # --- strangers
     Mutant(

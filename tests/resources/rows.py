@@ -17,7 +17,7 @@ from grafctl.store.replica.state import Writes
 from grafctl.store.requests import Context, Decision, Request
 from grafctl.store.resources.applying import apply_entry
 from grafctl.store.resources.consumers import CreateGroup, new_group
-from grafctl.store.resources.delivery import Lineage
+from grafctl.store.resources.delivery import Judged, Lineage
 from grafctl.store.resources.group import Caller, Finalise, GiveBack, Lease, Leased, Renew, Settled, lineage_of
 from grafctl.store.resources.queue import Publish, Published
 from grafctl.store.rules import Config, Voter
@@ -108,10 +108,11 @@ class Rows:
         visibility_ms: int = 100,
         finish: Sequence[tuple[int, int]] = (),
         token: int | None = None,
+        judged: Judged | None = None,
         **caller: Any,
     ) -> Leased:
         ranges = [list(item) for item in finish]
-        leased: Leased = self.run(Lease(self.caller(group, **caller), count, visibility_ms, ranges, token))
+        leased: Leased = self.run(Lease(self.caller(group, **caller), count, visibility_ms, ranges, token, judged))
         return leased
 
     def ack(self, group: str, *ranges: tuple[int, int], token: int | None = None, **caller: Any) -> Settled:

@@ -8,7 +8,7 @@ import pytest
 
 from grafctl.errors import DomainUnavailable, Fenced, IdempotencyConflict, NotFound, SchemaMismatch
 from grafctl.store.blocks import Outgoing
-from grafctl.store.resources.queue import Trim, first_kept_index
+from grafctl.store.resources.retention import Trim, first_kept_index
 from resources.rows import GCP, Q, Rows, a_queue
 
 
@@ -223,28 +223,28 @@ def test_retention(retention: dict[str, Any], upto: int, later: int, first: int)
     if upto:
         finish(rows, upto)
     rows.now_ms += later
-    assert rows.run(Trim(Q)) == first
+    assert rows.run(Trim(Q)).first == first
     assert rows.queue["first"] == first and rows.queue["next"] == 10
     assert [offset for offset, *_ in rows.records()] == list(range(first, 10))
     assert rows.queue["bytes"] == sum(len(e.block) for e in rows.entries if e.block and e.request["first"] >= first)
     before = dict(rows.rows)
-    assert rows.run(Trim(Q)) == first and rows.rows == before
+    assert rows.run(Trim(Q)).first == first and rows.rows == before
 
 
 def test_without_a_group_nothing_is_let_go() -> None:
     rows = a_queue(retain_bytes=0)
     rows.publish(b"a")
     rows.now_ms += 1 << 40
-    assert rows.run(Trim(Q)) == 0
+    assert rows.run(Trim(Q)).first == 0
 
 
 def test_the_slowest_lineage_holds_everybody() -> None:
     rows = filled(retain_bytes=0)
     rows.group("slow")
     finish(rows, 10)
-    assert rows.run(Trim(Q)) == 0
+    assert rows.run(Trim(Q)).first == 0
     finish(rows, 5, "slow")
-    assert rows.run(Trim(Q)) == 4
+    assert rows.run(Trim(Q)).first == 4
 
 
 @pytest.mark.parametrize("state", ["leased", "given back", "dead"])
@@ -258,7 +258,7 @@ def test_an_unfinished_record_in_the_way_is_never_let_go(state: str) -> None:
     if state != "leased":
         rows.nack("g", (1, 2))
     rows.now_ms += 1 << 40
-    assert rows.run(Trim(Q)) == 1
+    assert rows.run(Trim(Q)).first == 1
     assert [offset for offset, *_ in rows.records()] == [1, 2, 3]
 
 
@@ -267,7 +267,7 @@ def test_an_id_outlives_its_record() -> None:
     rows.group("g")
     rows.publish(A)
     finish(rows, 1)
-    assert rows.run(Trim(Q)) == 1 and rows.records() == []
+    assert rows.run(Trim(Q)).first == 1 and rows.records() == []
     assert rows.publish(A)[:4] == (0, 1, None, True)
     with pytest.raises(IdempotencyConflict):
         rows.publish(AX)

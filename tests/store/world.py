@@ -81,7 +81,7 @@ class World:
             self.store.publish(queue, "y", domain=domain)
             given = self.store.poll(queue, group, domain=domain, max=100)
             self.store.ack(queue, group, [record.offset for record in given.records], domain=domain, lease=given.lease)
-        trim(log, queue)
+        trim(self.store.session, queue)
         sweep(log)
 
     def dump(self) -> Dump:

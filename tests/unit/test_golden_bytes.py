@@ -140,7 +140,7 @@ def test_every_key_shape_has_golden_bytes() -> None:
     ranges = {"heads", "configs", "entries", "undos", "quarantines", "states", "blocks", "locator_history", "proofs"}
     ranges |= {"ids", "groups", "lineages", "leases", "all_leases", "dead_letters", "all_dead_letters", "resources"}
     ranges |= {"all_carried", "authorities", "observations", "id_records_from", "id_items_of", "id_filters_of"}
-    parsers = {"parse_head", "parse_index", "parse_block", "parse_carried", "last_u64"}
+    parsers = {"parse_head", "parse_index", "parse_block", "parse_carried", "last_u64", "name_of"}
     made = {
         name
         for name, value in vars(keys).items()

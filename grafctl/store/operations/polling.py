@@ -31,6 +31,7 @@ from grafctl.store.checked import checked, refuse_rather, served
 from grafctl.store.committed import Committed
 from grafctl.store.intervals import from_offsets
 from grafctl.store.log import Log
+from grafctl.store.operations.filtering import look, take
 from grafctl.store.reading import read_columns
 from grafctl.store.replica.replica import Replica
 from grafctl.store.replica.state import State
@@ -47,7 +48,7 @@ from grafctl.store.resources.group import (
 )
 from grafctl.store.resources.queue import queue_row
 from grafctl.store.session import Session
-from grafctl.typed import Callable, Sequence
+from grafctl.typed import Any, Callable, Sequence
 
 POLL_MAX = 10_000_000
 OFFSETS_MAX = 1_000_000
@@ -107,10 +108,10 @@ def poll(
     log = session.resource(resource)
     with session.audited(POLL, group=group):
         gate = partial(_pass_poll, session, caller)
-        if not log.is_leading or not _serves(session, domain):
-            checked(log, gate, domain)  # where all is well, the transaction asks the rest
+        if (resource, group) not in session.known or not log.is_leading or not _serves(session, domain):
+            look(session, resource, checked(log, gate, domain))  # where all is well, the transaction asks the rest
         request = Lease(caller, min(count, LEASE_RECORDS_MAX), visibility_ms, from_offsets(finish), lease)
-        outcome = _append(log, request, gate, domain)
+        outcome = take(session, log, request, lambda asked: _append(log, asked, gate, domain))
     leased: Leased = outcome.answer
     try:
         records = _read_or_level(session, log, domain, outcome)
@@ -118,7 +119,7 @@ def poll(
         _give_back_unread(log, caller, leased)
         raise
     finished = leased.finished if finish else finished
-    return Delivery(resource, group, records, leased.ack_floor, leased.token, finished)
+    return Delivery(resource, group, records, leased.ack_floor, leased.token, finished, leased.lost)
 
 
 def _serves(session: Session, domain: str) -> bool:
@@ -128,11 +129,13 @@ def _serves(session: Session, domain: str) -> bool:
     )
 
 
-def _pass_poll(session: Session, caller: Caller, state: State) -> None:
+def _pass_poll(session: Session, caller: Caller, state: State) -> dict[str, Any]:
+    """Returns the group's row where it may be polled; raises the refusal."""
     queue = queue_row(state, caller.resource)
     group = group_row(state, caller.resource, caller.group)
     asked = Asked(POLL, caller.resource, caller.domain, caller.group, caller.epoch, caller.known)
     pass_local_gate(session, state, asked, Placement.of(group), (group["epoch"], queue["epoch"]))
+    return group
 
 
 def _read_or_level(session: Session, log: Log, domain: str, outcome: Outcome) -> list[Record]:

@@ -57,7 +57,7 @@ def publish(
     if published.trim_due:
         from grafctl.store.operations.retention import trim
 
-        trim(log, request.resource)
+        trim(session, request.resource)
     return _ack(request.resource, published, outcome.acked_by, outcome.payload_copies)
 
 

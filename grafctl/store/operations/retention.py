@@ -1,27 +1,45 @@
-"""Retention: lets go of blocks that are old or too many, once every lineage has finalised them.
+"""Retention at work: appends what `resources/retention.py` decides, and removes the bytes.
 
 Promises
 - Which blocks go is an entry of the log, the same in every domain; the bytes are removed afterwards, in each domain
   by itself.
+- A loss is told in the audit log the first time, and again each time that it has doubled, but not at every publish; the
+  lineage's row always says all of it.
 - An entry is removed only where it is committed; a replica that needs it later learns the state instead.
 """
 
 from __future__ import annotations
 
+from grafctl import clock
 from grafctl.errors import DriverError
 from grafctl.store.log import Log
 from grafctl.store.replica.replica import Writer
 from grafctl.store.replica.scope import scoped, whole
+from grafctl.store.requests import Context
 from grafctl.store.resources.carried import numbers
-from grafctl.store.resources.queue import Trim, first_kept_index
+from grafctl.store.resources.retention import Trim, Trimmed, first_kept_index
+from grafctl.store.session import Session
 
 
-def trim(log: Log, resource: str) -> int:
-    """Lets go of what retention allows; returns the lowest offset that is kept."""
+def trim(session: Session, resource: str) -> Trimmed:
+    """Lets go of what retention allows, and notes what a subscription lost by it."""
+    log = session.resource(resource)
     outcome = log.append(Trim(resource))
+    trimmed: Trimmed = outcome.answer
     if outcome.at is not None:
         sweep(log)
-    return int(outcome.answer)
+    for lineage, (before, loss) in trimmed.lost.items():
+        if before.bit_length() != loss["records"].bit_length():
+            session.note("changed", "discard", resource=resource, group=lineage, lost=loss)
+    return trimmed
+
+
+def would_trim(session: Session, resource: str) -> Trimmed:
+    """Returns what `trim` would come to now."""
+    with session.resource(resource).view() as committed:
+        context = Context(committed.upto, clock.now_ms(), committed.lead.config)
+        trimmed: Trimmed = Trim(resource).decide(committed.state, context).answer
+    return trimmed
 
 
 def sweep(log: Log) -> None:

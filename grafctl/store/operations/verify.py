@@ -224,6 +224,9 @@ def _content_findings(name: str, replica: Replica, state: State) -> Iterator[Fin
         yield Finding(where, problem, repair_of(replica.domain), replica.domain, name)
     for row, body in state.scan(keys.lineages()):
         yield from _lineage_findings(where, name, replica, state, row, body)
+        if Lineage.of(json.loads(body)).floor < queue["first"]:
+            problem = f"lineage {row[3:-1].decode()} has not finished what is no longer kept"
+            yield Finding(where, problem, repair_of(replica.domain), replica.domain, name)
 
 
 def _lineage_findings(

@@ -21,7 +21,7 @@ MODULES = {
     "fence": "membership",
     "proof": "membership",
     "publish": "queue",
-    "trim": "queue",
+    "trim": "retention",
     "group": "consumers",
     "pause": "consumers",
     "seek": "consumers",

@@ -18,31 +18,27 @@ from grafctl.store.records import CTRL, Entry, encode_json
 from grafctl.store.replica.state import State, Writes, json_write
 from grafctl.store.requests import Context, Decision
 from grafctl.store.resources.delivery import Lineage
-from grafctl.store.resources.group import group_row, lineage_of
+from grafctl.store.resources.group import ALL, group_row, lineage_of
 from grafctl.store.resources.membership import check_proof
 from grafctl.store.resources.queue import queue_row
+from grafctl.store.resources.starts import resolve_start
 from grafctl.store.rules import Member
 from grafctl.typed import Any, Mapping
 
-DEFINITION = ("allow", "deny", "semantics", "lineage", "max_deliveries", "asked_start", "shifted_from")
-
-
-def resolve_start(queue: Mapping[str, Any], start: str) -> int:
-    """Returns the offset that `earliest`, `latest` or a number means now; raises `Usage`."""
-    if start == "earliest":
-        return int(queue["first"])
-    if start == "latest":
-        return int(queue["next"])
-    if start.isascii() and start.isdigit() and len(start) < 20:
-        return max(int(start), int(queue["first"]))
-    raise Usage(f"--start is 'earliest', 'latest' or an offset, not {start[:40]!r}.")
+DEFINITION = ("allow", "deny", "semantics", "lineage", "max_deliveries", "asked_start", "shifted_from", "filter")
 
 
 def new_group(
-    name: str, placement: Placement, semantics: str, max_deliveries: int | None, **fields: Any
+    name: str,
+    placement: Placement,
+    semantics: str,
+    max_deliveries: int | None,
+    *,
+    filter: str | None = None,
+    **fields: Any,
 ) -> dict[str, Any]:
-    """Returns a group's row as far as it can be known before its start is."""
-    return {
+    """Returns a group's row as far as it can be known before its start is; that of a queue's group has no filter."""
+    row = {
         "name": name,
         "allow": list(placement.allow),
         "deny": list(placement.deny),
@@ -58,6 +54,7 @@ def new_group(
         "shifted_from": None,
         **fields,
     }
+    return row if filter is None else row | {"filter": filter}
 
 
 def _already(state: State, row: Mapping[str, Any]) -> bool:
@@ -65,7 +62,7 @@ def _already(state: State, row: Mapping[str, Any]) -> bool:
     there = state.get_json(keys.group(row["name"]))
     if there is None:
         return False
-    different = [name for name in DEFINITION if there[name] != row[name]]
+    different = [name for name in DEFINITION if there.get(name) != row.get(name)]
     if different:
         raise GenerationConflict(
             f"Group {row['name']} is there already with another {', '.join(different)}.",
@@ -84,13 +81,27 @@ class CreateGroup:
 
     def decide(self, state: State, context: Context) -> Decision:
         queue = queue_row(state, self.resource)
-        if _already(state, self.row):
+        row = self.row | self._filter(queue)
+        if _already(state, row):
             return Decision(False)
-        if state.get_json(keys.lineage(self.row["lineage"])) is not None:
-            raise GenerationConflict(f"The name {self.row['name']} is taken by a lineage.", group=self.row["name"])
-        start = resolve_start(queue, self.row["asked_start"])
-        row = self.row | {"start": start, "cursor": start}
+        if state.get_json(keys.lineage(row["lineage"])) is not None:
+            raise GenerationConflict(f"The name {row['name']} is taken by a lineage.", group=row["name"])
+        start = resolve_start(state, queue, row["asked_start"], context.now_ms)
+        row |= {"start": start, "cursor": start}
         return Decision(True, encode_json({"do": "group", "group": row, "floor": start}), kind=CTRL)
+
+    def _filter(self, queue: Mapping[str, Any]) -> dict[str, str]:
+        """Returns the filter that a topic's group is defined by; raises `Usage` for one of a queue's."""
+        if queue["kind"] == "topic":
+            return {"filter": self.row.get("filter", ALL)}
+        if "filter" in self.row:
+            raise Usage(
+                f"{self.resource} is a {queue['kind']}, and a {queue['kind']} has no filters: "
+                "a record that a filter left out of its group would be work that nobody does.",
+                hint="Leave --filter out, or publish to a topic: `grafctl topic create`.",
+                resource=self.resource,
+            )
+        return {}
 
 
 def apply_group(state: State, entry: Entry, index: int) -> Writes:
@@ -125,12 +136,13 @@ class ShiftGroup:
             lineage=origin["lineage"],
             asked_start=self.start or "finalised",
             shifted_from=self.origin,
+            filter=origin.get("filter"),  # all groups of a lineage have one, or what one finishes another would skip
         )
         check_proof(state, self.resource, self.proof_id, self.claimed, self.members)
         if _already(state, row):
             return Decision((False, state.get_json(keys.group(self.name))))
         lineage = lineage_of(state, origin["lineage"])
-        start = lineage.floor if self.start is None else resolve_start(queue, self.start)
+        start = lineage.floor if self.start is None else resolve_start(state, queue, self.start, context.now_ms)
         final = lineage.done[-1][1] if lineage.done else lineage.floor  # nothing after this is finalised
         row |= {"start": start, "cursor": start, "replay_until": final if self.start and start < final else 0}
         return Decision((True, row), encode_json({"do": "group", "group": row, "floor": None}), kind=CTRL)
@@ -161,7 +173,10 @@ def apply_pause(state: State, entry: Entry, index: int) -> Writes:
 
 @dataclass(slots=True)
 class Seek:
-    """The request to move a group's cursor; backwards, finalised records are handed out again."""
+    """The request to move a group's cursor; backwards, finalised records are handed out again.
+
+    Whoever moves it has seen what the lineage lost to retention: that is no longer told.
+    """
 
     resource: str
     group: str
@@ -170,10 +185,13 @@ class Seek:
     def decide(self, state: State, context: Context) -> Decision:
         queue = queue_row(state, self.resource)
         row = group_row(state, self.resource, self.group)
-        to = min(resolve_start(queue, self.to), queue["next"])
-        if to == row["cursor"]:
-            return Decision((row["cursor"], to))
-        return Decision((row["cursor"], to), encode_json({"do": "seek", "group": self.group, "to": to}), kind=CTRL)
+        to = min(resolve_start(state, queue, self.to, context.now_ms), queue["next"])
+        is_told = lineage_of(state, row["lineage"]).lost > 0
+        answer = (row["cursor"], to, is_told)
+        if to == row["cursor"] and not is_told:
+            return Decision(answer)
+        meta = {"do": "seek", "group": self.group, "to": to}
+        return Decision(answer, encode_json(meta | {"told": True} if is_told else meta), kind=CTRL)
 
 
 def apply_seek(state: State, entry: Entry, index: int) -> Writes:
@@ -181,7 +199,12 @@ def apply_seek(state: State, entry: Entry, index: int) -> Writes:
     row = group_row(state, "", request["group"])
     replay = max(row["replay_until"], row["cursor"]) if request["to"] < row["cursor"] else row["replay_until"]
     row |= {"cursor": request["to"], "replay_until": replay, "start": min(row["start"], request["to"])}
-    return [json_write(keys.group(request["group"]), row)]
+    writes: Writes = [json_write(keys.group(request["group"]), row)]
+    if request.get("told"):
+        lineage = lineage_of(state, row["lineage"])
+        lineage.lost, lineage.lost_range = 0, []
+        writes.append(json_write(keys.lineage(row["lineage"]), lineage.as_row()))
+    return writes
 
 
 @dataclass(slots=True)

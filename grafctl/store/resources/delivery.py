@@ -6,6 +6,8 @@ from all of them, and finalised once for all of them.
 Promises
 - `done`, `leased`, `retry` and `dead` never overlap; an offset is in at most one of them.
 - `floor` is the lowest offset that is not finalised; `done` holds only what is finalised above it.
+- What a filter leaves out is final without a delivery, and counted in `skipped`; what retention let go of before it was
+  finished is final too, and counted in `lost`.
 """
 
 from __future__ import annotations
@@ -13,10 +15,28 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from grafctl.store.intervals import Intervals, contains, difference, intersection, size, take, union
-from grafctl.typed import Any, Mapping, Sequence
+from grafctl.typed import Any, Mapping, NamedTuple, Sequence
 
 Grants = list[list[int]]  # [start, stop, delivery]
 Retries = list[list[int]]  # [start, stop, deliveries so far, not before ms]
+
+
+class Judged(NamedTuple):
+    """What a caller has found out about the records of [start, stop): which of them a group's filter wants.
+
+    It counts for the same filter and in the same term only. In another term, what was committed may have been given up
+    by an operator, and other records may stand at these offsets.
+    """
+
+    filter: str
+    term: tuple[int, int]
+    start: int
+    stop: int
+    matched: Intervals
+
+    def known_to(self, cursor: int, stop: int) -> int:
+        """Returns up to where before `stop` everything from `cursor` on was judged; `cursor` where nothing was."""
+        return max(cursor, min(self.stop, stop)) if self.start <= cursor else cursor
 
 
 @dataclass(slots=True)
@@ -30,13 +50,16 @@ class Lineage:
     dead: Intervals = field(default_factory=list)
     deadline_ms: int | None = None  # no lease ends before this
     finalised: int = 0
+    skipped: int = 0
+    lost: int = 0
+    lost_range: list[int] = field(default_factory=list)  # from the first that was lost up to behind the last
 
     @staticmethod
     def of(row: Mapping[str, Any]) -> Lineage:
         return Lineage(**row)
 
     def as_row(self) -> dict[str, Any]:
-        return {
+        row: dict[str, Any] = {
             "floor": self.floor,
             "done": self.done,
             "leased": self.leased,
@@ -45,6 +68,9 @@ class Lineage:
             "deadline_ms": self.deadline_ms,
             "finalised": self.finalised,
         }
+        if self.skipped:
+            row["skipped"] = self.skipped
+        return row | {"lost": self.lost, "lost_range": self.lost_range} if self.lost else row
 
     def is_finalised(self, offset: int) -> bool:
         return offset < self.floor or contains(self.done, offset)
@@ -73,20 +99,30 @@ class Lineage:
             count -= stop - first
         return grants
 
-    def fresh(self, cursor: int, stop: int, count: int, replay_until: int) -> tuple[Grants, int]:
+    def fresh(
+        self, cursor: int, stop: int, count: int, replay_until: int, wanted: Intervals | None = None
+    ) -> tuple[Grants, int]:
         """Returns up to `count` offsets for a first delivery from `cursor` on, and the cursor after them.
 
-        Below `replay_until` finalised records are handed out too: their group asked to read them again.
+        Below `replay_until` finalised records are handed out too: their group asked to read them again. With `wanted`
+        only those are handed out.
         """
         busy = union(union(self.leased, self.dead), [item[:2] for item in self.retry])
         free = difference([[cursor, stop]] if cursor < stop else [], busy)
         final = union([[0, self.floor]] if self.floor else [], self.done)
         hidden = difference(final, [[0, replay_until]]) if replay_until else final
         free = difference(free, hidden)
+        if wanted is not None:
+            free = intersection(free, wanted)
         given = take(free, count)
         exhausted = size(given) == size(free)
         after = stop if exhausted else given[-1][1] if given else cursor
         return [[first, last, 1] for first, last in given], max(cursor, after)
+
+    def unwanted(self, cursor: int, stop: int, wanted: Intervals) -> Intervals:
+        """Returns what a filter leaves out between two cursors and nobody has been given or has finished."""
+        free = difference([[cursor, stop]] if cursor < stop else [], wanted)
+        return self.unfinished(difference(free, self.taken())) if free else []
 
     # --- transitions
 
@@ -108,6 +144,26 @@ class Lineage:
             self.done = self.done[1:]
         self.finalised += size(new)
         return size(new)
+
+    def skip(self, ranges: Intervals) -> None:
+        """Finishes what a filter leaves out: no delivery, but cursor and floor pass over it."""
+        if ranges:
+            self.skipped += self.finalise(ranges)
+
+    def loss(self) -> dict[str, int] | None:
+        """Returns how many records were lost, and between which offsets, or None."""
+        if not self.lost:
+            return None
+        return {"records": self.lost, "first": self.lost_range[0], "last": self.lost_range[1] - 1}
+
+    def lose(self, first: int) -> None:
+        """Gives up everything before `first`, whose records are gone, and counts what of it was not finished."""
+        gone = self.unfinished([[0, first]])
+        self.leased = difference(self.leased, [[0, first]])  # also what was finished and is read again
+        if not gone:
+            return
+        self.lost += self.finalise(gone)
+        self.lost_range = [min([*self.lost_range[:1], gone[0][0]]), gone[-1][1]]
 
     def give_back(self, grants: Grants, not_before_ms: int, deliveries_max: int | None) -> Grants:
         """Ends the lease of these offsets; returns those delivered too often, now dead letters."""

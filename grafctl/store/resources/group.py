@@ -23,11 +23,12 @@ from grafctl.store.intervals import Intervals, difference, intersection, size, u
 from grafctl.store.records import Entry, encode_json, parse_json
 from grafctl.store.replica.state import State, Writes, json_write
 from grafctl.store.requests import Context, Decision
-from grafctl.store.resources.delivery import Grants, Lineage, within
+from grafctl.store.resources.delivery import Grants, Judged, Lineage, within
 from grafctl.store.resources.leases import Leases, bury
 from grafctl.store.resources.queue import queue_row
-from grafctl.typed import Any, NamedTuple
+from grafctl.typed import Any, Mapping, NamedTuple
 
+ALL = "all"  # the filter that leaves nothing out
 SEMANTICS = ("at-most-once", "at-least-once", "effectively-once")
 
 
@@ -38,6 +39,9 @@ class Leased(NamedTuple):
     token: int | None
     ack_floor: int
     finished: int = 0  # how many of those it was to finish were not finished before
+    cursor: int = 0
+    is_behind: bool = False  # nothing was granted, and there is more of which the caller did not say what is wanted
+    lost: dict[str, int] | None = None
 
 
 class Settled(NamedTuple):
@@ -60,6 +64,11 @@ def group_row(state: State, resource: str, group: str) -> dict[str, Any]:
             group=group,
         )
     return dict(_parsed(body))
+
+
+def is_filtered(group: Mapping[str, Any]) -> bool:
+    """Returns whether a group is given only what its filter wants."""
+    return group.get("filter") not in (None, ALL)
 
 
 def lineage_of(state: State, name: str) -> Lineage:
@@ -105,6 +114,7 @@ class Lease:
     visibility_ms: int
     finish: Intervals = field(default_factory=list)
     token: int | None = None  # of the lease that holds what is to be finished
+    judged: Judged | None = None  # where the group has a filter
 
     def decide(self, state: State, context: Context) -> Decision:
         queue, group = self.caller.pass_gate(POLL, state)
@@ -121,10 +131,12 @@ class Lease:
             )
         expired = leases.expired(lineage, context.now_ms)
         leases.end(lineage, expired, context.now_ms)
-        grants, cursor = self._grants(queue, group, lineage, context.now_ms)
+        grants, cursor, skipped = self._grants(queue, group, lineage, context)
         final = group["semantics"] == "at-most-once"
+        is_behind = not grants and cursor < queue["next"]
         if not (grants or expired or settled.ranges) and cursor == group["cursor"]:
-            return Decision(Leased([], None, lineage.floor, settled.changed))
+            answer = Leased([], None, lineage.floor, settled.changed, cursor, is_behind, lineage.loss())
+            return Decision(answer)
         meta = {
             "do": "lease",
             "group": self.caller.group,
@@ -136,20 +148,34 @@ class Lease:
             "final": final,
             "finish": settled.ranges,
         }
+        if skipped:
+            meta["skipped"] = skipped
+            lineage.skip(skipped)
         if final:
             lineage.finalise([grant[:2] for grant in grants])
         token = context.at if grants and not final else None
-        return Decision(Leased(grants, token, lineage.floor, settled.changed), encode_json(meta))
+        answer = Leased(grants, token, lineage.floor, settled.changed, cursor, is_behind, lineage.loss())
+        return Decision(answer, encode_json(meta))
 
     def _grants(
-        self, queue: dict[str, Any], group: dict[str, Any], lineage: Lineage, now_ms: int
-    ) -> tuple[Grants, int]:
-        """Returns what the caller gets, redeliveries first, and the group's cursor after it."""
-        grants = lineage.due(group["start"], now_ms, self.count)
+        self, queue: dict[str, Any], group: dict[str, Any], lineage: Lineage, context: Context
+    ) -> tuple[Grants, int, Intervals]:
+        """Returns what the caller gets, redeliveries first, the group's cursor after it, and what its filter left out.
+
+        Where the caller does not know yet what a filter wants, nothing is given and nothing left out.
+        """
+        grants = lineage.due(group["start"], context.now_ms, self.count)
         left = self.count - sum(stop - start for start, stop, _ in grants)
-        cursor = max(group["cursor"], queue["first"])
-        fresh, cursor = lineage.fresh(cursor, queue["next"], left, group["replay_until"])
-        return grants + fresh, cursor
+        begin, stop = max(group["cursor"], queue["first"]), queue["next"]
+        if not is_filtered(group):
+            fresh, cursor = lineage.fresh(begin, stop, left, group["replay_until"])
+            return grants + fresh, cursor, []
+        judged = self.judged
+        if judged is None or judged[:2] != (group["filter"], context.config.term):
+            return grants, group["cursor"], []
+        stop = judged.known_to(begin, stop)
+        fresh, cursor = lineage.fresh(begin, stop, left, group["replay_until"], judged.matched)
+        return grants + fresh, cursor, lineage.unwanted(begin, cursor, judged.matched)
 
 
 def apply_lease(state: State, entry: Entry, index: int) -> Writes:
@@ -161,6 +187,7 @@ def apply_lease(state: State, entry: Entry, index: int) -> Writes:
     writes += leases.end(lineage, request["expired"], entry.stamped_ms)
     group["cursor"] = request["cursor"]
     grants = request["grants"]
+    lineage.skip(request.get("skipped", []))
     writes += leases.writes()
     if request["final"]:
         lineage.finalise([grant[:2] for grant in grants])

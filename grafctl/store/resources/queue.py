@@ -238,7 +238,7 @@ class Publish:
         meta = encode_json({"do": "publish", "first": first, "count": count, "domain": self.domain})
         given = count if offsets is None else len(offsets)
         at = first if not offsets else offsets[0]
-        due = is_trim_due(queue, len(block))
+        due = is_trim_due(queue, len(block), count)
         answer = Published(at, given, scattered(offsets or []), False, conflicts, generation, due)
         return Decision(answer, meta, block, block_digest)
 
@@ -262,10 +262,14 @@ def scattered(offsets: list[int]) -> list[int] | None:
     return offsets
 
 
-def is_trim_due(queue: dict[str, Any], added: int) -> bool:
-    """Returns whether retention may let go of something when this many bytes are added."""
-    limit = queue.get("retain_bytes")
-    return queue.get("retain_age_ms") is not None or (limit is not None and queue["bytes"] + added > limit)
+def is_trim_due(queue: dict[str, Any], added: int, records: int) -> bool:
+    """Returns whether retention may let go of something when so many bytes and records are added."""
+    size, count = queue.get("retain_bytes"), queue.get("retain_count")
+    return (
+        queue.get("retain_age_ms") is not None
+        or (size is not None and queue["bytes"] + added > size)
+        or (count is not None and queue["next"] - queue["first"] + records > count)
+    )
 
 
 def apply_publish(state: State, entry: Entry, index: int) -> Writes:
@@ -282,62 +286,3 @@ def apply_publish(state: State, entry: Entry, index: int) -> Writes:
     if entry.block and entry.block[1] & blocks.IDS:
         writes += _index().add(state, first, _index().hashes_of(entry.block, entry.block_digest, f"entry {index}"))
     return writes
-
-
-# --- retention
-
-
-class Trim(NamedTuple):
-    """The request to let go of blocks that retention no longer asks for and every lineage has finalised."""
-
-    resource: str
-
-    def decide(self, state: State, context: Context) -> Decision:
-        queue = queue_row(state, self.resource)
-        floors = [row["floor"] for row in _json_rows(state, keys.lineages())]
-        stop, size = queue["first"], queue["bytes"]
-        if not floors:  # nobody has finished anything
-            return Decision(stop)
-        for row, body in state.scan(keys.blocks(queue["first"])):
-            ref = _loads(body)
-            last = keys.parse_block(row) + ref["count"]
-            if last > min(floors) or not _let_go(queue, ref, size, context.now_ms):
-                break
-            stop, size = last, size - ref["bytes"]
-        if stop == queue["first"]:
-            return Decision(stop)
-        return Decision(stop, encode_json({"do": "trim", "first": stop}))
-
-
-def _let_go(queue: dict[str, Any], ref: dict[str, Any], size: int, now_ms: int) -> bool:
-    age, limit = queue.get("retain_age_ms"), queue.get("retain_bytes")
-    too_old = age is not None and ref["ms"] + age <= now_ms
-    too_much = limit is not None and size > limit
-    return too_old or too_much
-
-
-def apply_trim(state: State, entry: Entry, index: int) -> Writes:
-    """Forgets the blocks before the new floor; ids stay, so that a late duplicate is still known."""
-    queue = queue_row(state, "")
-    writes: Writes = []
-    for row, body in state.scan(keys.blocks(queue["first"], entry.request["first"])):
-        writes.append((row, None))
-        queue["bytes"] -= _loads(body)["bytes"]
-    queue["first"] = entry.request["first"]
-    return [*writes, json_write(keys.queue(), queue)]
-
-
-def first_kept_index(state: State) -> int | None:
-    """Returns the index of the first entry whose block is still retained, or None where none is."""
-    found = next(iter(state.scan(keys.blocks(0))), None)
-    return None if found is None else int(_loads(found[1])["index"])
-
-
-def _json_rows(state: State, span: tuple[bytes, bytes]) -> list[dict[str, Any]]:
-    return [_loads(body) for _, body in state.scan(span)]
-
-
-def _loads(body: bytes) -> dict[str, Any]:
-
-    value: dict[str, Any] = parse_json(body)
-    return value

@@ -72,7 +72,7 @@ class Together:
         is_whole = count == sum(len(member.records) for member in self._members)
         block, block_digest = self._packed if is_whole and self._packed else self._pack(places)
         self._remember(block_digest, places)
-        if isinstance(answers[0], Published) and is_trim_due(queue, len(block)):
+        if isinstance(answers[0], Published) and is_trim_due(queue, len(block), count):
             answers[0] = answers[0]._replace(trim_due=True)
         meta = {"do": "publish", "first": queue["next"], "count": count, "domain": self._members[0].domain}
         meta |= {"parts": [len(fresh) for fresh in places]}

@@ -1,0 +1,121 @@
+"""Judging: which records a subscription's filter wants, found out by its reader, outside every lock.
+
+Promises
+- Only committed records are judged, as the reader's own domain holds them, and at most `JUDGED_RECORDS` or
+  `JUDGED_BYTES` (and the rest of a block) for one request: a long way over unwanted records is made in steps, each of
+  which is committed.
+- What was judged for a group is kept for the session's next poll and not judged again.
+
+When it fails: nothing depends on it. What is not judged is neither granted nor left out; the next poll judges it.
+"""
+
+from __future__ import annotations
+
+from grafctl.errors import GrafctlError
+from grafctl.store import filters
+from grafctl.store.committed import Committed
+from grafctl.store.intervals import Intervals, size, union
+from grafctl.store.log import Log
+from grafctl.store.reading import read_columns
+from grafctl.store.replica.replica import Replica
+from grafctl.store.requests import Outcome
+from grafctl.store.resources.delivery import Judged
+from grafctl.store.resources.group import ALL, Lease, Leased, group_row, is_filtered
+from grafctl.store.resources.queue import queue_row
+from grafctl.store.session import Known, Session
+from grafctl.typed import Any, Callable, Mapping
+
+JUDGED_RECORDS = 10_000
+JUDGED_BYTES = 8 << 20
+SETTLE_S = 2.0
+
+Append = Callable[[Lease], Outcome]
+
+
+def look(session: Session, resource: str, row: Mapping[str, Any]) -> None:
+    """Takes in a group's row: from now on the session knows whether it has a filter."""
+    session.known[resource, row["name"]] = Known(row["cursor"]) if is_filtered(row) else None
+
+
+def take(session: Session, log: Log, request: Lease, append: Append) -> Outcome:
+    """Returns the outcome of a poll: it goes on over records that nobody wants until one is wanted or all were judged.
+
+    What stops it on the way leaves it where it is, with what was finished and nothing granted; the next poll meets it.
+    """
+    caller = request.caller
+    key, before, outcome = (caller.resource, caller.group), -1, None
+    while True:
+        try:
+            request.judged = _judged(session, log, request)
+            outcome, last = append(request), outcome
+        except GrafctlError:
+            if outcome is None:
+                raise
+            return outcome
+        leased: Leased = outcome.answer
+        if last is not None:
+            leased = leased._replace(finished=last.answer.finished)
+            outcome = outcome._replace(answer=leased)
+        known = session.known.get(key)
+        if known is None:  # it was thought to have no filter, or has none now
+            if leased.is_behind:
+                session.known.pop(key)
+            return outcome
+        session.known[key] = _known(leased, known.judged)
+        if leased.grants or not leased.is_behind or leased.cursor == before:
+            return outcome
+        before, request.finish, request.token = leased.cursor, [], None
+
+
+def _known(leased: Leased, judged: Judged | None) -> Known:
+    """Returns what is known after a poll; what it was not taken from, though it was at hand, counts no more."""
+    is_refused = judged is not None and leased.is_behind and leased.cursor < judged.stop
+    return Known(leased.cursor, None if is_refused else judged)
+
+
+def _judged(session: Session, log: Log, request: Lease) -> Judged | None:
+    """Returns what is known of the records from the group's cursor on, enough for this request where there are such."""
+    caller = request.caller
+    known = session.known.get((caller.resource, caller.group))
+    if known is None:
+        return None
+    judged = known.judged
+    if judged is not None and judged.start <= known.cursor < judged.stop:
+        return judged
+    judged = _judge(session, log, request)
+    if judged is None:
+        log.settle(deadline_s=SETTLE_S)  # the caller's domain lags behind what is committed
+        judged = _judge(session, log, request)
+    if judged is not None:
+        session.known[caller.resource, caller.group] = Known(judged.start, judged)
+    return judged
+
+
+def _judge(session: Session, log: Log, request: Lease) -> Judged | None:
+    """Judges what is committed from the group's cursor on, or returns None where its domain cannot show that yet."""
+    caller = request.caller
+    with log.view(prefer=caller.domain) as committed:
+        if committed.domain != caller.domain:
+            return None
+        queue = queue_row(committed.state, caller.resource)
+        group = group_row(committed.state, caller.resource, caller.group)
+        begin = max(group["cursor"], queue["first"])
+        text = group.get("filter") or ALL
+        stop, matched = _matched(session, log, committed, text, begin, queue["next"], request.count)
+        return Judged(text, committed.lead.term, begin, stop, matched)
+
+
+def _matched(
+    session: Session, log: Log, committed: Committed, text: str, begin: int, end: int, count: int
+) -> tuple[int, Intervals]:
+    """Returns up to where records were judged, and which of them are wanted."""
+    replica = Replica(committed.view, log.id, committed.domain)
+    stop, seen_bytes, found = begin, 0, list[list[int]]()
+    ranges = [[begin, end]] if begin < end else []
+    for _, first, columns in read_columns(replica, committed.state, ranges, session.held):
+        found = union(found, filters.matched(text, first, columns))
+        stop = first + len(columns.payloads)
+        seen_bytes += sum(map(len, columns.payloads))
+        if stop - begin >= JUDGED_RECORDS or seen_bytes >= JUDGED_BYTES or size(found) >= count:
+            break
+    return stop, found
