@@ -1,0 +1,72 @@
+"""The page on pipelines does what it says: its table of domains that may be away is tried, row by row."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+from conftest import ROOT
+
+import grafctl
+from grafctl.errors import NoQuorum
+
+PAGE = (ROOT / "docs" / "pipelines.md").read_text()
+TABLE = PAGE.partition("## Which domains survive what")[2].partition("\n## ")[0]
+DOMAINS = ("aws", "gcp", "azure")
+
+
+def table() -> list[tuple[list[str], bool, dict[str, bool]]]:
+    """Returns of each row of the table its replicas, whether `min_payload = 1`, and which domain may be away."""
+    found = []
+    replicas: list[str] = []
+    for line in TABLE.splitlines():
+        if not line.startswith("| `") and not line.startswith("| the same"):
+            continue
+        first, away, _ = (cell.strip() for cell in line.strip("|").split("|"))
+        small = "`min_payload = 1`" in first
+        replicas = replicas if small else re.findall(r"`([a-z:]+)`", first)
+        goes_on = away.startswith("all goes on")
+        exception = re.match(r"without `(\w+)` all goes on; without", away)
+        found.append((replicas, small, {name: goes_on or bool(exception and exception[1] == name) for name in DOMAINS}))
+    return found
+
+
+def test_the_table_has_the_sets_that_people_ask_for() -> None:
+    rows = [(replicas, small) for replicas, small, _ in table()]
+    three = ["aws", "gcp", "azure:witness"]
+    assert rows == [(["aws", "gcp"], False), (["aws", "gcp", "azure"], False), (three, False), (three, True)]
+
+
+@pytest.mark.parametrize("row", table(), ids=lambda row: "+".join(row[0]) + ("-one-copy" if row[1] else ""))
+def test_what_may_be_away_is_as_the_table_says(row: tuple[list[str], bool, dict[str, bool]], tmp_path: Path) -> None:
+    replicas, small, goes_on = row
+    # The store has two domains more, so that its own logs keep their quorum: the page speaks of the log of a pipeline.
+    grafctl.create(tmp_path, dict.fromkeys((*DOMAINS, "d", "e")))
+    with grafctl.open(tmp_path) as store:
+        store.queues.create(
+            "orders",
+            replicas=[f"r-{text.partition(':')[0]}={text}" for text in replicas],
+            allow=["**"],
+            min_payload=1 if small else None,
+        )
+        for away in (text.partition(":")[0] for text in replicas):
+            caller = next(name for name in ("aws", "gcp") if name != away)
+            store.publish("orders", "before", domain=caller)
+            store.domains.fail(away)
+            if goes_on[away]:
+                store.publish("orders", "meanwhile", domain=caller)
+            else:
+                with pytest.raises(NoQuorum) as refused:
+                    store.publish("orders", "meanwhile", domain=caller)
+                assert refused.value.exit_code == 21
+                assert store.peek("orders", domain=caller).body["records"]
+            store.domains.restore(away)
+        for away in (("aws", "gcp"), ("aws", "azure"), ("gcp", "azure")):
+            for name in away:
+                store.domains.fail(name)
+            if len(replicas) > 2:
+                with pytest.raises(NoQuorum):
+                    store.publish("orders", "meanwhile", domain="aws")
+            for name in away:
+                store.domains.restore(name)
