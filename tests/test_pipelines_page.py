@@ -62,11 +62,11 @@ def test_what_may_be_away_is_as_the_table_says(row: tuple[list[str], bool, dict[
                 assert refused.value.exit_code == 21
                 assert store.peek("orders", domain=caller).body["records"]
             store.domains.restore(away)
-        for away in (("aws", "gcp"), ("aws", "azure"), ("gcp", "azure")):
-            for name in away:
+        for pair in (("aws", "gcp"), ("aws", "azure"), ("gcp", "azure")):
+            for name in pair:
                 store.domains.fail(name)
             if len(replicas) > 2:
                 with pytest.raises(NoQuorum):
                     store.publish("orders", "meanwhile", domain="aws")
-            for name in away:
+            for name in pair:
                 store.domains.restore(name)
