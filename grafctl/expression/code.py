@@ -52,6 +52,7 @@ _KINDS = {bool: BOOL, str: TEXT, int: INT}
 # What is refused with a better word than "not part of the language".
 _INSTEAD = {
     ast.Attribute: 'there is no access by a dot; write a["b"] or get(a, "b.c")',
+    ast.Tuple: "write a list in [ ]; ( ) around several values stands only right of in",
     ast.Slice: "there are no slices; write substring(text, start, end)",
     ast.Set: "there are no sets; write a list in [ ]",
     ast.Lambda: "there are no functions of one's own",
@@ -92,8 +93,13 @@ class Coder:
 
     def _piece(self, node: ast.expr) -> ast.Constant:
         """Returns what errors say of a node: how it is written."""
-        written = " ".join((ast.get_source_segment(self.text, node) or "").split())
-        cut = written if len(written) <= _PIECE_SHOWN else written[:_PIECE_SHOWN] + "…"
+        first, last = node.lineno - 1, (node.end_lineno or node.lineno) - 1
+        end = node.end_col_offset if first == last else None
+        # Not all of it, because each node above writes it too; of characters none takes more than four bytes.
+        piece = self._lines[first][node.col_offset : end][: 4 * _PIECE_SHOWN + 4].decode(errors="ignore")
+        written = " ".join(piece.split())
+        is_whole = first == last and len(written) <= _PIECE_SHOWN
+        cut = written if is_whole else written[:_PIECE_SHOWN] + "…"
         return ast.Constant("".join(letter if letter.isprintable() else "?" for letter in cut))
 
     # One node
@@ -190,6 +196,7 @@ class Coder:
         return made.tree if made.kind == BOOL else _call(operators.truth, made.tree, self._piece(node))
 
     def listed(self, node: ast.List | ast.Tuple) -> Code:
+        """Returns the code of a list, made anew each time, because a step may put it into a record."""
         items = [self.strict(item).tree for item in node.elts]
         self.builds |= not all(isinstance(item, ast.Constant) for item in items)
         return Code(ast.List(items, ast.Load()))
@@ -231,7 +238,7 @@ class Coder:
 
     def _side(self, node: ast.expr, is_looked_into: bool) -> Code:
         """Returns the code of a right side; a list of constants that is only looked into is not made anew each time."""
-        made = self.strict(node)
+        made = self.listed(node) if is_looked_into and isinstance(node, ast.Tuple) else self.strict(node)
         if is_looked_into and isinstance(made.tree, ast.List):
             items = [item.value for item in made.tree.elts if isinstance(item, ast.Constant)]
             if len(items) == len(made.tree.elts):
@@ -291,7 +298,7 @@ class Coder:
             many = "" if entry.most == 1 else "s"
             raise self.refuse(node, f"{name}() takes {takes} argument{many}, without names")
         if name == "exists" and not _is_path(node.args[0]):
-            raise self.refuse(node, 'exists() takes a field, such as a, a["b"] or get(a, "b.c")')
+            raise self.refuse(node.args[0], 'exists() takes a field, such as a, a["b"] or get(a, "b.c")')
         given = [self._argument(name, at, one) for at, one in enumerate(node.args)]
         return Code(ast.Call(ast.Name(f"call_{name}", ast.Load()), [self._piece(node), *given], []), entry.kind)
 
@@ -360,6 +367,6 @@ def _guess(name: str) -> str:
 
 _MAKERS: dict[type[ast.expr], Callable[[Coder, Any], Code]] = {
     ast.Constant: Coder.constant, ast.Name: Coder.name, ast.UnaryOp: Coder.unary, ast.BinOp: Coder.binary,
-    ast.BoolOp: Coder.both, ast.IfExp: Coder.choice, ast.List: Coder.listed, ast.Tuple: Coder.listed,
+    ast.BoolOp: Coder.both, ast.IfExp: Coder.choice, ast.List: Coder.listed,
     ast.Dict: Coder.object, ast.Subscript: Coder.item, ast.Compare: Coder.compare, ast.Call: Coder.call,
 }  # fmt: skip

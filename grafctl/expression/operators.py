@@ -53,7 +53,7 @@ def divide(left: Any, right: Any, piece: str) -> Any:
         quotient, rest = divmod(left, right)
         if rest:
             fail(piece, "/ leaves a remainder; write // for whole parts, or float() for a fraction")
-        return quotient
+        return number(quotient, "/", piece)
     return _numbers(operator.truediv, "/", left, right, piece)
 
 
