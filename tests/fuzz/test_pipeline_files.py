@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import pytest
 import tomli_w
 from conftest import ROOT
 from hypothesis import given
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 from pipeline.declared import GOOD
 
 from fuzz.effort import examples
+from fuzz.running import check, run
 from fuzz.test_toml import VALUES, problems_of, spoilt
 from grafctl.errors import InvalidConfig
 from grafctl.pipeline import declaring
@@ -84,3 +86,23 @@ TABLES = st.lists(ITEMS | st.fixed_dictionaries({"step": st.lists(ITEMS, max_siz
 @examples(300)
 def test_any_document_is_a_pipeline_or_has_problems(body: dict[str, Any]) -> None:
     read(tomli_w.dumps(body).encode("utf-8", "surrogatepass"))
+
+
+@pytest.mark.parametrize("command", ["validate", "plan", "graph --format dot", "graph --format mermaid"])
+def test_a_wrong_file_ends_with_its_problems_one_a_line(tmp_path: Path, command: str) -> None:
+    file = tmp_path / "flow.toml"
+
+    @given(mixed())
+    @examples(20)
+    def try_one(text: bytes) -> None:
+        file.write_bytes(text)
+        said = run(["pipeline", *command.split(), str(file)])
+        check(said)
+        assert said.code in (0, 78), str(said)
+        if said.code == 78:
+            lines = said.err.splitlines()
+            assert lines[-2].startswith(f"error: {file} has {len(lines) - 2} problem"), str(said)
+            assert all(line.startswith(f"{file}:") and line.split(":")[1].isdigit() for line in lines[:-2]), str(said)
+            assert not said.out
+
+    try_one()

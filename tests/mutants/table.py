@@ -7,7 +7,8 @@ Promises
 
 from __future__ import annotations
 
+from mutants.of_pipelines import OF_PIPELINES
 from mutants.of_the_log import OF_THE_LOG
 from mutants.of_the_store import OF_THE_STORE
 
-MUTANTS = (*OF_THE_LOG, *OF_THE_STORE)
+MUTANTS = (*OF_THE_LOG, *OF_THE_STORE, *OF_PIPELINES)
