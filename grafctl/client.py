@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from grafctl.nouns.dead import Dead
     from grafctl.nouns.domains import Domains
     from grafctl.nouns.health import Health
+    from grafctl.nouns.idems import Idems
     from grafctl.nouns.locators import Locators
     from grafctl.nouns.placements import Placements
     from grafctl.nouns.policies import Policies
@@ -235,9 +236,7 @@ class Store:
         dry_run: bool = False,
     ) -> Finished:
         """Gives leased records back: delivered again after `delay_ms`, or dead letters when tried too often.
-
-        With `counted=False` it was no try: nobody had begun with them.
-        """
+        With `counted=False` it was no try: nobody had begun with them."""
         from grafctl.store.operations.polling import nack
 
         at = (self.session, resource, group, list(offsets), domain, lease, delay_ms, epoch)
@@ -282,6 +281,12 @@ class Store:
         from grafctl.nouns.topics import Topics
 
         return Topics(self.session)
+
+    @property
+    def idem(self) -> Idems:
+        from grafctl.nouns.idems import Idems
+
+        return Idems(self.session)
 
     @property
     def consumers(self) -> Consumers:

@@ -27,9 +27,19 @@ def shown(text: str) -> str:
     return repr(text if len(text) <= _SHOWN else text[:_SHOWN] + "…")
 
 
+def with_article(noun: str) -> str:
+    """Returns `a queue`, `an idempotency store` and so on."""
+    return f"{'an' if noun[0] in 'aeiou' else 'a'} {noun}"
+
+
+def noun_of(kind: str) -> str:
+    """Returns what a kind of resource is called in a sentence."""
+    return "idempotency store" if kind == "idem" else kind
+
+
 def check_name(noun: str, text: str) -> str:
     """Returns the name of a resource, group, replica, authority or schema; raises `Usage` when it cannot be one."""
-    a_noun = f"{'an' if noun[0] in 'aeiou' else 'a'} {noun}"
+    a_noun = with_article(noun)
     if not text:
         raise Usage(f"The name of {a_noun} is empty.")
     if len(text) > NAME_CHARACTERS_MAX:

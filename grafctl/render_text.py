@@ -17,7 +17,13 @@ FIRST = ("audit", "offset", "resource", "group", "name", "id", "stage", "domain"
 
 
 # Fields that are moments in milliseconds, and what they are called where they are shown as a date.
-MOMENTS = {"ms": "time", "observed_ms": "observed"}
+MOMENTS = {
+    "ms": "time",
+    "observed_ms": "observed",
+    "reserved_ms": "reserved",
+    "completed_ms": "completed",
+    "until_ms": "until",
+}
 
 
 class Table(NamedTuple):

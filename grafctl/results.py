@@ -149,6 +149,38 @@ class Finished(Result):
     dead: int | None = None
 
 
+class Reservation(Result):
+    """What became of a reservation: a token to complete it with, or the first result of the same work."""
+
+    resource: str
+    stage: str
+    key: str
+    state: str  # reserved: the work is the caller's; completed: it was done before
+    replayed: bool
+    fingerprint: str
+    token: int | None = None
+    until_ms: int | None = None
+    taken_over: bool | None = None  # from one whose lease was over
+    result: bytes | None = None
+    dry_run: bool | None = None
+
+    def fields(self) -> dict[str, Any]:
+        """Returns the fields as JSON has them: the result is text in `result`, or base64 in `result_base64`."""
+        body = super().fields()
+        result = body.pop("result", None)
+        return body if result is None else body | self.result_fields(result)
+
+    @staticmethod
+    def result_fields(result: bytes) -> dict[str, str]:
+        """Returns a result as JSON has it."""
+        try:
+            return {"result": result.decode()}
+        except UnicodeDecodeError:
+            import base64
+
+            return {"result_base64": base64.b64encode(result).decode()}
+
+
 class Change(Result):
     """The outcome of a command that sets something; `before` and `after` hold what it concerns."""
 

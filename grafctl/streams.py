@@ -48,6 +48,22 @@ def payload_of(text: str) -> bytes:
     return text.encode("utf-8", "surrogateescape")
 
 
+def whole_of(text: str, most: int) -> bytes:
+    """Returns what `payload_of` does, and for `-` all of standard input; raises `Usage` for more than so many bytes."""
+    if text != "-":
+        return payload_of(text)
+    if sys.stdin is None:
+        raise Usage("Standard input is closed.", hint="Give it a file or a pipe.")
+    pieces: list[bytes] = []
+    size = 0
+    while piece := _read(sys.stdin.buffer):
+        pieces.append(piece)
+        size += len(piece)
+        if size > most:
+            raise Usage(f"Standard input holds more than {most:,} bytes.")
+    return b"".join(pieces)
+
+
 def read_file(name: str) -> bytes:
     """Returns a file's bytes; raises `Usage` where it cannot be read or holds more than a record may."""
     try:

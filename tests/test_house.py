@@ -42,6 +42,7 @@ FLOORS = [
             "expression",
             "store.keys",
             "store.records",
+            "store.fingerprints",
             "store.blocks",
             "store.intervals",
             "store.rules",

@@ -133,6 +133,14 @@ def domains_of(texts: list[str]) -> dict[str, Path | None]:
     return found
 
 
+def content_of(text: str) -> bytes:
+    """Returns the bytes that `TEXT`, `@FILE` or `-` names, up to what one record may hold."""
+    from grafctl import streams
+    from grafctl.store.blocks import PAYLOAD_BYTES_MAX
+
+    return streams.whole_of(text, PAYLOAD_BYTES_MAX)
+
+
 def require_one(given: bool, sentence: str, hint: str) -> None:
     """Raises `Usage` where options that need each other, or exclude each other, do not go together."""
     if not given:

@@ -31,6 +31,7 @@ GROUPS = {
     "health": ("State and list the health of domains", "observe list"),
     "queue": ("Manage queues", "create list show trim"),
     "topic": ("Manage topics", "create list show trim"),
+    "idem": ("Manage stores of what was done under a key", "create list show reserve complete release expire"),
     "consumer": ("Manage the groups that read a resource", "create list show pause resume seek shift"),
     "dead": ("Inspect and redeliver failed work", "list redrive"),
     "placement": ("Manage which domains may use a resource or group", "show set"),

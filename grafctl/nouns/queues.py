@@ -14,7 +14,7 @@ from typing import Any
 
 from grafctl import clock
 from grafctl.errors import NotFound, Usage
-from grafctl.names import check_compression, check_domain, check_name, check_pattern, shown
+from grafctl.names import check_compression, check_domain, check_name, check_pattern, noun_of, shown, with_article
 from grafctl.results import Change, Listed, Shown
 from grafctl.store import keys
 from grafctl.store.authority import Placement
@@ -77,6 +77,10 @@ class Resources:
     def __init__(self, session: Session) -> None:
         self.session = session
 
+    @property
+    def _a_noun(self) -> str:
+        return with_article(noun_of(self.kind))
+
     def _create(
         self,
         name: str,
@@ -94,11 +98,12 @@ class Resources:
 
         `own` is what its kind is defined by.
         """
-        check_name(self.kind, name)
+        check_name(noun_of(self.kind), name)
         parsed = [parse_replica(text) for text in replicas]
         if not parsed and log is None:
             raise Usage(
-                f"A {self.kind} needs at least one --replica ID=DOMAIN, or the --log of another resource to be in."
+                f"{self._a_noun.capitalize()} needs at least one --replica ID=DOMAIN, or the --log of another resource "
+                "to be in."
             )
         if not parsed and (ack != MAJORITY or min_payload is not None):
             raise Usage(
@@ -146,10 +151,11 @@ class Resources:
         }
         voters = voters_of(locator, members)
         if not any(not voter.witness for voter in voters):
-            raise Usage(f"A {self.kind} needs at least one voter that keeps payloads.")
+            raise Usage(f"{self._a_noun.capitalize()} needs at least one voter that keeps payloads.")
         if any(item["role"] not in (VOTER, WITNESS) for item in replicas):
             raise Usage(
-                f"A {self.kind} begins with voters and witnesses; add a learner later with `grafctl locator set`."
+                f"{self._a_noun.capitalize()} begins with voters and witnesses.",
+                hint="Add a learner later with `grafctl locator set`.",
             )
         write, payload = sizes_of(voters, definition["ack"], definition["min_payload"])
         primary = next(voter.domain for voter in voters if not voter.witness)
@@ -190,21 +196,27 @@ class Resources:
         items = []
         for name in names:
             with self.session.state(name) as state:
-                items.append(queue_fields(state, name))
+                items.append(self._listed(state, name))
         return Listed(f"{self.kind}s", items)
 
     def show(self, name: str) -> Shown:
         """Returns one resource of this kind; raises `NotFound`."""
-        return Shown(self._fields(check_name(self.kind, name)))
+        return Shown(self._fields(check_name(noun_of(self.kind), name)))
 
     def _fields(self, name: str) -> dict[str, Any]:
         with self.session.state(name) as state:
             kind = queue_row(state, name)["kind"]
             if kind != self.kind:
                 raise NotFound(
-                    f"{name} is a {kind}, not a {self.kind}.", hint=f"Run `grafctl {kind} show {name}`.", resource=name
+                    f"{name} is {with_article(noun_of(kind))}, not {self._a_noun}.",
+                    hint=f"Run `grafctl {kind} show {name}`.",
+                    resource=name,
                 )
             return self._shown(state, name)
+
+    def _listed(self, state: State, name: str) -> dict[str, Any]:
+        """Returns what `list` prints of a resource of this kind."""
+        return queue_fields(state, name)
 
     def _shown(self, state: State, name: str) -> dict[str, Any]:
         """Returns what `show` prints of a resource of this kind."""

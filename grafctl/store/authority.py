@@ -15,6 +15,7 @@ from grafctl.store.records import digest, encode_json
 from grafctl.typed import Any, Mapping, NamedTuple, Sequence
 
 POLL, PEEK, PUBLISH, ACK, NACK, CATCH_UP, SHIFT = "poll", "peek", "publish", "ack", "nack", "catch-up", "shift"
+RESERVE, COMPLETE, RELEASE, EXPIRE = "reserve", "complete", "release", "expire"
 
 #: operation -> whose placement decides, and whether the caller's own domain must hold a ready, healthy replica
 OPERATIONS: dict[str, tuple[str, bool]] = {
@@ -24,6 +25,10 @@ OPERATIONS: dict[str, tuple[str, bool]] = {
     NACK: ("group", False),
     PEEK: ("resource", True),
     CATCH_UP: ("none", False),
+    RESERVE: ("resource", False),
+    COMPLETE: ("resource", False),
+    RELEASE: ("resource", False),
+    EXPIRE: ("resource", False),
 }
 
 

@@ -22,8 +22,9 @@ resources it carries beside the first, by number. Resources 1, 2 and so on are w
 speak of the first, and `replica/scope.py` puts another number in its place. Queue: `Q` the queue, `B` blocks by first
 offset, `I` the index of ids (`ID` its directory, `IA` records by number, `IR` items by run and first item, `IF` filters
 by run and first cell), `G` groups, `N` lineages, `T` leases by lineage and token, `D` dead letters by lineage and
-offset. Control: `R` resources by name, `A` authorities, `O` health observations by domain. Audit: `C` the counters, `U`
-the latest record of each refusal.
+offset. Idempotency store: `Q`, `B` and `I` as a queue has them, of what is completed; `K` keys (`KR` reservations by
+stage and digest, `KS` counts by stage). Control: `R` resources by name, `A` authorities, `O` health observations by
+domain. Audit: `C` the counters, `U` the latest record of each refusal.
 """
 
 from __future__ import annotations
@@ -255,6 +256,42 @@ def name_of(row: bytes) -> str:
     if len(row) < 5 or row[-1]:
         raise Corrupt(f"Row {row.hex()} ends in no name.", key=row.hex())
     return row[3:-1].decode()
+
+
+def reservation(stage: str, digest: bytes) -> bytes:
+    return PAYLOAD + b"KR" + stage.encode() + b"\0" + digest
+
+
+def reservations(stage: str | None = None) -> tuple[bytes, bytes]:
+    return _range(PAYLOAD + b"KR" + (b"" if stage is None else stage.encode() + b"\0"))
+
+
+def parse_reservation(row: bytes) -> tuple[str, bytes]:
+    """Returns stage and digest of a reservation's row."""
+    name, zero, digest = row[4:].partition(b"\0")
+    if not zero or len(digest) != 16:
+        raise Corrupt(f"Row {row.hex()} is not that of a reservation.", key=row.hex())
+    return name.decode(), digest
+
+
+def stage(name: str) -> bytes:
+    return PAYLOAD + b"KS" + name.encode() + b"\0"
+
+
+def parse_stage(row: bytes) -> str:
+    """Returns the name of a stage's row."""
+    if not row.endswith(b"\0") or len(row) < 6:
+        raise Corrupt(f"Row {row.hex()} is not that of a stage.", key=row.hex())
+    return row[4:-1].decode()
+
+
+def stages() -> tuple[bytes, bytes]:
+    return _range(PAYLOAD + b"KS")
+
+
+def idem_keys() -> tuple[bytes, bytes]:
+    """Returns the range of all rows of reservations and stages."""
+    return _range(PAYLOAD + b"K")
 
 
 def last_u64(row: bytes) -> int:

@@ -72,7 +72,7 @@ class Turn(Protocol):
         ...
 
 
-FREEING = frozenset(("finalise", "give_back", "trim"))
+FREEING = frozenset(("finalise", "give_back", "trim", "release", "expire"))
 PROTECTING = frozenset(("fence", "pause", "placement"))
 
 

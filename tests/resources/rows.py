@@ -170,3 +170,11 @@ def a_queue(*, replicas: list[dict[str, Any]] | None = None, **fields: Any) -> R
     locator = {"generation": 1, "replicas": replicas or [replica(AWS), replica(GCP)], "request": None}
     rows.start(locator=locator, queue=queue | fields)
     return rows
+
+
+S = "effects"
+
+
+def an_idem(**fields: Any) -> Rows:
+    """Returns a state that holds an empty idempotency store."""
+    return a_queue(**({"name": S, "kind": "idem"} | fields))

@@ -10,14 +10,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from resources.rows import Rows
 
 from grafctl.store import blocks, keys, records
 from grafctl.store.authority import Placement
 from grafctl.store.blocks import Outgoing
+from grafctl.store.fingerprints import fingerprint_of, key_digest
 from grafctl.store.records import HeadRow
 from grafctl.store.resources.consumers import new_group
 from grafctl.store.resources.delivery import Lineage
+from grafctl.store.resources.effects import Effect, RecordEffects
 from grafctl.store.resources.id_runs import FAN_IN, Directory, Merge, Run, filter_of
+from grafctl.store.resources.idem import apply_reserve
 from grafctl.store.resources.ids import ID_DIGEST_BYTES, fingerprint, hash_record, id_digest, make_items, make_records
 from grafctl.store.rules import EMPTY_HEAD, Config, Head, Seen, Voter
 
@@ -50,6 +54,8 @@ KEYS = {
     "row lineage": keys.lineage("workers"),
     "row lease": keys.lease("workers", 0x0102),
     "row dead": keys.dead("workers", 0x0102),
+    "row reservation": keys.reservation("charge", DIGEST),
+    "row stage": keys.stage("charge"),
     "row resource": keys.resource("orders"),
     "row authority": keys.authority("scheduler-a"),
     "row observation": keys.observation("aws/us-east-1"),
@@ -81,6 +87,21 @@ ID_DIRECTORY = Directory(760, 9, tuple(ID_RUNS[:1]), (Merge(ID_RUNS[-1], 7, tupl
 def json_row(value: Any) -> bytes:
     return records.encode_row(records.encode_json(value))
 
+
+NO_ROWS = Rows()
+RESERVE = records.encode_json(
+    {"do": "reserve", "stage": "charge", "key": "order-1", "print": "ab" * 32, "until": 1_730, "domain": "gcp/eu"}
+)
+RESERVING = records.Entry(records.DATA, (3, 5), 1_700, DIGEST, RESERVE, b"", records.NO_DIGEST, b"")
+RESERVED = (
+    dict(apply_reserve(NO_ROWS, RESERVING, 0x0102)).get(keys.reservation("charge", key_digest("charge", "order-1")))
+    or b""
+)
+EFFECTING = RecordEffects(
+    "effects", "charge", [Effect("order-1", bytes(range(32)), b"paid"), Effect("order-2", b"\1" * 32)], "gcp/eu"
+)
+EFFECTING.prepare()
+EFFECTS = EFFECTING.packed[0] if EFFECTING.packed else b""
 
 VALUES = {
     "row": records.encode_row(b"a body"),
@@ -115,6 +136,10 @@ VALUES = {
     "id items": make_items(ID_RECORDS, 0x0102),
     "id filter": filter_of(make_items(ID_RECORDS, 0x0102), 3, 0, 3),
     "id directory": ID_DIRECTORY.encode(),
+    "key digest": key_digest("charge", "order-1"),
+    "key fingerprint": fingerprint_of("charge", "order-1", b"created"),
+    "row of a reservation": RESERVED,
+    "block of effects": EFFECTS,
 }
 SHAPES = {f"key {name}": value for name, value in KEYS.items()} | {f"value {name}": v for name, v in VALUES.items()}
 
@@ -140,7 +165,9 @@ def test_every_key_shape_has_golden_bytes() -> None:
     ranges = {"heads", "configs", "entries", "undos", "quarantines", "states", "blocks", "locator_history", "proofs"}
     ranges |= {"ids", "groups", "lineages", "leases", "all_leases", "dead_letters", "all_dead_letters", "resources"}
     ranges |= {"all_carried", "authorities", "observations", "id_records_from", "id_items_of", "id_filters_of"}
-    parsers = {"parse_head", "parse_index", "parse_block", "parse_carried", "last_u64", "name_of"}
+    ranges |= {"reservations", "stages", "idem_keys"}
+    parsers = {"parse_head", "parse_index", "parse_block", "parse_carried", "parse_reservation", "parse_stage"}
+    parsers |= {"last_u64", "name_of"}
     made = {
         name
         for name, value in vars(keys).items()

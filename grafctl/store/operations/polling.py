@@ -46,7 +46,7 @@ from grafctl.store.resources.group import (
     Settled,
     group_row,
 )
-from grafctl.store.resources.queue import queue_row
+from grafctl.store.resources.queue import records_row
 from grafctl.store.session import Session
 from grafctl.typed import Any, Callable, Sequence
 
@@ -131,7 +131,7 @@ def _serves(session: Session, domain: str) -> bool:
 
 def _pass_poll(session: Session, caller: Caller, state: State) -> dict[str, Any]:
     """Returns the group's row where it may be polled; raises the refusal."""
-    queue = queue_row(state, caller.resource)
+    queue = records_row(state, caller.resource)
     group = group_row(state, caller.resource, caller.group)
     asked = Asked(POLL, caller.resource, caller.domain, caller.group, caller.epoch, caller.known)
     pass_local_gate(session, state, asked, Placement.of(group), (group["epoch"], queue["epoch"]))
@@ -216,7 +216,7 @@ def peek(session: Session, resource: str, domain: str, offset: int | None, count
 
 def _peek(session: Session, log: Log, resource: str, domain: str, offset: int | None, count: int) -> Shown:
     with session.audited(PEEK), log.view(prefer=domain) as committed:
-        queue = queue_row(committed.state, resource)
+        queue = records_row(committed.state, resource)
         asked = Asked(PEEK, resource, domain, None, None, session.cluster.knows(domain))
         pass_local_gate(session, committed.state, asked, Placement.of(queue), ())
         if committed.domain != domain:

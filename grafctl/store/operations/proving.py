@@ -164,7 +164,7 @@ class _Records:
         digests = {"records": self._whole.hexdigest()}
         digests["groups"] = _rows(side, keys.groups(), keys.all_leases(), keys.all_dead_letters())
         digests["finalised"] = _rows(side, keys.lineages())
-        digests["idempotency"] = _rows(side, keys.ids())
+        digests["idempotency"] = _rows(side, keys.ids(), keys.idem_keys())
         return Content(queue["first"], queue["next"] - 1, self.count, digests)
 
 

@@ -27,6 +27,7 @@ from grafctl.store.replica.state import State, state_at
 from grafctl.store.resources.carried import numbers
 from grafctl.store.resources.control import log_beginners
 from grafctl.store.resources.delivery import Lineage
+from grafctl.store.resources.idem import problems as idem_problems
 from grafctl.store.resources.leases import leases_of
 from grafctl.store.session import Session
 
@@ -221,6 +222,8 @@ def _content_findings(name: str, replica: Replica, state: State) -> Iterator[Fin
     if at != stop:
         yield Finding(where, f"offsets {at} to {stop - 1} are missing", repair_of(replica.domain), replica.domain, name)
     for problem in id_problems(state):
+        yield Finding(where, problem, repair_of(replica.domain), replica.domain, name)
+    for problem in idem_problems(state):
         yield Finding(where, problem, repair_of(replica.domain), replica.domain, name)
     for row, body in state.scan(keys.lineages()):
         yield from _lineage_findings(where, name, replica, state, row, body)

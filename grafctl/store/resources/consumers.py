@@ -20,7 +20,7 @@ from grafctl.store.requests import Context, Decision
 from grafctl.store.resources.delivery import Lineage
 from grafctl.store.resources.group import ALL, group_row, lineage_of
 from grafctl.store.resources.membership import check_proof
-from grafctl.store.resources.queue import queue_row
+from grafctl.store.resources.queue import queue_row, records_row
 from grafctl.store.resources.starts import resolve_start
 from grafctl.store.rules import Member
 from grafctl.typed import Any, Mapping
@@ -80,7 +80,7 @@ class CreateGroup:
     row: dict[str, Any]
 
     def decide(self, state: State, context: Context) -> Decision:
-        queue = queue_row(state, self.resource)
+        queue = records_row(state, self.resource)
         row = self.row | self._filter(queue)
         if _already(state, row):
             return Decision(False)

@@ -25,7 +25,7 @@ from grafctl.store.replica.state import State, Writes, json_write
 from grafctl.store.requests import Context, Decision
 from grafctl.store.resources.delivery import Grants, Judged, Lineage, within
 from grafctl.store.resources.leases import Leases, bury
-from grafctl.store.resources.queue import queue_row
+from grafctl.store.resources.queue import records_row
 from grafctl.typed import Any, Mapping, NamedTuple
 
 ALL = "all"  # the filter that leaves nothing out
@@ -94,7 +94,7 @@ class Caller:
 
     def pass_gate(self, op: str, state: State) -> tuple[dict[str, Any], dict[str, Any]]:
         """Returns the queue's and the group's row when the caller may do this; raises the refusal."""
-        queue = queue_row(state, self.resource)
+        queue = records_row(state, self.resource)
         group = group_row(state, self.resource, self.group)
         asked = Asked(op, self.resource, self.domain, self.group, self.epoch, self.known)
         pass_placement(asked, Placement.of(group))

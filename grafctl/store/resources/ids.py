@@ -93,7 +93,8 @@ def fingerprint(record_id: str, payload: bytes) -> bytes:
     return hash_record(record_id, payload)[ID_DIGEST_BYTES:]
 
 
-_recent: OrderedDict[bytes, Sequence[Hash | None]] = OrderedDict()  # by digest of the block, of which it is a function
+# By digest of the block, of which it is a function; in an idempotency store it is also one of the stage, which follows.
+_recent: OrderedDict[bytes, Sequence[Hash | None]] = OrderedDict()
 _RECENT_MAX = 16
 
 
@@ -107,6 +108,11 @@ def remember_hashes(block_digest: bytes, hashes: Sequence[Hash | None]) -> None:
             break
 
 
+def remembered(block_digest: bytes) -> Sequence[Hash | None] | None:
+    """Returns what `remember_hashes` kept, where it still does."""
+    return _recent.get(block_digest)
+
+
 def hashes_of(block: bytes, block_digest: bytes, what: str) -> Sequence[Hash | None]:
     """Returns the hash of each record of a block with ids, None for one without."""
     known = _recent.get(block_digest)
@@ -116,30 +122,34 @@ def hashes_of(block: bytes, block_digest: bytes, what: str) -> Sequence[Hash | N
 # --- looking up
 
 
-def find(state: State, hashes: Sequence[Hash | None]) -> dict[int, Known]:
-    """Returns what is known of these ids, by their place in the sequence; those that are new are not in it."""
+def find(state: State, hashes: Sequence[Hash | None], floor: int = 0) -> dict[int, Known]:
+    """Returns what is known of these ids, by their place in the sequence; those that are new are not in it.
+
+    What is known at an offset below `floor` is over: it counts as new, and may be in the index more than once.
+    """
     found: dict[int, Known] = {}
     directory = directory_of(state)
     last = state.get(keys.id_records(directory.ids))
     if last is not None:
         _check_records(last, directory.ids)
-        found = _find_in_row(last, hashes)
+        found = _find_in_row(last, hashes, floor)
     wanted: Sequence[int] = range(len(hashes))
     if found or not all(hashes):
         wanted = [place for place, item in enumerate(hashes) if item is not None and place not in found]
     if wanted and directory.ids:
         searched = list(filter(None, map(hashes.__getitem__, wanted)))
-        found |= _find_in_runs(state, directory, searched, wanted)
+        found |= _find_in_runs(state, directory, searched, wanted, floor)
     return found
 
 
-def _find_in_row(last: bytes, hashes: Sequence[Hash | None]) -> dict[int, Known]:
-    if len(hashes) > 8:  # from so many on a table of the row pays
+def _find_in_row(last: bytes, hashes: Sequence[Hash | None], floor: int) -> dict[int, Known]:
+    if len(hashes) > 8 or floor:  # from so many on a table of the row pays; of equal digests it holds the newest
         table = {last[at : at + ID_DIGEST_BYTES]: at for at in range(0, len(last), RECORD_BYTES)}
         places = [None if item is None else table.get(item[:ID_DIGEST_BYTES]) for item in hashes]
     else:
         places = [None if item is None else _place_of(item[:ID_DIGEST_BYTES], last) for item in hashes]
-    return {place: _known(last, at) for place, at in enumerate(places) if at is not None}
+    found = {place: _known(last, at) for place, at in enumerate(places) if at is not None}
+    return {place: known for place, known in found.items() if known.offset >= floor} if floor else found
 
 
 def _place_of(digest: bytes, records: bytes) -> int | None:
@@ -151,7 +161,7 @@ def _place_of(digest: bytes, records: bytes) -> int | None:
 
 
 def _find_in_runs(
-    state: State, directory: Directory, searched: Sequence[Hash], places: Sequence[int]
+    state: State, directory: Directory, searched: Sequence[Hash], places: Sequence[int], floor: int
 ) -> dict[int, Known]:
     found: dict[int, Known] = {}
     probe = (_bulk(len(searched)) or _Plain).Probe(searched)
@@ -164,7 +174,7 @@ def _find_in_runs(
                 continue
             for number in find_items(state, span.run.number, searched[at][:PREFIX_BYTES]):
                 known = records.get(number, searched[at][:ID_DIGEST_BYTES])
-                if known is not None:
+                if known is not None and known.offset >= floor:
                     found[places[at]] = known
     return found
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from functools import lru_cache
 
-from grafctl.errors import IdempotencyConflict, NotFound, SchemaMismatch
+from grafctl.errors import IdempotencyConflict, NotFound, SchemaMismatch, Usage
 from grafctl.store import blocks, keys
 from grafctl.store.authority import PUBLISH, Asked, Placement, pass_epoch, pass_placement
 from grafctl.store.blocks import Outgoing
@@ -60,6 +60,18 @@ def queue_row(state: State, resource: str) -> dict[str, Any]:
             f"There is no queue {resource}.", hint="Run `grafctl queue list` to see those there are.", resource=resource
         )
     return dict(_parsed_queue(body))
+
+
+def records_row(state: State, resource: str) -> dict[str, Any]:
+    """Returns the row of what holds records; raises `Usage` for an idempotency store, which is asked in another way."""
+    row = queue_row(state, resource)
+    if row.get("kind") == "idem":
+        raise Usage(
+            f"{resource} is an idempotency store: it keeps keys, and no records to publish, poll or peek at.",
+            hint="Use `grafctl idem reserve` and `grafctl idem complete` with it, or name a queue.",
+            resource=resource,
+        )
+    return row
 
 
 @lru_cache(maxsize=16)
@@ -130,7 +142,7 @@ class Publish:
 
     def pass_gate(self, state: State) -> dict[str, Any]:
         """Returns the queue's row where the caller may publish to it now; raises the refusal."""
-        queue = queue_row(state, self.resource)
+        queue = records_row(state, self.resource)
         asked = Asked(PUBLISH, self.resource, self.domain, None, self.epoch, self.known)
         pass_placement(asked, Placement.of(queue))
         pass_epoch(asked, queue["epoch"])

@@ -17,7 +17,7 @@ from grafctl.store.requests import Context, Decision
 from grafctl.store.resources.delivery import Lineage
 from grafctl.store.resources.group import lineage_of
 from grafctl.store.resources.leases import Leases
-from grafctl.store.resources.queue import queue_row
+from grafctl.store.resources.queue import queue_row, records_row
 from grafctl.typed import Any, NamedTuple
 
 FINISHED, OLDEST = "finished", "oldest"
@@ -37,7 +37,7 @@ class Trim(NamedTuple):
     resource: str
 
     def decide(self, state: State, context: Context) -> Decision:
-        queue = queue_row(state, self.resource)
+        queue = records_row(state, self.resource)
         lineages = {keys.name_of(row): Lineage.of(parse_json(body)) for row, body in state.scan(keys.lineages())}
         most = self._most(queue, lineages)
         stop, size = queue["first"], queue["bytes"]
