@@ -7,9 +7,9 @@ annotated so. It returns an object, a list of objects, or None for no output; in
 Promises
 - The module is looked for in the folder of the pipeline's file first, and then as Python looks for any.
 - `Refused` goes on with its words, which are the author's. Any other exception refuses the record too, with its name
-  and the line of the module in which it was raised, and with its words only where the module's source has them as they
-  are: what else an exception says may hold what the record holds. An `OSError` or `MemoryError` says nothing of the
-  record, and ends the stage.
+  and the line of the module in which it was raised, and with its words only where they stand in a `raise` of the module
+  as they are: what else an exception says may hold what the record holds. An `OSError` or `MemoryError` says nothing of
+  the record, and ends the stage.
 - What it returns is checked to be JSON values, in time in proportion to it, before it goes on.
 - The fingerprint covers the source of the module, and not that of what it imports.
 
@@ -30,6 +30,7 @@ from types import ModuleType
 from typing import Any
 
 from grafctl.errors import ExternalFailed, Usage
+from grafctl.expression import values
 from grafctl.expression.failing import KINDS
 from grafctl.names import shown
 from grafctl.pipeline.message import Message, Output, Refused, reason_of
@@ -46,7 +47,7 @@ class Call:
         self._name = name
         self._function = function
         self._file = module.__file__ or ""
-        self._words = _texts_of(source_of(module))
+        self._words = _words_of(source_of(module))
         self._takes_message = _takes_message(function)
 
     def __call__(self, message: Message) -> Sequence[Output]:
@@ -120,20 +121,24 @@ def make_call(name: str, folder: Path) -> tuple[Callable[..., Any], ModuleType]:
 
 
 def _module(name: str, folder: Path) -> ModuleType:
-    path = str(folder.resolve())
-    # It stays there: the module may import what lies beside it at any time.
-    if path not in sys.path[:1]:
-        sys.path.insert(0, path)
-    own = folder / f"{name}.py"
+    folder = folder.resolve()
+    # The last of all, because what lies there may have the name of a module that grafctl imports later; it stays there,
+    # because the module may import what lies beside it at any time.
+    if str(folder) not in sys.path:
+        sys.path.append(str(folder))
+    own, package = folder / f"{name}.py", folder / name.partition(".")[0]
     try:
         if own.is_file():
-            return _from_file(name, own.resolve())
+            return _from_file(name, own)
         importlib.invalidate_caches()
-        return importlib.import_module(name)
+        module = importlib.import_module(name)
     except ImportError as error:
         raise Usage(f"The module {name} cannot be imported: {error}.") from None
     except (Exception, SystemExit) as error:  # a module may do anything while it is imported
         raise Usage(f"The module {name} cannot be imported: {type(error).__name__}: {error}") from None
+    if package.is_dir() and folder not in Path(getattr(module, "__file__", None) or "").resolve().parents:
+        raise Usage(f"There is another module {name}, which Python finds before that of the pipeline; rename it.")
+    return module
 
 
 def _from_file(name: str, file: Path) -> ModuleType:
@@ -144,7 +149,7 @@ def _from_file(name: str, file: Path) -> ModuleType:
     sys.modules[own] = module
     try:
         # Not by a loader, which may take a compiled file of an older source of the same second and size.
-        exec(compile(file.read_bytes(), str(file), "exec"), module.__dict__)
+        exec(compile(file.read_bytes(), str(file), "exec", dont_inherit=True), module.__dict__)
     except BaseException:
         del sys.modules[own]
         raise
@@ -154,19 +159,20 @@ def _from_file(name: str, file: Path) -> ModuleType:
 def source_of(module: ModuleType) -> bytes:
     """Returns the source of a module; raises `Usage` where there is none to take a fingerprint of."""
     try:
-        return Path(module.__file__ or "").read_bytes()
+        return Path(getattr(module, "__file__", None) or "").read_bytes()
     except OSError:
         raise Usage(f"The module {module.__name__} has no file of which a fingerprint could be taken.") from None
 
 
-def _texts_of(source: bytes) -> frozenset[str]:
-    """Returns the texts that are written out in a module, which hold nothing of any record."""
+def _words_of(source: bytes) -> frozenset[str]:
+    """Returns what a module raises exceptions with, where it is written out and so holds nothing of any record."""
     try:
         tree = ast.parse(source)
     except (SyntaxError, ValueError, RecursionError, MemoryError):  # a compiled one
         return frozenset()
-    found = (node.value for node in ast.walk(tree) if isinstance(node, ast.Constant))
-    return frozenset(text for text in found if isinstance(text, str) and len(text) > 1)
+    raised = (node.exc for node in ast.walk(tree) if isinstance(node, ast.Raise))
+    words = (call.args[0] for call in raised if isinstance(call, ast.Call) and len(call.args) == 1)
+    return frozenset(word.value for word in words if isinstance(word, ast.Constant) and isinstance(word.value, str))
 
 
 def _takes_message(function: Callable[..., Any]) -> bool:
@@ -184,25 +190,19 @@ def _kind(value: Any) -> str:
 
 def not_json(value: Any) -> str:
     """Returns what is no JSON in a value, or an empty text."""
-    left, seen = [value], 0
+    left = [(value, 0)]
     while left:
-        one = left.pop()
+        one, depth = left.pop()
         kind = type(one)
-        if kind is dict:
-            if not all(type(key) is str for key in one):
+        if kind is dict or kind is list:
+            if depth >= values.DEPTH_MAX:
+                return f"a value that is nested more than {values.DEPTH_MAX} levels deep"
+            if kind is dict and not all(type(key) is str for key in one):
                 return "an object with a key that is no text"
-            left += one.values()
-        elif kind is list:
-            left += one
+            left += [(below, depth + 1) for below in (one.values() if kind is dict else one)]
         elif kind is float:
             if one - one != 0.0:
                 return "NaN or Infinity"
         elif kind not in _SCALARS:
             return f"a {kind.__name__}, which is no JSON"
-        seen += 1
-        if seen + len(left) > _VALUES_MAX:
-            return f"more than {_VALUES_MAX} values, or one that holds itself"
     return ""
-
-
-_VALUES_MAX = 10_000_000

@@ -62,12 +62,12 @@ class Options:
         return None if name is None else parse_path(name)
 
     def table(self, what: str, key: str = "fields") -> dict[tuple[str, ...], str]:
-        """Returns the path and the text of each pair of a table."""
+        """Returns the path and the text of each pair of a table, sorted: in TOML their order means nothing."""
         pairs = self.take(key, f"a table of {what}", dict)
         if not pairs or not all(type(text) is str for text in pairs.values()):
             raise Usage(f"Its {key} is a table of {what}, each a text, and has at least one.")
         self._count(key, pairs)
-        return {parse_path(name): text for name, text in pairs.items()}
+        return {parse_path(name): text for name, text in sorted(pairs.items())}
 
     def _count(self, key: str, names: Any) -> None:
         if len(names) > FIELDS_MAX:
