@@ -1,4 +1,4 @@
-"""Programs as transforms, with real processes: whatever one does, an answer belongs to the record that was asked."""
+"""Programs as transforms, with real processes: one that breaks is asked again, and no answer goes to another record."""
 
 from __future__ import annotations
 
@@ -107,7 +107,7 @@ def test_it_runs_in_the_folder_of_the_pipeline_and_only_once(program: Program) -
         "answer('no object')",
         "answer([1])",
         'print(\'{"n": 1, "n": 2}\', flush=True)',
-        "answer({}); answer({})",
+        "sys.stdout.write('{}\\n{}\\n'); sys.stdout.flush()",
         "sys.stdout.write('x' * 70_000_000); sys.stdout.flush()",
     ],
 )
@@ -143,15 +143,15 @@ def test_a_program_that_does_not_answer_is_not_waited_for_without_an_end(program
     slow = program(
         """
         for line in sys.stdin:
-            if times("asked") < 3:
+            if times("asked") == 1:
                 time.sleep(600)
             answer(json.loads(line))
         """,
-        wait_s=0.5,
+        wait_s=3.0,
     )
     assert ask(slow, {"n": 1}) == [{"n": 1}]
-    deaf = program("times('asked'); time.sleep(600)", wait_s=0.5)
-    with pytest.raises(ExternalFailed, match=r"it gave no answer for 0\.5 s\.$"):
+    deaf = program("time.sleep(600)", wait_s=0.3)
+    with pytest.raises(ExternalFailed, match=r"it gave no answer for 0\.3 s\.$"):
         ask(deaf, {"n": "x" * 1_000_000})
 
 
@@ -176,7 +176,8 @@ def test_an_answer_after_an_interruption_is_never_taken_for_the_next_one(program
         pass
 
     def interrupt(*_: Any) -> None:
-        raise Interrupted
+        if (program.folder / "asked").exists():
+            raise Interrupted
 
     slow = program("""
         for line in sys.stdin:
@@ -188,13 +189,12 @@ def test_an_answer_after_an_interruption_is_never_taken_for_the_next_one(program
     assert ask(slow, {"n": 0}) == [{"n": 0}]
     before = signal.signal(signal.SIGALRM, interrupt)
     try:
-        signal.setitimer(signal.ITIMER_REAL, 0.5)
+        signal.setitimer(signal.ITIMER_REAL, 0.05, 0.05)
         with pytest.raises(Interrupted):
             ask(slow, {"n": 1})
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
-    assert (program.folder / "asked").exists()
     assert ask(slow, {"n": 2}) == [{"n": 2}]
 
 

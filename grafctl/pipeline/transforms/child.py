@@ -3,7 +3,8 @@
 Promises
 - `ask` returns the one line that the child wrote after it was asked, or raises `Broken` with what went wrong: it ended,
   it took longer than `wait_s`, its line is longer than `LINE_BYTES_MAX`, or it wrote more than one. After `Broken` the
-  child is gone, and the next `ask` starts another one; so an answer never belongs to an earlier question.
+  child is gone, and the next `ask` starts another one; so no answer belongs to a question that was given up. A line too
+  many that comes only after the next question is asked cannot be told from its answer.
 - The child runs in the folder of the pipeline, without a shell, in a process group of its own, so that Ctrl-C ends the
   stage and not its child in the middle of a record. Its standard error is that of the stage.
 

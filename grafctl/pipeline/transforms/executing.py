@@ -5,9 +5,9 @@ The program reads one JSON line a record, the value, and writes one JSON line fo
 and nothing else to its standard output.
 
 Promises
-- The answer that a record gets is the answer to that record. A program that ends, does not answer in time, or writes
-  what is no answer is started again and asked the same record again; after `ATTEMPTS` the stage ends with an error
-  (exit 26), and the record stays unfinished. So its death neither loses nor skips a record.
+- A program that answers each line with one line answers for the right record, whenever it ends. One that ends, does not
+  answer in time, or writes what is no answer is started again and asked the same record again; after `ATTEMPTS` the
+  stage ends with an error (exit 26), and the record stays unfinished. So its death neither loses nor skips a record.
 - A reason is what the program says, cut to `message.REASON_CHARACTERS_MAX` printable characters: it must not hold the
   payload.
 - The fingerprint covers the command and the bytes of each file that one of its words names, relative to the folder of
