@@ -22,6 +22,7 @@ from grafctl.errors import Usage
 from grafctl.names import check_compression, check_domain, check_name, shown
 from grafctl.store.authority import Placement
 from grafctl.store.blocks import NONE
+from grafctl.store.filters import check_filter
 from grafctl.store.resources.group import SEMANTICS
 from grafctl.store.resources.membership import VOTER, WITNESS
 from grafctl.store.rules import ack_sizes
@@ -226,14 +227,6 @@ def _group(kind: str, table: Table, holders: list[str]) -> DeclaredGroup:
         table.note(f"{table.title} has a filter, and only the groups of a topic do: a queue's take all.", "filter")
     table.close()
     return DeclaredGroup(name, placement, semantics, start, max_deliveries, picked, table.key_lines())
-
-
-def check_filter(text: str) -> str:
-    """Returns a filter: all, key:PREFIX, type:PREFIX or expr:EXPRESSION; raises `Usage`."""
-    what, colon, rest = text.partition(":")
-    if text == ALL or (colon and rest and what in ("key", "type", "expr")):
-        return text
-    raise Usage(f"{shown(text)} is no filter.", hint="Write all, key:PREFIX, type:PREFIX or expr:EXPRESSION.")
 
 
 def _start(value: str | int | datetime) -> str:

@@ -13,13 +13,14 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from grafctl.declare.resources import ALL, check_filter
+from grafctl.declare.resources import ALL
 from grafctl.declare.table import FILE_NAME, Check, Table, kind_of, like
 from grafctl.errors import Usage
 from grafctl.names import check_name, shown
 from grafctl.pipeline import model
 from grafctl.pipeline.declaring_steps import condition, expression, naming, read_steps
 from grafctl.pipeline.model import DeclaredSink, DeclaredSource, DeclaredStage
+from grafctl.store.filters import check_filter
 
 LIST_MAX = 1000  # items of one list or table that a pipeline's table holds
 

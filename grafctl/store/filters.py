@@ -40,7 +40,8 @@ def wants(text: str) -> Wants:
     if not colon or form not in ("key", "type", "expr"):
         raise Usage(f"{shown(text)} is no filter.", hint=FORMS)
     if not rest.strip():
-        raise Usage(f"The filter {shown(text)} says no {'expression' if form == 'expr' else 'prefix'}.", hint=FORMS)
+        what = "an expression" if form == "expr" else "a prefix"
+        raise Usage(f"{shown(text)} is no filter: {what} is missing.", hint=FORMS)
     if form == "key":
         return lambda offset, payload, id, key, headers: key is not None and key.startswith(rest)
     if form == "type":
@@ -54,6 +55,9 @@ def _by_expression(text: str) -> Wants:
     from grafctl.expression.language import EvaluationError, compile_expression
 
     expression = compile_expression(text)
+    if expression.kind not in ("bool", ""):
+        what = "a number" if expression.kind == "int" else "text"
+        raise Usage(f"{shown(text)} is always {what}, and a filter says true or false.", hint=FORMS)
     decode = json.JSONDecoder(parse_constant=_no_number).decode
 
     def wanted(offset: int, payload: bytes, id: str | None, key: str | None, headers: Headers) -> bool:

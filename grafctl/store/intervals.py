@@ -31,13 +31,14 @@ def union(first: Sequence[Sequence[int]], second: Sequence[Sequence[int]]) -> In
 def difference(first: Sequence[Sequence[int]], second: Sequence[Sequence[int]]) -> Intervals:
     """Returns every offset of `first` that is not in `second`; both canonical."""
     out: Intervals = []
-    cuts = list(second)
-    position = 0
+    cuts, count = second, len(second)
+    # The first cut that matters is looked up, because leases are cut piece by piece by lists of a thousand pieces.
+    position = bisect_right(cuts, first[0][0], key=_stop) if first and count > 8 else 0
     for start, stop in first:
-        while position < len(cuts) and cuts[position][1] <= start:
+        while position < count and cuts[position][1] <= start:
             position += 1
         at = position
-        while at < len(cuts) and cuts[at][0] < stop:
+        while at < count and cuts[at][0] < stop:
             if start < cuts[at][0]:
                 out.append([start, cuts[at][0]])
             start = max(start, cuts[at][1])
@@ -45,6 +46,10 @@ def difference(first: Sequence[Sequence[int]], second: Sequence[Sequence[int]]) 
         if start < stop:
             out.append([start, stop])
     return out
+
+
+def _stop(item: Sequence[int]) -> int:
+    return item[1]
 
 
 def intersection(first: Sequence[Sequence[int]], second: Sequence[Sequence[int]]) -> Intervals:

@@ -88,6 +88,8 @@ NO_FILTERS = [
     "regex:a",
     "expr:1 +",
     "expr:open('x')",
+    "expr:1 + 1",
+    "expr:'x'",
 ]
 NO_FILTERS += ["key:" + "k" * FILTER_CHARACTERS_MAX, "expr:" + "(" * 4000]
 

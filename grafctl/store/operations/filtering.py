@@ -14,7 +14,7 @@ from __future__ import annotations
 from grafctl.errors import GrafctlError
 from grafctl.store import filters
 from grafctl.store.committed import Committed
-from grafctl.store.intervals import Intervals, size, union
+from grafctl.store.intervals import difference, size, union
 from grafctl.store.log import Log
 from grafctl.store.reading import read_columns
 from grafctl.store.replica.replica import Replica
@@ -80,42 +80,49 @@ def _judged(session: Session, log: Log, request: Lease) -> Judged | None:
     if known is None:
         return None
     judged = known.judged
-    if judged is not None and judged.start <= known.cursor < judged.stop:
+    if judged is not None and judged.start <= known.cursor and _ahead(judged, known.cursor) >= request.count:
         return judged
-    judged = _judge(session, log, request)
-    if judged is None:
+    found = _judge(session, log, request, judged)
+    if found is None:
         log.settle(deadline_s=SETTLE_S)  # the caller's domain lags behind what is committed
-        judged = _judge(session, log, request)
-    if judged is not None:
-        session.known[caller.resource, caller.group] = Known(judged.start, judged)
-    return judged
+        found = _judge(session, log, request, judged)
+    if found is not None:
+        session.known[caller.resource, caller.group] = Known(found.start, found)
+    return found
 
 
-def _judge(session: Session, log: Log, request: Lease) -> Judged | None:
-    """Judges what is committed from the group's cursor on, or returns None where its domain cannot show that yet."""
+def _ahead(judged: Judged, cursor: int) -> int:
+    """Returns how many wanted records were found from a cursor on."""
+    return size(difference(judged.matched, [[0, cursor]]))
+
+
+def _judge(session: Session, log: Log, request: Lease, judged: Judged | None) -> Judged | None:
+    """Judges what is committed from the group's cursor on, after what was judged before.
+
+    Returns None where the caller's domain cannot show what is committed yet.
+    """
     caller = request.caller
     with log.view(prefer=caller.domain) as committed:
         if committed.domain != caller.domain:
             return None
         queue = queue_row(committed.state, caller.resource)
         group = group_row(committed.state, caller.resource, caller.group)
-        begin = max(group["cursor"], queue["first"])
-        text = group.get("filter") or ALL
-        stop, matched = _matched(session, log, committed, text, begin, queue["next"], request.count)
-        return Judged(text, committed.lead.term, begin, stop, matched)
+        own = Judged(group.get("filter") or ALL, committed.lead.term, max(group["cursor"], queue["first"]), 0, [])
+        own = own._replace(stop=own.start)
+        if judged is not None and judged[:2] == own[:2] and judged.start <= own.start <= judged.stop:
+            own = own._replace(stop=judged.stop, matched=difference(judged.matched, [[0, own.start]]))
+        return _further(session, log, committed, own, queue["next"], request.count)
 
 
-def _matched(
-    session: Session, log: Log, committed: Committed, text: str, begin: int, end: int, count: int
-) -> tuple[int, Intervals]:
-    """Returns up to where records were judged, and which of them are wanted."""
+def _further(session: Session, log: Log, committed: Committed, own: Judged, end: int, count: int) -> Judged:
+    """Returns what is known when so many more records were judged as a request may take."""
     replica = Replica(committed.view, log.id, committed.domain)
-    stop, seen_bytes, found = begin, 0, list[list[int]]()
-    ranges = [[begin, end]] if begin < end else []
+    matched, stop, seen_bytes = own.matched, own.stop, 0
+    ranges = [[stop, end]] if stop < end else []
     for _, first, columns in read_columns(replica, committed.state, ranges, session.held):
-        found = union(found, filters.matched(text, first, columns))
+        matched = union(matched, filters.matched(own.filter, first, columns))
         stop = first + len(columns.payloads)
         seen_bytes += sum(map(len, columns.payloads))
-        if stop - begin >= JUDGED_RECORDS or seen_bytes >= JUDGED_BYTES or size(found) >= count:
+        if stop - own.stop >= JUDGED_RECORDS or seen_bytes >= JUDGED_BYTES or size(matched) >= count:
             break
-    return stop, found
+    return own._replace(stop=stop, matched=matched)
