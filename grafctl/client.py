@@ -14,6 +14,7 @@ from __future__ import annotations
 import os
 
 from grafctl import clock
+from grafctl.client_nouns import Nouns
 from grafctl.errors import Usage
 from grafctl.store import files
 from grafctl.store.blocks import Outgoing
@@ -27,20 +28,8 @@ from grafctl.typed import TYPE_CHECKING, Any, Iterable, Iterator, Sequence
 if TYPE_CHECKING:
     from types import TracebackType
 
-    from grafctl.making import apply, create, keygen, restore
-    from grafctl.nouns.audits import Audits
-    from grafctl.nouns.authorities import Authorities
-    from grafctl.nouns.consumers import Consumers
-    from grafctl.nouns.dead import Dead
-    from grafctl.nouns.domains import Domains
-    from grafctl.nouns.health import Health
-    from grafctl.nouns.idems import Idems
-    from grafctl.nouns.locators import Locators
-    from grafctl.nouns.placements import Placements
-    from grafctl.nouns.policies import Policies
-    from grafctl.nouns.queues import Queues
-    from grafctl.nouns.topics import Topics
-    from grafctl.results import Ack, Backup, Change, Delivery, Finding, Finished, Proof, Shown, Verdict
+    from grafctl.making import apply, create, drift, keygen, plan, restore
+    from grafctl.results import Ack, Backup, Change, Delivery, Drift, Finding, Finished, Plan, Proof, Shown, Verdict
     from grafctl.store.operations.proving import Progress
     from grafctl.store.operations.publishing import Batches
 
@@ -67,14 +56,14 @@ def driver_named(name: str) -> Any:
 
 def __getattr__(name: str) -> Any:
     # Lazy, because work on a store that is there must not pay for making one.
-    if name in ("apply", "create", "keygen", "restore"):
+    if name in ("apply", "create", "drift", "keygen", "plan", "restore"):
         from grafctl import making
 
         return getattr(making, name)
     raise AttributeError(f"module 'grafctl.client' has no attribute {name!r}")
 
 
-class Store:
+class Store(Nouns):
     """An open store. Close it, or use it as a context manager."""
 
     def __init__(self, session: Session) -> None:
@@ -250,87 +239,13 @@ class Store:
 
         return renew(self.session, resource, group, lease, domain, visibility_ms)
 
-    # --- nouns
-
-    @property
-    def domains(self) -> Domains:
-        from grafctl.nouns.domains import Domains
-
-        return Domains(self.session)
-
-    @property
-    def authorities(self) -> Authorities:
-        from grafctl.nouns.authorities import Authorities
-
-        return Authorities(self.session)
-
-    @property
-    def health(self) -> Health:
-        from grafctl.nouns.health import Health
-
-        return Health(self.session)
-
-    @property
-    def queues(self) -> Queues:
-        from grafctl.nouns.queues import Queues
-
-        return Queues(self.session)
-
-    @property
-    def topics(self) -> Topics:
-        from grafctl.nouns.topics import Topics
-
-        return Topics(self.session)
-
-    @property
-    def idem(self) -> Idems:
-        from grafctl.nouns.idems import Idems
-
-        return Idems(self.session)
-
-    @property
-    def consumers(self) -> Consumers:
-        from grafctl.nouns.consumers import Consumers
-
-        return Consumers(self.session)
-
-    @property
-    def dead(self) -> Dead:
-        from grafctl.nouns.dead import Dead
-
-        return Dead(self.session)
-
-    @property
-    def placement(self) -> Placements:
-        from grafctl.nouns.placements import Placements
-
-        return Placements(self.session)
-
-    @property
-    def policy(self) -> Policies:
-        from grafctl.nouns.policies import Policies
-
-        return Policies(self.session)
-
-    @property
-    def locator(self) -> Locators:
-        from grafctl.nouns.locators import Locators
-
-        return Locators(self.session)
-
-    @property
-    def audit(self) -> Audits:
-        from grafctl.nouns.audits import Audits
-
-        return Audits(self.session)
+    # --- operations
 
     def fence(self, resource: str, *, epoch: int, group: str | None = None, dry_run: bool = False) -> Change:
         """Refuses every epoch below this one from now on; raises `Fenced` when it would go back."""
         from grafctl.nouns.placements import fence
 
         return fence(self.session, resource, epoch, group, dry_run=dry_run)
-
-    # --- operations
 
     def catch_up(
         self,
@@ -382,12 +297,31 @@ class Store:
         return doctor(self.session)
 
     def apply(self, file: str | os.PathLike[str], *, dry_run: bool = False) -> Change:
-        """Creates what a TOML file declares and is not there yet; raises `InvalidConfig` with all its problems."""
+        """Creates what a TOML file declares and is not there yet; raises `InvalidConfig` with all its problems.
+
+        The file may be a plan that `plan` saved: it is done once, and refused where anything moved since.
+        """
         from pathlib import Path
 
         from grafctl.nouns.declared import apply
 
         return apply(self, Path(file), dry_run=dry_run)
+
+    def plan(self, file: str | os.PathLike[str], *, out: str | os.PathLike[str] | None = None) -> Plan:
+        """Returns what `apply` of a file would make and what differs from it, and saves that to `out`."""
+        from pathlib import Path
+
+        from grafctl.nouns.declared import plan
+
+        return plan(self, Path(file), Path(out) if out is not None else None)
+
+    def drift(self, file: str | os.PathLike[str]) -> Drift:
+        """Returns every difference between what a file declares and this store."""
+        from pathlib import Path
+
+        from grafctl.nouns.declared import drift
+
+        return drift(self, Path(file))
 
     def names(self, kind: str, resource: str | None = None) -> list[str]:
         """Returns names for a shell to complete; an error is an empty list."""
@@ -396,4 +330,4 @@ class Store:
         return names(self.session, kind, resource)
 
 
-__all__ = ["Outgoing", "Store", "apply", "create", "keygen", "open", "restore"]
+__all__ = ["Outgoing", "Store", "apply", "create", "drift", "keygen", "open", "plan", "restore"]

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from grafctl.client import driver_named
 from grafctl.names import check_name
-from grafctl.results import Change, Shown
+from grafctl.results import Change, Drift, Plan, Shown
 from grafctl.store.operations.proving import Progress
 
 
@@ -24,10 +24,26 @@ def create(path: str | os.PathLike[str], domains: Mapping[str, Path | None], *, 
 
 
 def apply(path: str | os.PathLike[str], file: str | os.PathLike[str], *, dry_run: bool = False) -> Change:
-    """Makes a store what a TOML file declares, the store itself too where there is none; see `Store.apply`."""
+    """Makes a store what a file declares or a saved plan says, the store too where there is none; see `Store.apply`."""
     from grafctl.nouns.declared import apply_file
 
     return apply_file(Path(path), Path(file), dry_run=dry_run)
+
+
+def plan(
+    path: str | os.PathLike[str], file: str | os.PathLike[str], *, out: str | os.PathLike[str] | None = None
+) -> Plan:
+    """Returns what `apply` of a file would make, and saves that to `out`; there may be no store yet."""
+    from grafctl.nouns.declared import plan_file
+
+    return plan_file(Path(path), Path(file), Path(out) if out is not None else None)
+
+
+def drift(path: str | os.PathLike[str], file: str | os.PathLike[str]) -> Drift:
+    """Returns every difference between what a file declares and a store."""
+    from grafctl.nouns.declared import drift_file
+
+    return drift_file(Path(path), Path(file))
 
 
 def restore(

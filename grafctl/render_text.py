@@ -9,7 +9,22 @@ Promises
 from __future__ import annotations
 
 from grafctl import render, render_output
-from grafctl.results import Ack, Change, Drawing, Finding, Finished, Listed, Proof, Result, Shift, Shown, Tried, Verdict
+from grafctl.results import (
+    Ack,
+    Change,
+    Drawing,
+    Drift,
+    Finding,
+    Finished,
+    Listed,
+    Plan,
+    Proof,
+    Result,
+    Shift,
+    Shown,
+    Tried,
+    Verdict,
+)
 from grafctl.typed import Any, NamedTuple
 
 # Columns that say which thing a row is about come first, whatever order the library has.
@@ -102,6 +117,10 @@ def blocks_of(answer: Result) -> list[Block]:
         return [render.clean(line) for case in answer.cases for line in _case_lines(case)] or [
             "There are no test cases."
         ]
+    if isinstance(answer, (Plan, Drift)):
+        from grafctl import render_plan
+
+        return [*(render_plan.plan_lines(answer) if isinstance(answer, Plan) else render_plan.drift_lines(answer))]
     if isinstance(answer, Shown) and {"domains", "resources"} <= answer.body.keys():
         return _status_blocks(answer.fields())
     return _pairs(answer.fields(), "")

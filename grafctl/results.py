@@ -194,6 +194,32 @@ class Change(Result):
     actions: list[str] | None = None  # in order; what was done, or with --dry-run would be
 
 
+class Plan(Result):
+    """A declared store beside the real one: what `apply` would make, what it leaves as it is, what nobody declared."""
+
+    changes: bool  # whether anything is missing or different
+    file: str
+    file_digest: str
+    store: str
+    identity: str | None  # of the store, None where there is none yet
+    actions: list[dict[str, Any]]  # in the order of `apply`
+    differences: list[dict[str, Any]]  # with the command that leads from the one to the other, where there is one
+    undeclared: list[dict[str, Any]]
+    refused: str | None = None  # why `apply` would make nothing
+    out: str | None = None
+    plan: str | None = None
+    digest: str | None = None
+
+
+class Drift(Result):
+    """What is not in the store as a file declares it; each finding has a sentence and the line of the file."""
+
+    file: str
+    store: str
+    findings: list[dict[str, Any]]
+    count: int
+
+
 class Shown(Result):
     """What a `show` command prints: the noun's fields, flat."""
 

@@ -93,7 +93,7 @@ FLOORS = [
     ),
     Floor(("store.operations",), "work and long jobs as lists of steps over everything below"),
     Floor(("nouns",), "what an operator manages, one file a noun"),
-    Floor(("client", "making", "worker"), "the public Python API"),
+    Floor(("client", "client_nouns", "making", "worker"), "the public Python API"),
     Floor(("pipeline",), "what runs a declared pipeline: stages, sources, transforms, sinks"),
     Floor(("streams", "render*", "interruption"), "the terminal, pipes and JSON"),
     Floor(("commands",), "one file a noun: check, call the API once, render"),

@@ -20,7 +20,9 @@ COMMANDS = {
     "doctor": "status",
     "backup": "backup",
     "restore": "backup",
+    "plan": "apply",
     "apply": "apply",
+    "drift": "apply",
     "explain": "explain",
 }
 

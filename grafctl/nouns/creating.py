@@ -41,8 +41,15 @@ RESTORE_NAME = "restore.json"
 SYSTEM_LOGS = (keys.CONTROL_LOG, keys.AUDIT_LOG)
 
 
-def create_store(directory: Path, domains: Mapping[str, Path | None], driver: Driver, *, dry_run: bool) -> Change:
-    """Makes the store, or finishes one that was begun with the same domains."""
+def create_store(
+    directory: Path,
+    domains: Mapping[str, Path | None],
+    driver: Driver,
+    *,
+    identity: str | None = None,
+    dry_run: bool,
+) -> Change:
+    """Makes the store, or finishes one that was begun with the same domains; without an `identity` it draws one."""
     if not domains:
         raise Usage("A store needs at least one domain.", hint="Run `grafctl init DIR --domain aws --domain gcp`.")
     for domain in domains:
@@ -59,7 +66,7 @@ def create_store(directory: Path, domains: Mapping[str, Path | None], driver: Dr
         changed = file is None
         if file is None:
             require_local(_wanted(directory, domains))
-            file = files.StoreFile(clock.random_token("st"), driver.name, {})
+            file = files.StoreFile(identity or clock.random_token("st"), driver.name, {})
             for domain, path in domains.items():
                 file = file.with_domain(domain, str(path.absolute()) if path else files.default_path(domain))
             files.write(directory, file)

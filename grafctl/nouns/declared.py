@@ -1,218 +1,108 @@
-"""`apply`: make a store what a file declares, and change nothing that is there already.
+"""`apply`, `plan` and `drift` of a file: make a store what a file declares, and change nothing that is there.
 
 Promises
 - Everything is looked at before anything is made: what is there under a declared name but is something else is
   refused, and then the store is as it was.
 - What is there as declared changes nothing. A queue counts as there when it was created as declared, or is now what is
   declared: `locator set`, `placement set` and `policy set` may have led it away since, and no file leads it back.
-- The actions are in the order in which they are done: domains, authorities, queues, and each queue's groups after it.
+- The actions are in the order in which they are done: domains, authorities, resources, and each one's groups after it.
+- A file that is a saved plan is applied as one (`applying_plans.py`).
 
 When it fails: killed in between, the rest is missing; the same call again makes it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
 
-from grafctl.declare.resources import QUEUE, DeclaredGroup, DeclaredResource
+from grafctl.declare.document import read_text
+from grafctl.declare.reading import DeclaredFile
 from grafctl.declare.store import Declaration
-from grafctl.errors import GenerationConflict, NotFound, Usage
-from grafctl.nouns.authorities import Authorities
-from grafctl.nouns.consumers import Consumers
+from grafctl.errors import NotFound
+from grafctl.nouns import planning, saved_plans
+from grafctl.nouns.applying_plans import apply_plan, apply_saved
+from grafctl.nouns.comparing import DOMAIN, compare, make, refuse
 from grafctl.nouns.creating import create_store
-from grafctl.nouns.domains import Domains
-from grafctl.nouns.queues import Queues
-from grafctl.pipeline.declaring_store import read_store
-from grafctl.results import Change
-from grafctl.store import files
-from grafctl.store.cluster import Cluster
+from grafctl.nouns.opening import OpenStore, default_driver, opened, session_if_begun
+from grafctl.pipeline.declaring_store import parse_store
+from grafctl.results import Change, Drift, Plan
 from grafctl.store.driver.contract import Driver
 from grafctl.store.session import Session
 
 
-class OpenStore(Protocol):
-    """What `apply` needs of `client.Store`, which stands on a floor above."""
+def plan_file(directory: Path, file: Path, out: Path | None = None, *, driver: Driver | None = None) -> Plan:
+    """Returns what `apply_file` would do now, and saves it to `out`."""
+    declared = _read(file)
+    with session_if_begun(directory.absolute(), driver or default_driver()) as session:
+        return planning.plan(session, directory.absolute(), declared, out)
 
-    session: Session
+
+def drift_file(directory: Path, file: Path, *, driver: Driver | None = None) -> Drift:
+    """Returns every difference between a file and a store; raises `NotFound` where there is no store."""
+    declared = _read(file)
+    with session_if_begun(directory.absolute(), driver or default_driver()) as session:
+        if session is None:
+            hint = f"Run `grafctl apply {file}`, which makes it."
+            raise NotFound(f"There is no store in {directory}.", hint=hint)
+        return planning.drift(session, declared)
 
 
-class Step(NamedTuple):
-    """One thing to make, and how it is told."""
+def plan(store: OpenStore, file: Path, out: Path | None = None) -> Plan:
+    """Returns what `apply` would do now in an open store, and saves it to `out`."""
+    return planning.plan(store.session, store.session.cluster.directory, _read(file), out)
 
-    action: str
-    make: Callable[[], Any]
+
+def drift(store: OpenStore, file: Path) -> Drift:
+    """Returns every difference between a file and an open store."""
+    return planning.drift(store.session, _read(file))
+
+
+def _read(file: Path) -> DeclaredFile:
+    text = read_text(file)
+    return DeclaredFile(file, text, parse_store(text, file, file.absolute().parent))
 
 
 def apply(store: OpenStore, file: Path, *, dry_run: bool = False) -> Change:
-    """Makes what a file declares and the store lacks; raises `InvalidConfig` or `GenerationConflict`."""
-    return apply_declaration(store.session, read_store(file), dry_run=dry_run)
+    """Makes what a file declares or a plan says and an open store lacks; raises as `apply_file` does."""
+    text = read_text(file, saved_plans.FILE_BYTES_MAX)
+    if saved_plans.is_plan(text):
+        return apply_saved(store.session, saved_plans.parse(text, str(file)), dry_run=dry_run)
+    return apply_declaration(store.session, parse_store(text, file, file.absolute().parent), dry_run=dry_run)
+
+
+def apply_file(directory: Path, file: Path, *, driver: Driver | None = None, dry_run: bool = False) -> Change:
+    """Makes what a file declares or a plan says, the store too where there is none, with the domains of the file.
+
+    Raises `InvalidConfig` with all problems of the file, or `GenerationConflict` where something else is there.
+    """
+    text = read_text(file, saved_plans.FILE_BYTES_MAX)
+    directory, driver = directory.absolute(), driver or default_driver()
+    if saved_plans.is_plan(text):
+        return apply_plan(directory, text, file, driver, dry_run=dry_run)
+    declaration = parse_store(text, file, file.absolute().parent)
+    made: list[str] = []
+    with session_if_begun(directory, driver) as session:
+        is_there = session is not None
+    if not is_there:
+        made = create_store(directory, declaration.domains, driver, dry_run=dry_run).actions or []
+        if dry_run and made:
+            rest = [item.told() for item in planning.missing(declaration) if item.kind != DOMAIN]
+            return _change(directory, [*made, *rest], dry_run)
+    with opened(directory, driver) as session:
+        change = apply_declaration(session, declaration, dry_run=dry_run)
+    return _change(directory, [*made, *(change.actions or [])], dry_run)
 
 
 def apply_declaration(session: Session, declaration: Declaration, *, dry_run: bool) -> Change:
     """Makes what is declared and the store lacks."""
     with session.audited("apply"):
-        steps = list(_steps(session, declaration))
+        _, items = compare(session, declaration)
+        refuse(items)
+    steps = [item for item in items if item.make]
     if not dry_run:
-        for step in steps:
-            step.make()
-    return _change(session.cluster.directory, [step.action for step in steps], dry_run)
-
-
-def apply_file(directory: Path, file: Path, *, driver: Driver | None = None, dry_run: bool = False) -> Change:
-    """Does what `apply` does, and makes the store first where there is none, with the domains that the file names."""
-    declaration = read_store(file)
-    directory = directory.absolute()
-    driver = driver or _default_driver()
-    made: list[str] = []
-    if not _is_begun(directory, driver):
-        made = create_store(directory, declaration.domains, driver, dry_run=dry_run).actions or []
-        if dry_run and made:
-            return _change(directory, [*made, *_actions_on_new(declaration)], dry_run)
-    session = _open(directory, driver)
-    try:
-        change = apply_declaration(session, declaration, dry_run=dry_run)
-    finally:
-        session.close()
-    return _change(directory, [*made, *(change.actions or [])], dry_run)
-
-
-def _default_driver() -> Driver:
-    from grafctl.store.driver.lmdb import LmdbDriver
-
-    return LmdbDriver()
-
-
-def _open(directory: Path, driver: Driver) -> Session:
-    file = files.read(directory)
-    if file.driver != driver.name:
-        raise Usage(f"The store in {directory} was made with the driver {file.driver}, not {driver.name}.")
-    return Session(Cluster(driver, file.identity, file.places(directory), directory))
-
-
-def _is_begun(directory: Path, driver: Driver) -> bool:
-    """Returns whether there is a store that was not left half-made: its control log has begun."""
-    try:
-        session = _open(directory, driver)
-    except NotFound:
-        return False
-    try:
-        return session.control.exists()
-    finally:
-        session.close()
+        make(steps)
+    return _change(session.cluster.directory, [step.told() for step in steps], dry_run)
 
 
 def _change(directory: Path, actions: list[str], dry_run: bool) -> Change:
     return Change(bool(actions), after={"store": str(directory)}, dry_run=dry_run or None, actions=actions)
-
-
-def _steps(session: Session, declaration: Declaration) -> Iterator[Step]:
-    """Yields what is to be made, in order; raises `GenerationConflict` for what is there and is something else."""
-    domains, authorities = Domains(session), Authorities(session)
-    for name, path in declaration.domains.items():
-        if domains.add(name, path=path, dry_run=True).changed or not _is_joined(session, name):
-            yield Step(f"add the domain {name}", partial(domains.add, name, path=path))
-    for name, path in declaration.authorities.items():
-        if authorities.add(name, path, dry_run=True).changed:
-            yield Step(f"trust the authority {name}", partial(authorities.add, name, path))
-    there = session.resources()
-    if declaration.logs or declaration.schemas or any(item.kind != QUEUE for item in declaration.resources):
-        raise Usage("Only queues with a log of their own can be made of a file as yet.")
-    for queue in declaration.resources:
-        yield from _queue_steps(session, queue, is_there=queue.name in there)
-
-
-def _is_joined(session: Session, domain: str) -> bool:
-    """Returns whether a domain that the store knows is a voter of its own logs, which is the last step of adding."""
-    for log in (session.control, session.audit):
-        with log.view() as committed:
-            if committed.lead.config.voter(domain) is None:
-                return False
-    return True
-
-
-def _queue_steps(session: Session, queue: DeclaredResource, *, is_there: bool) -> Iterator[Step]:
-    if is_there:
-        _check_queue(session, queue)
-    else:
-        yield Step(f"create the queue {queue.name}", partial(Queues(session).create, **_arguments(queue)))
-    consumers = Consumers(session)
-    for group in queue.groups:
-        arguments = _group_arguments(queue, group)
-        if not is_there or consumers.create(**arguments, dry_run=True).changed:
-            yield Step(f"create the group {group.name} of {queue.name}", partial(consumers.create, **arguments))
-
-
-def _check_queue(session: Session, queue: DeclaredResource) -> None:
-    """Raises `GenerationConflict` unless the queue was created as declared, or is now as declared."""
-    now = Queues(session).show(queue.name).body
-    different = [name for name, value in _fields(queue).items() if _now(now, name) != value]
-    if not different:
-        return
-    try:
-        Queues(session).create(**_arguments(queue), dry_run=True)
-    except (GenerationConflict, NotFound) as error:  # not found: it names a domain that is yet to be added
-        raise GenerationConflict(
-            f"The queue {queue.name} is there already with another {', '.join(different)}.",
-            hint=f"Run `grafctl queue show {queue.name}` and declare it so, or take another name.",
-            resource=queue.name,
-        ) from error
-
-
-def _fields(queue: DeclaredResource) -> dict[str, Any]:
-    """Returns what `queue show` says of a queue that is as declared."""
-    return {
-        "schema": queue.schema,
-        "replicas": _in_order(queue.replicas),
-        "ack": queue.ack,
-        "min_payload": queue.min_payload,
-        "placement": queue.placement.as_json(),
-        "retain_age_ms": queue.retain_age_ms,
-        "retain_bytes": queue.retain_bytes,
-        "compression": queue.compression,
-    }
-
-
-def _now(fields: dict[str, Any], name: str) -> Any:
-    return _in_order(fields[name]) if name == "replicas" else fields.get(name)
-
-
-def _in_order(replicas: Iterable[Mapping[str, Any]]) -> list[tuple[str, ...]]:
-    return sorted((item["id"], item["domain"], item["role"]) for item in replicas)
-
-
-def _arguments(queue: DeclaredResource) -> dict[str, Any]:
-    return {
-        "name": queue.name,
-        "replicas": [f"{item['id']}={item['domain']}:{item['role']}" for item in queue.replicas],
-        "schema": queue.schema,
-        "ack": queue.ack,
-        "min_payload": queue.min_payload,
-        "allow": queue.placement.allow,
-        "deny": queue.placement.deny,
-        "retain_age_ms": queue.retain_age_ms,
-        "retain_bytes": queue.retain_bytes,
-        "compression": queue.compression,
-    }
-
-
-def _group_arguments(queue: DeclaredResource, group: DeclaredGroup) -> dict[str, Any]:
-    return {
-        "resource": queue.name,
-        "group": group.name,
-        "allow": group.placement.allow,
-        "deny": group.placement.deny,
-        "semantics": group.semantics,
-        "start": group.start,
-        "max_deliveries": group.max_deliveries,
-    }
-
-
-def _actions_on_new(declaration: Declaration) -> Iterator[str]:
-    """Yields the actions in a store that has the declared domains and nothing else."""
-    yield from (f"trust the authority {name}" for name in declaration.authorities)
-    for queue in declaration.resources:
-        yield f"create the queue {queue.name}"
-        yield from (f"create the group {group.name} of {queue.name}" for group in queue.groups)

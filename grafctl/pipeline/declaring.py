@@ -72,15 +72,15 @@ def read(file: Path) -> Pipeline:
 
 def examine_file(file: Path) -> Examined:
     """Returns the pipeline of a file and what is to be known of it; raises as `read` does."""
-    return examine_text(read_text(file), file)
+    return examine_text(read_text(file), file, file.absolute().parent)
 
 
-def examine_text(text: bytes, file: Path) -> Examined:
+def examine_text(text: bytes, file: Path, folder: Path) -> Examined:
     """Returns what a text that was read from a file declares, and looks at the files that it names."""
     from grafctl.declare.schema_file import load_schema
     from grafctl.store.signing import load_public
 
-    return examine(text, file, file.absolute().parent, Looks(load_public, load_schema, True))
+    return examine(text, file, folder, Looks(load_public, load_schema, True))
 
 
 def parse(text: bytes, file: Path, folder: Path) -> Pipeline:

@@ -17,13 +17,17 @@ from grafctl.declare.store import Declaration
 def read_store(file: Path) -> Declaration:
     """Returns what a file declares, with the groups that the stages of its pipeline bring; raises `InvalidConfig`, or
     `NotFound` where it cannot be read."""
+    return parse_store(read_text(file), file, file.absolute().parent)
+
+
+def parse_store(text: bytes, file: Path, folder: Path) -> Declaration:
+    """Returns what a text declares, and looks at the files that it names relative to `folder`."""
     from grafctl.declare.schema_file import load_schema
     from grafctl.store.signing import load_public
 
-    text = read_text(file)
     body, _ = load(text, str(file))
     if body.keys().isdisjoint(store.PIPELINE_KEYS):
-        return store.parse(text, str(file), file.absolute().parent, load_public, load_schema)
+        return store.parse(text, str(file), folder, load_public, load_schema)
     from grafctl.pipeline.declaring import examine_text
 
-    return examine_text(text, file).pipeline.declaration
+    return examine_text(text, file, folder).pipeline.declaration

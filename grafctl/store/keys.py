@@ -24,7 +24,7 @@ offset, `I` the index of ids (`ID` its directory, `IA` records by number, `IR` i
 by run and first cell), `G` groups, `N` lineages, `T` leases by lineage and token, `D` dead letters by lineage and
 offset. Idempotency store: `Q`, `B` and `I` as a queue has them, of what is completed; `K` keys (`KR` reservations by
 stage and digest, `KS` counts by stage). Control: `R` resources by name, `A` authorities, `O` health observations by
-domain. Audit: `C` the counters, `U` the latest record of each refusal.
+domain, `P` saved plans that were applied. Audit: `C` the counters, `U` the latest record of each refusal.
 """
 
 from __future__ import annotations
@@ -323,6 +323,10 @@ def observation(domain: str) -> bytes:
 
 def observations() -> tuple[bytes, bytes]:
     return _range(PAYLOAD + b"O")
+
+
+def plan(plan_id: str) -> bytes:
+    return PAYLOAD + b"P" + plan_id.encode()
 
 
 def audit_counters() -> bytes:

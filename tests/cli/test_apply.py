@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from pathlib import Path
 
 import pytest
@@ -52,3 +53,14 @@ def test_a_wrong_file_is_refused_with_every_problem_and_makes_no_store(run: Runn
     problems = run("apply", "wrong.toml", "--json", *options, store="store", check=78).error["problems"]
     assert [str(problem["line"]) for problem in problems] == lines
     assert not (run.cwd / "store").exists()
+
+
+@pytest.mark.parametrize(
+    "step", ["driver.create.rename:1", *(f"driver.commit.after:{number}" for number in range(1, 6))]
+)
+def test_apply_that_is_killed_while_it_makes_the_store_goes_on(run: Runner, step: str) -> None:
+    killed = run("apply", EXAMPLE, store="store", env={"GRAFCTL_KILL_AT": step}, check=None)
+    assert killed.code == -signal.SIGKILL
+    assert run("apply", EXAMPLE, "--json", store="store").json["actions"][-2:] == ACTIONS
+    assert run("apply", EXAMPLE, "--json", store="store").json["changed"] is False
+    assert run("verify", "--exit-code", store="store").code == 0

@@ -199,6 +199,17 @@ MORE = [
     (10, "pipeline plan examples/pipeline.toml -d aws/us-west-1", ""),
     (0, "pipeline graph examples/mirrored-etl.toml", ""),
     (0, "pipeline graph examples/pipeline.toml --format dot", ""),
+    (0, "plan examples/provider-migration.toml --store ./declared", ""),
+    (0, "plan more.toml --out store.plan", ""),
+    (3, "plan more.toml --exit-code", ""),
+    (78, "plan wrong.toml", ""),
+    (0, "drift more.toml", ""),
+    (3, "drift more.toml --exit-code", ""),
+    (0, "apply store.plan", ""),
+    (0, "apply store.plan", ""),
+    (0, f"fence {Q} --epoch 3", ""),
+    (13, "apply store.plan", ""),
+    (10, "drift more.toml --store ./declared", ""),
     (0, "explain 11", ""),
     (2, "explain 999", ""),
     (2, "publish", ""),
@@ -246,6 +257,8 @@ def printed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, dict
         shutil.copytree(ROOT / "examples", "examples", ignore=shutil.ignore_patterns("__pycache__"))
         Path("wrong.toml").write_text('[[queue]]\nname = "Q Q"\n[[domain]]\ncolour = "red"\n')
         Path("failing.toml").write_text(Path("examples/pipeline.toml").read_text().replace("total = 1230", "total = 1"))
+        more = "[[queue]]\nname = 'more'\nreplicas = { m = 'gcp/us-central1' }\n"
+        Path("more.toml").write_text(Path("examples/provider-migration.toml").read_text() + more)
         found: dict[str, dict[str, Any]] = {}
         steps = [(step.code, shlex.join(step.words), "") for step in steps_of(RUNBOOK)]
         for code, line, given in steps + MORE:

@@ -24,7 +24,7 @@ LOOKING = {
     *("topic show", "consumer list", "consumer show", "dead list", "placement show", "policy show", "locator show"),
     *("locator history", "can", "peek"),
     *("idem list", "idem show"),
-    *("audit tail", "audit verify", "audit explain", "status", "verify", "doctor"),
+    *("audit tail", "audit verify", "audit explain", "status", "verify", "doctor", "plan", "drift"),
 }
 # A poll leases, and a lease that nobody finishes gives its records back: there is nothing to try out.
 WITHOUT_DRY_RUN = LOOKING | WITHOUT_STORE | {"poll"}
@@ -36,8 +36,6 @@ LATER = {
     "vshard",
     "lease",
     "edge",
-    "plan",
-    "drift",
     "rehearse",
 }
 

@@ -68,6 +68,8 @@ STORY: list[tuple[str, str, int | str]] = [
     ("publish q two -d aws", "", ""),
     ("domain restore gcp", COMMIT, "unchanged"),
     ("apply declared.toml", COMMIT, "unchanged"),
+    ("plan planned.toml --out store.plan", "", ""),
+    ("apply store.plan", "apply.before:1", "unchanged"),
     ("domain remove spare --yes", COMMIT, 10),
     ("authority revoke watch --yes", COMMIT, "unchanged"),
 ]
@@ -91,7 +93,9 @@ def interrupted(run: Runner, line: str, step: str, *numbers: int, is_json: bool 
 def here(run: Runner) -> Path:
     run("authority", "keygen", "watch")
     names = ("aws", "gcp", "azure", "spare", "fifth")
-    (run.cwd / "declared.toml").write_text("".join(f'[[domain]]\nname = "{name}"\n' for name in names))
+    declared = "".join(f'[[domain]]\nname = "{name}"\n' for name in names)
+    (run.cwd / "declared.toml").write_text(declared)
+    (run.cwd / "planned.toml").write_text(f'{declared}[[queue]]\nname = "planned"\nreplicas.p = "aws"\n')
     return run.cwd
 
 

@@ -140,7 +140,7 @@ DIFFERENT = [
     ('a = "aws"', 'b = "aws"', "replicas"),
     ("ack = 2", 'ack = "all"', "ack"),
     ('"7d"', '"8d"', "retain_age_ms"),
-    ('name = "first"\nallow = ["aws"]', 'name = "first"\nallow = ["gcp"]', "allow"),
+    ('name = "first"\nallow = ["aws"]', 'name = "first"\nallow = ["gcp"]', "placement"),
     ('"at-most-once"', '"at-least-once"', "semantics"),
     ("max_deliveries = 5", "", "max_deliveries"),
     ('path = "disk/gcp"', 'path = "disk/other"', "is there already"),

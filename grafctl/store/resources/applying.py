@@ -38,6 +38,7 @@ MODULES = {
     "authority": "control",
     "observe": "control",
     "forget": "control",
+    "plan": "plans",
     "note": "audit",
     "create": "carried",
     "several": "several",

@@ -1,0 +1,102 @@
+"""The nouns that an operator manages, as attributes of an open store: `store.queues`, `store.consumers` and so on.
+
+Promises
+- A noun is imported when it is asked for: work on a store pays for none of them.
+"""
+
+from __future__ import annotations
+
+from grafctl.store.session import Session
+from grafctl.typed import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from grafctl.nouns.audits import Audits
+    from grafctl.nouns.authorities import Authorities
+    from grafctl.nouns.consumers import Consumers
+    from grafctl.nouns.dead import Dead
+    from grafctl.nouns.domains import Domains
+    from grafctl.nouns.health import Health
+    from grafctl.nouns.idems import Idems
+    from grafctl.nouns.locators import Locators
+    from grafctl.nouns.placements import Placements
+    from grafctl.nouns.policies import Policies
+    from grafctl.nouns.queues import Queues
+    from grafctl.nouns.topics import Topics
+
+
+class Nouns:
+    """What `client.Store` has beside its work and its operations."""
+
+    session: Session
+
+    @property
+    def domains(self) -> Domains:
+        from grafctl.nouns.domains import Domains
+
+        return Domains(self.session)
+
+    @property
+    def authorities(self) -> Authorities:
+        from grafctl.nouns.authorities import Authorities
+
+        return Authorities(self.session)
+
+    @property
+    def health(self) -> Health:
+        from grafctl.nouns.health import Health
+
+        return Health(self.session)
+
+    @property
+    def queues(self) -> Queues:
+        from grafctl.nouns.queues import Queues
+
+        return Queues(self.session)
+
+    @property
+    def topics(self) -> Topics:
+        from grafctl.nouns.topics import Topics
+
+        return Topics(self.session)
+
+    @property
+    def idem(self) -> Idems:
+        from grafctl.nouns.idems import Idems
+
+        return Idems(self.session)
+
+    @property
+    def consumers(self) -> Consumers:
+        from grafctl.nouns.consumers import Consumers
+
+        return Consumers(self.session)
+
+    @property
+    def dead(self) -> Dead:
+        from grafctl.nouns.dead import Dead
+
+        return Dead(self.session)
+
+    @property
+    def placement(self) -> Placements:
+        from grafctl.nouns.placements import Placements
+
+        return Placements(self.session)
+
+    @property
+    def policy(self) -> Policies:
+        from grafctl.nouns.policies import Policies
+
+        return Policies(self.session)
+
+    @property
+    def locator(self) -> Locators:
+        from grafctl.nouns.locators import Locators
+
+        return Locators(self.session)
+
+    @property
+    def audit(self) -> Audits:
+        from grafctl.nouns.audits import Audits
+
+        return Audits(self.session)
