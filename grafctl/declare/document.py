@@ -19,12 +19,19 @@ from typing import Any
 from grafctl.errors import InvalidConfig, NotFound
 
 FILE_BYTES_MAX = 1 << 20
+DEPTH_MAX = 100  # tables and lists in each other
+KEY_PARTS_MAX = 200  # because tomllib and `Lines` take a time that grows with their square
 
 Place = tuple[str | int, ...]  # keys and indices from the top of the file
 
 _STRING = re.compile(r'"""(?:\\.|[^\\])*?"{3,5}|' r"'''.*?'{3,5}|" r'"(?:\\.|[^"\\\n])*"|' r"'[^'\n]*'", re.DOTALL)
 _BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
 _SCALAR = re.compile(r"[^,\]}\n#]+")
+_DOTTED = re.compile(
+    r"""(?:[A-Za-z0-9_-]++|"[^"\n]*"|'[^'\n]*')(?:[ \t]*+\.[ \t]*+(?:[A-Za-z0-9_-]++|"[^"\n]*"|'[^'\n]*'))*+"""
+)
+_QUOTED = re.compile(r""""[^"\n]*"|'[^'\n]*'""")
+_TOO_DEEP = "This is nested too deeply."
 _BETWEEN = re.compile(r"(?:[ \t\n]|#[^\n]*)*")
 
 
@@ -53,15 +60,39 @@ def load(text: bytes, file: str) -> tuple[dict[str, Any], str]:
         raise InvalidConfig(file, [(1, f"The file is longer than {FILE_BYTES_MAX >> 20} MiB.")])
     try:
         document = text.decode().replace("\r\n", "\n")
-        return tomllib.loads(document), document
+        _check_keys(document, file)
+        body = tomllib.loads(document)
     except UnicodeDecodeError as error:
         raise InvalidConfig(file, [(text.count(b"\n", 0, error.start) + 1, "This is not UTF-8.")]) from None
     except RecursionError:
-        raise InvalidConfig(file, [(1, "This is nested too deeply.")]) from None
+        raise InvalidConfig(file, [(1, _TOO_DEEP)]) from None
     except ValueError as error:  # not only TOMLDecodeError: a number of 5,000 digits gives a plain one
         why, _, where = str(error).partition(" (at line ")
         line = int(where.partition(",")[0]) if where else text.count(b"\n") + 1
         raise InvalidConfig(file, [(line, f"This is not TOML: {why}.")]) from None
+    if _is_deep(body):
+        raise InvalidConfig(file, [(1, _TOO_DEEP)])
+    return body, document
+
+
+def _check_keys(document: str, file: str) -> None:
+    """Raises `InvalidConfig` for a dotted key of very many parts, before anything takes it apart."""
+    if document.count(".") < KEY_PARTS_MAX:
+        return
+    for found in _DOTTED.finditer(document):
+        if _QUOTED.sub("", found[0]).count(".") >= KEY_PARTS_MAX:
+            raise InvalidConfig(file, [(document.count("\n", 0, found.start()) + 1, _TOO_DEEP)])
+
+
+def _is_deep(body: Any) -> bool:
+    """Returns whether tables and lists are deeper in each other than whoever reads them wants to go."""
+    level: list[Any] = [body]
+    for _ in range(DEPTH_MAX):
+        inner = [item.values() if isinstance(item, dict) else item for item in level]
+        level = [item for items in inner for item in items if isinstance(item, (dict, list))]
+        if not level:
+            return False
+    return True
 
 
 class Lines:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import tomllib
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from grafctl.declare.document import Lines, Place
+from grafctl.declare.document import Lines, Place, load
+from grafctl.errors import InvalidConfig
 
 WORDS = st.text(alphabet="ab[]{}#=,.'\"\\\n \té", max_size=12)
 KEYS = st.one_of(st.sampled_from(["domain", "name", "queue", "group", "replicas", "allow"]), WORDS)
@@ -109,3 +111,25 @@ def test_every_place_of_a_document_has_a_line(body: dict[str, Any], multiline: b
     assert all(place in found for place in places(read))
     rows = text.split("\n")
     assert all(1 <= line <= len(rows) for line in found.values())
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        (b"\na." + b"a." * 500_000 + b"b = 1", 2),
+        (b"x = 1\n[" + b"'a' . " * 170_000 + b"b]", 2),
+        (b"x = " + b"{ a = " * 150 + b"1" + b" }" * 150, 1),
+        (b"[" + b"a." * 90 + b"b]\n" + b"a." * 90 + b"b = 1", 1),
+        (b"x = " + b"[" * 120 + b"]" * 120, 1),
+    ],
+)
+def test_what_is_nested_too_deeply_is_refused_before_anybody_takes_long_over_it(text: bytes, line: int) -> None:
+    with pytest.raises(InvalidConfig) as caught:
+        load(text, "file")
+    assert caught.value.problems == [(line, "This is nested too deeply.")]
+
+
+def test_what_is_deep_and_long_is_read_all_the_same() -> None:
+    deep = b"[" + b"a." * 49 + b"b]\n" + b"a." * 40 + b"b = " + b"[" * 8 + b"]" * 8
+    assert load(deep, "file")
+    assert load(b'x = "' + b"a.b c" * 1000 + b'"', "file")[0] == {"x": "a.b c" * 1000}
