@@ -133,6 +133,7 @@ SECRETS = [
     ('kind = "jsonl"', 'kind = "exec"\ncommand = ["export", "--password=hunter22"] #!'),
     (RAW, f'{RAW}\nschema = "postgresql://etl:hunter22@db/warehouse" #!'),
     ('name = "flow"', 'name = "postgresql://etl:hunter22@db/warehouse" #!'),
+    ('stage = "tidy"', 'stage = "postgresql://etl:hunter22@db/warehouse" #!'),
 ]
 
 
