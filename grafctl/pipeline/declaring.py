@@ -112,7 +112,7 @@ def examine(text: bytes, file: Path, folder: Path, looks: Looks = NOWHERE) -> Ex
         raise InvalidConfig(str(file), sorted(set(root.notes)))
     placed = [(staged, policy.placement) for staged, policy in zip(stages, policies, strict=True)]
     store = _with_groups(declaration, placed)
-    own = tuple(staged.stage for staged in stages)
+    own = tuple(replace(staged.stage, placement=placement) for staged, placement in placed)
     pipeline = Pipeline(name, store, tuple(sources.values()), tuple(sinks.values()), own, tests, file)
     return Examined(pipeline, sum(spots, ()), tuple(notes_of(pipeline, stages, spots)))
 

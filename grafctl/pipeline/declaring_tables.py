@@ -18,7 +18,7 @@ from grafctl.declare.table import FILE_NAME, Check, Table, kind_of, like
 from grafctl.errors import Usage
 from grafctl.names import check_name, shown
 from grafctl.pipeline import model
-from grafctl.pipeline.declaring_steps import condition, expression, naming, read_steps
+from grafctl.pipeline.declaring_steps import expression, naming, read_steps
 from grafctl.pipeline.model import DeclaredSink, DeclaredSource, DeclaredStage
 from grafctl.store.filters import check_filter
 
@@ -39,9 +39,9 @@ SINK_FIT: Fit = {
     model.RESOURCE: ("resource key", "path table variable columns types"),
 }
 STAGE_FIT: Fit = {
-    model.INGEST: ("source", "input group filter sink"),
+    model.INGEST: ("source output", "input group filter outputs effects sink step call exec"),
     model.TRANSFORM: ("input", "source sink dead_letter"),
-    model.SINK: ("input sink", "source output outputs dead_letter"),
+    model.SINK: ("input sink", "source output outputs effects dead_letter step call exec"),
 }
 
 
@@ -92,7 +92,7 @@ def read_stage(table: Table, folder: Path | None) -> DeclaredStage:
     source, origin, sink = reference("source"), reference("input"), reference("sink")
     origin = None if kind == model.INGEST else origin  # which has been noted, and would look like a circle
     group = table.take("group", "text", partial(check_name, "group"), name)
-    wanted = table.take("filter", "text", _filter, ALL)
+    wanted = table.take("filter", "text", check_filter, ALL)
     outputs = _outputs(table, kind)
     effects, dead_letter = reference("effects"), reference("dead_letter")
     placement = table.placement()
@@ -102,7 +102,7 @@ def read_stage(table: Table, folder: Path | None) -> DeclaredStage:
     call = table.take("call", "module:function", _CALL)
     run = tuple(texts(table, "exec", _argument))
     ways = [key for key in ("step", "call", "exec") if key in table.body]
-    if len(ways) > 1:
+    if len(ways) > 1 and kind == model.TRANSFORM:
         table.note(f"{table.title} has {' and '.join(ways)}; its transform is one of them.", ways[1])
     table.close()
     return DeclaredStage(
@@ -113,9 +113,9 @@ def read_stage(table: Table, folder: Path | None) -> DeclaredStage:
 
 def _outputs(table: Table, kind: str) -> tuple[str, ...]:
     one, several = table.take("output", "text", str), tuple(texts(table, "outputs", str))
-    if one is not None and several:
+    if one is not None and several and kind == model.TRANSFORM:
         table.note(f"{table.title} has output and outputs; keep one of them.", "outputs")
-    if kind in (model.INGEST, model.TRANSFORM) and not {"output", "outputs"} & table.body.keys():
+    if kind == model.TRANSFORM and not {"output", "outputs"} & table.body.keys():
         table.note(f"{table.title} has no output.")
     for at, name in enumerate(several):
         if name in several[:at]:
@@ -180,14 +180,6 @@ def pairs(table: Table, key: str, check: Check) -> dict[str, str]:
         elif (good := table.attempt(check, value, None, key, name)) is not None:
             found[name] = good
     return found
-
-
-def _filter(text: str) -> str:
-    """Returns the filter of a subscription, whose expression compiles."""
-    what, _, rest = check_filter(text).partition(":")
-    if what == "expr":
-        condition(rest)
-    return text
 
 
 def one_of(words: tuple[str, ...], what: str) -> Check:

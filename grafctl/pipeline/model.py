@@ -76,7 +76,7 @@ class DeclaredStage:
     outputs: tuple[str, ...]  # the first is where a record goes that no step routes
     effects: str | None  # an idempotency store
     sink: str | None
-    placement: Placement
+    placement: Placement  # its own, or that of the declared group with which it reads
     on_error: str  # dead-letter | stop
     dead_letter: str | None  # of ingest: a queue or a topic; the others use the dead letters of their group
     batch: int

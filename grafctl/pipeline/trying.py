@@ -1,8 +1,11 @@
-"""`pipeline test`: the `[[test]]` cases of a file, each through the real transform of its stage.
+"""`pipeline test`: the `[[test]]` cases of a file, each through what its stage does with records.
+
+A `transform` stage runs its transform. An `ingest` stage gives each record the id and the key that its source makes of
+it; a `sink` stage makes rows, with the columns as the value and the effect key as the key.
 
 Promises
-- A case passes when the transform gives exactly the expected records, in their order, or refuses each record of the
-  input for a reason that holds the text of `refuse`. Of an expected record `to`, `key` and `id` count where they are
+- A case passes when the stage gives exactly the expected records, in their order, or refuses each record of the input
+  for a reason that holds the text of `refuse`. Of an expected record `to`, `key` and `id` count where they are
   written; numbers, booleans and texts are told apart.
 - Values go through the encoder and the decoder of records, so a case sees what a stage will see.
 - No store is opened; what a transform holds (a child process) is let go of, whatever happens.
@@ -12,15 +15,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
 from difflib import get_close_matches, unified_diff
 from itertools import islice
-from pathlib import Path
 from typing import Any
 
 from grafctl.errors import InvalidConfig, NotFound, Usage
 from grafctl.names import shown
 from grafctl.pipeline.message import Message, Output, Refused, Transform, decode_value, encode_value
-from grafctl.pipeline.model import DeclaredStage, DeclaredTest, Pipeline
+from grafctl.pipeline.model import INGEST, SINK, DeclaredSink, DeclaredSource, DeclaredStage, DeclaredTest, Pipeline
+from grafctl.pipeline.sinks.rows import RowMaker
+from grafctl.pipeline.sources.naming import Naming
 from grafctl.pipeline.transforms.making import make_transform
 from grafctl.results import Tried
 
@@ -36,23 +41,65 @@ def try_cases(pipeline: Pipeline, name: str | None = None) -> Tried:
         close = get_close_matches(name, [test.name for test in pipeline.tests], 1)
         hint = f"Did you mean {close[0]}?" if close else "Run `grafctl pipeline test FILE` to see its cases."
         raise NotFound(f"{pipeline.file} has no test {shown(name)}.", hint=hint, test=name)
-    stages = {stage.name: stage for stage in pipeline.stages}
-    cases = [_case(pipeline.file, stages[test.stage], test) for test in tests]
+    cases = [_case(pipeline, test) for test in tests]
     passed = sum(case["passed"] for case in cases)
     return Tried(pipeline.name, passed, len(cases) - passed, cases)
 
 
-def _case(file: Path, stage: DeclaredStage, test: DeclaredTest) -> dict[str, Any]:
+def _case(pipeline: Pipeline, test: DeclaredTest) -> dict[str, Any]:
+    stage = next(stage for stage in pipeline.stages if stage.name == test.stage)
     try:
-        transform = make_transform(stage, file.absolute().parent)
+        transform = _transform(pipeline, stage)
     except Usage as error:
-        raise InvalidConfig(str(file), [(stage.line, f"{error.message} {error.hint or ''}".rstrip())]) from None
+        why = f"{error.message} {error.hint or ''}".rstrip()
+        raise InvalidConfig(str(pipeline.file), [(stage.line, why)]) from None
     try:
         difference = list(islice(_difference(transform, stage, test), DIFFERENCE_LINES_MAX))
     finally:
         transform.close()
-    body = {"test": test.name, "stage": stage.name, "passed": not difference, "file": str(file), "line": test.line}
+    where = {"file": str(pipeline.file), "line": test.line}
+    body: dict[str, Any] = {"test": test.name, "stage": stage.name, "passed": not difference, **where}
     return body | ({"difference": difference} if difference else {})
+
+
+def _transform(pipeline: Pipeline, stage: DeclaredStage) -> Transform:
+    """Returns what a stage does with records."""
+    if stage.kind == INGEST:
+        return _Naming(next(source for source in pipeline.sources if source.name == stage.source))
+    if stage.kind == SINK:
+        return _Rows(next(sink for sink in pipeline.sinks if sink.name == stage.sink))
+    return make_transform(stage, pipeline.file.absolute().parent)
+
+
+class _Naming:
+    """Records with the names that a source gives them."""
+
+    fingerprint = ""
+
+    def __init__(self, source: DeclaredSource) -> None:
+        self._naming = Naming(source)
+
+    def __call__(self, message: Message) -> Sequence[Output]:
+        try:
+            names = self._naming.of(message.value)
+        except ValueError as error:
+            raise Refused(str(error)) from None
+        return [Output(message.value, None, names.key, names.id, names.headers)]
+
+    def close(self) -> None:
+        """Holds nothing."""
+
+
+class _Rows(_Naming):
+    """Records as rows of a sink."""
+
+    def __init__(self, sink: DeclaredSink) -> None:
+        self._make, self._columns = RowMaker(sink), list(sink.columns)
+
+    def __call__(self, message: Message) -> Sequence[Output]:
+        row = self._make(message)
+        values = [value.isoformat() if isinstance(value, datetime) else value for value in row.values]
+        return [Output(dict(zip(self._columns, values, strict=True)) if self._columns else values[0], key=row.effect)]
 
 
 def _difference(transform: Transform, stage: DeclaredStage, test: DeclaredTest) -> Iterator[str]:

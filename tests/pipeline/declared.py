@@ -59,7 +59,6 @@ name = "take"
 kind = "ingest"
 source = "file"
 output = "raw"
-effects = "seen"
 dead_letter = "bad"
 allow = ["aws", "gcp"]
 [[stage]]
@@ -67,6 +66,7 @@ name = "tidy"
 kind = "transform"
 input = "raw"
 outputs = ["clean", "bad"]
+effects = "seen"
 allow = ["aws", "gcp"]
 [[stage.step]]
 op = "filter"

@@ -25,9 +25,9 @@ def test_what_a_file_says_is_what_the_model_holds() -> None:
     assert (sink.path, sink.table, sink.key, sink.columns, sink.types) == (
         *(FOLDER / "rows.db", "rows", "_id", {"id": "_id"}, {}),
     )
-    assert (take.source, take.input, take.outputs, take.effects) == ("file", None, ("raw",), "seen")
+    assert (take.source, take.input, take.outputs, take.effects) == ("file", None, ("raw",), None)
     assert (take.on_error, take.dead_letter, take.batch) == ("dead-letter", "bad", 500)
-    assert (tidy.input, tidy.group, tidy.outputs, tidy.filter) == ("raw", "tidy", ("clean", "bad"), "all")
+    assert (tidy.input, tidy.group, tidy.outputs, tidy.effects) == ("raw", "tidy", ("clean", "bad"), "seen")
     assert (tidy.steps, tidy.call, tidy.exec) == (({"op": "filter", "when": "total > 0"},), None, ())
     assert (keep.sink, keep.filter, keep.placement) == ("rows", "key:acme/", Placement(("aws",), ()))
     assert keep.line == GOOD[: GOOD.index('name = "keep"')].count("\n")
@@ -50,11 +50,12 @@ def test_a_declared_group_gives_a_stage_its_placement() -> None:
     text = spoilt(
         '[[topic]]\nname = "clean"', '[[queue.group]]\nname = "t"\nallow = ["gcp"]\n[[topic]]\nname = "clean"'
     )
-    text = text.replace('outputs = ["clean", "bad"]\nallow = ["aws", "gcp"]', 'outputs = ["clean", "bad"]\ngroup = "t"')
+    text = text.replace('effects = "seen"\nallow = ["aws", "gcp"]', 'effects = "seen"\ngroup = "t"')
     examined = declaring.examine(text.encode(), FILE, FOLDER)
     runs = [spot.domain for spot in examined.spots if spot.stage == "tidy" and spot.runs]
     raw = examined.pipeline.declaration.resource("raw")
     assert runs == ["gcp"] and raw is not None
+    assert examined.pipeline.stages[1].placement == Placement(("gcp",), ())
     assert [group.name for group in raw.groups] == ["t"]
 
 
@@ -158,7 +159,9 @@ STAGES = [
     ('sink = "rows"', 'sink = "row" #!', "did you mean rows?"),
     ('source = "file"', 'source = "file"\ninput = "raw" #!',
      "input, which means nothing to a stage of the kind ingest"),
-    ('source = "file"', 'source = "file"\noutputs = ["raw"] #!', ""),
+    ('source = "file"', 'source = "file"\noutputs = ["raw"] #!', "outputs, which means nothing"),
+    ('source = "file"', 'source = "file"\ncall = "a:b" #!', "call, which means nothing to a stage of the kind ingest"),
+    ('sink = "rows"', 'sink = "rows"\nstep = [{ op = "drop", fields = ["a"] }] #!', "step, which means nothing"),
     ('sink = "rows"', 'sink = "rows"\noutput = "bad" #!', "output, which means nothing to a stage of the kind sink"),
     ('kind = "sink"\ninput = "clean"\nfilter', 'kind = "sink"\ninput = "clean"\ndead_letter = "bad" #!\nfilter',
      "dead_letter, which means nothing"),

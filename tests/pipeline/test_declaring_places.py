@@ -19,7 +19,7 @@ RAW = 'name = "raw"\nlog = "main"\nallow = ["aws", "gcp"]'
 CLEAN = 'name = "clean"\nlog = "main"\nallow = ["aws", "gcp"]'
 BAD = 'name = "bad"\nlog = "main"\nallow = ["aws", "gcp"]'
 SEEN = 'name = "seen"\nlog = "main"\nallow = ["aws", "gcp"]'
-TIDY = 'outputs = ["clean", "bad"]\nallow = ["aws", "gcp"]'
+TIDY = 'outputs = ["clean", "bad"]\neffects = "seen"\nallow = ["aws", "gcp"]'
 TAKE = 'dead_letter = "bad"\nallow = ["aws", "gcp"]'
 KEEP = 'sink = "rows"\nallow = ["aws"]'
 
@@ -29,10 +29,10 @@ PLACES = [
     (CLEAN, CLEAN.replace(', "gcp"', ""), 'allow = ["aws", "gcp"]\n[[stage.step]]',
      "stage 'tidy' may run in gcp (allow gcp), but it may not publish to topic 'clean' there "
      "(no allow line covers it, line 20)."),
-    (SEEN, SEEN.replace('"aws", ', ""), 'allow = ["aws", "gcp"]\n[[stage]]\nname = "tidy"',
-     "stage 'take' may run in aws/a (allow aws), but it may not reserve in idem 'seen' there "
+    (SEEN, SEEN.replace('"aws", ', ""), 'allow = ["aws", "gcp"]\n[[stage.step]]',
+     "stage 'tidy' may run in aws/a (allow aws), but it may not reserve in idem 'seen' there "
      "(no allow line covers it, line 28)."),
-    (TIDY, TIDY.replace("]\nallow = [", ']\nallow = ["azure", '), 'allow = ["azure", "aws", "gcp"]',
+    (TIDY, TIDY.replace("allow = [", 'allow = ["azure", '), 'allow = ["azure", "aws", "gcp"]',
      "stage 'tidy' may run in azure (allow azure), but no replica of its input queue 'raw' keeps payloads there "
      "(line 11)."),
 ]  # fmt: skip
@@ -54,9 +54,9 @@ def test_dead_letters_are_published_too() -> None:
 
 
 def test_each_refusal_of_each_domain_is_told() -> None:
-    text = spoilt(SEEN, SEEN.replace('["aws", "gcp"]', '["azure"]')).replace(TAKE, TAKE.replace('"gcp"', '"azure"'))
+    text = spoilt(SEEN, SEEN.replace('["aws", "gcp"]', '["azure"]')).replace(TIDY, TIDY.replace('"gcp"', '"azure"'))
     told = [sentence.split("may run in ")[1] for _, sentence in problems(text)]
-    assert [sentence.split(" (")[0] for sentence in told] == ["aws/a", "azure", "azure"]
+    assert [sentence.split(" (")[0] for sentence in told] == ["aws/a", *["azure"] * 3]
 
 
 TEST = '[[test]]\nname = "positive"'

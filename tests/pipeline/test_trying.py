@@ -104,3 +104,34 @@ def test_a_case_by_its_name() -> None:
     assert try_cases(pipeline, "positive").passed == 1
     with pytest.raises(NotFound, match="no test 'negative'"):
         try_cases(pipeline, "negative")
+
+
+ROWS = HEAD.replace('columns = { id = "_id" }', 'columns = { id = "_id", n = "total" }\ntypes = { n = "integer" }')
+
+
+def of_stage(stage: str, test: str) -> Tried:
+    text = f'{ROWS}[[test]]\nname = "t"\nstage = "{stage}"\n{test}'
+    return try_cases(declaring.examine(text.encode(), FILE, FOLDER).pipeline)
+
+
+@pytest.mark.parametrize(
+    ("stage", "test"),
+    [
+        (
+            "keep",
+            'input = [{ value = { total = 1 }, id = "7" }]\nexpect = [{ value = { id = "7", n = 1 }, key = "7" }]',
+        ),
+        ("keep", 'input = [{ value = { total = "1" }, id = "7" }]\nrefuse = "Column \'n\'"'),
+        ("keep", 'input = [{ value = { total = 1 } }]\nrefuse = "effect key"'),
+        ("take", 'input = [{ value = { number = 5 } }]\nexpect = [{ value = { number = 5 }, id = "5", to = "raw" }]'),
+        ("take", 'input = [{ json = \'{"number":null}\' }]\nrefuse = "The id is null"'),
+    ],
+)
+def test_an_ingest_names_records_and_a_sink_makes_rows(stage: str, test: str) -> None:
+    assert of_stage(stage, test).passed == 1
+    assert (
+        of_stage(
+            stage, test.replace(" = 1", " = 2", 1).replace(" = 5", " = 6", 1).replace('refuse = "', 'refuse = "Z')
+        ).failed
+        == 1
+    )
