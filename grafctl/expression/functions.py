@@ -327,7 +327,7 @@ TABLE = {
     "pluck": Function(_pluck, 2, 2),
     "to_ms": Function(_to_ms, 1, 1, "int"),
     "from_ms": Function(_from_ms, 1, 1, "text"),
-    "coalesce": Function(_coalesce, 1, ANY),
-    "exists": Function(_exists, 1, 1, "bool"),
     "get": Function(_get, 2, 3),
+    "exists": Function(_exists, 1, 1, "bool"),
+    "coalesce": Function(_coalesce, 1, ANY),
 }
