@@ -7,12 +7,12 @@ from typing import Any
 
 from hypothesis import assume, given
 from hypothesis import strategies as st
+from pipeline.transforming import transform
 
 from fuzz.effort import examples
 from grafctl.errors import Usage
 from grafctl.expression import values
 from grafctl.pipeline.message import Message, Refused
-from pipeline.transforming import transform
 
 SECRET = "hunter2"
 SCALARS = (
