@@ -1,17 +1,13 @@
 """`pipeline`: pipelines that a TOML file declares."""
 
-from pathlib import Path
-
 from grafctl import names
 from grafctl.commands import options
-from grafctl.commands.declared import Annotated, Argument, Literal, Option
+from grafctl.commands.declared import Annotated, Literal, Option
+from grafctl.commands.pipeline_run import File
+from grafctl.commands.pipeline_run import run as run
+from grafctl.commands.pipeline_run import status as status
+from grafctl.commands.pipeline_run import tap as tap
 
-File = Annotated[
-    Path,
-    Argument(
-        metavar="FILE", help="TOML file that declares a pipeline", parser=options.existing_file, show_default=False
-    ),
-]
 Form = Annotated[Literal["text", "mermaid", "dot"], Option("--format", metavar="FORM", help="text, mermaid or dot")]
 Case = Annotated[
     str | None, Option("--test", metavar="NAME", help="Try this case alone", parser=options.name_of("test"))

@@ -39,7 +39,7 @@ GROUPS = {
     "placement": ("Manage which domains may use a resource or group", "show set"),
     "policy": ("Manage how many copies an answer needs", "show set"),
     "locator": ("Manage which domains hold a resource", "show history set"),
-    "pipeline": ("Check and run pipelines declared in TOML", "validate test plan graph"),
+    "pipeline": ("Check and run pipelines declared in TOML", "validate test plan run status tap graph"),
     "audit": ("Read the chained record of changes and refusals", "tail verify explain"),
     "completion": ("Complete commands and names with the tab key", "show install"),
 }

@@ -33,6 +33,7 @@ from grafctl.store.cluster import Cluster
 from grafctl.store.group_commit import GroupCommit
 from grafctl.store.log import Log
 from grafctl.store.reading import Held
+from grafctl.store.replica.scope import FIRST
 from grafctl.store.replica.state import State
 from grafctl.store.requests import Outcome
 from grafctl.store.resources.applying import apply_entry
@@ -63,6 +64,7 @@ class Session:
         self.compressions: dict[str, str] = {}  # of queues that were published to; it never changes
         self.publishers: dict[str, GroupCommit] = {}
         self._logs: dict[str, Log] = {}
+        self._carriers: dict[bytes, Log] = {}
         self.held = Held()
         self.known: dict[tuple[str, str], Known | None] = {}  # of groups that were polled; None: it has no filter
         self._health: tuple[dict[str, bytes | None] | None, dict[str, str]] | None = None
@@ -89,6 +91,15 @@ class Session:
         elif lead.known == 0:  # its creator died before a quorum had the first entry
             log.settle()
         return log if "start" in record else self._join(log, name, record)
+
+    def carrier(self, log: Log) -> Log:
+        """Returns the log of a resource for requests to several of its resources, each with its number."""
+        if log.number == FIRST:
+            return log
+        carrier = self._carriers.get(log.id)
+        if carrier is None:
+            carrier = self._carriers[log.id] = Log(self.cluster, log.id, log.hint, apply_entry)
+        return carrier
 
     def _beginner(self, name: str, record: Mapping[str, Any]) -> tuple[str, Mapping[str, Any]]:
         """Returns the resource that began the log of another."""

@@ -35,6 +35,33 @@ WITHOUT_JSON = {"completion show", "completion install"}
 ONE, TWO, BINARY = '{"payload":"a","id":"i-1"}\n', '{"payload":"b","id":"i-1"}\n', '{"payload_base64":"/w=="}\n'
 
 C, AT = "charges", f"--stage charge -d {AWS}"
+P = "examples/pipeline.toml"
+ON, MAY = "--store ./running", "--allow aws --allow gcp"
+ORDER = '{"id":1,"tenant":"t","status":"paid","total":"12.30"}'
+RUN = [
+    (0, "init ./running -d aws/us-east-1 -d gcp/us-central1 -d azure/eastus", ""),
+    (
+        0,
+        f"queue create raw-orders --schema s --log o --replica a=aws/us-east-1 --replica g=gcp/us-central1 {MAY} {ON}",
+        "",
+    ),
+    (0, f"topic create clean-orders --schema s --log o {MAY} {ON}", ""),
+    (0, f"consumer create raw-orders clean {MAY} --semantics effectively-once {ON}", ""),
+    (0, f"consumer create clean-orders load {MAY} --semantics effectively-once {ON}", ""),
+    (0, f"pipeline run {P} {ON} -d aws/us-east-1 --stage clean --dry-run", ""),
+    (11, f"pipeline run {P} {ON} -d azure/eastus --stage clean", ""),
+    (10, f"pipeline run {P} {ON} -d aws/us-east-1 --stage absent", ""),
+    (2, f"pipeline run {P} {ON} -d aws/us-east-1 --once --until-idle", ""),
+    (0, f"publish raw-orders '{ORDER}' {ON} -d aws/us-east-1", ""),
+    (0, f"publish raw-orders nothing {ON} -d aws/us-east-1", ""),
+    (0, f"pipeline run {P} {ON} -d aws/us-east-1 --stage clean --stage load --until-idle", ""),
+    (0, f"pipeline run {P} {ON} -d gcp/us-central1 --stage load --once", ""),
+    (0, f"pipeline status {P} {ON}", ""),
+    (0, f"pipeline tap {P} clean {ON} -d aws/us-east-1", ""),
+    (0, f"pipeline tap {P} clean --input --max 1 {ON} -d gcp/us-central1", ""),
+    (2, f"pipeline tap {P} take --input {ON} -d aws/us-east-1", ""),
+    (10, f"pipeline tap {P} absent {ON} -d aws/us-east-1", ""),
+]
 IDEM = [
     (0, f"idem create {C} --replica c={AWS} --allow aws --dry-run", ""),
     (0, f"idem create {C} --replica c={AWS} --allow aws --retain-age 1ms", ""),
@@ -210,6 +237,7 @@ MORE = [
     (0, f"fence {Q} --epoch 3", ""),
     (13, "apply store.plan", ""),
     (10, "drift more.toml --store ./declared", ""),
+    *RUN,
     (0, "explain 11", ""),
     (2, "explain 999", ""),
     (2, "publish", ""),

@@ -23,13 +23,13 @@ LOOKING = {
     *("domain list", "domain show", "authority list", "health list", "queue list", "queue show", "topic list"),
     *("topic show", "consumer list", "consumer show", "dead list", "placement show", "policy show", "locator show"),
     *("locator history", "can", "peek"),
-    *("idem list", "idem show"),
+    *("idem list", "idem show", "pipeline status", "pipeline tap"),
     *("audit tail", "audit verify", "audit explain", "status", "verify", "doctor", "plan", "drift"),
 }
 # A poll leases, and a lease that nobody finishes gives its records back: there is nothing to try out.
 WITHOUT_DRY_RUN = LOOKING | WITHOUT_STORE | {"poll"}
 BY_DOMAIN = {"publish", "poll", "peek", "ack", "nack", "catch-up", "can"}
-BY_DOMAIN |= {"idem reserve", "idem complete", "idem release", "idem expire"}
+BY_DOMAIN |= {"pipeline run", "pipeline tap", "idem reserve", "idem complete", "idem release", "idem expire"}
 DESTRUCTIVE = {"domain remove", "domain repair", "authority revoke", "consumer seek", "dead redrive", "locator set"}
 LATER = {
     "table",

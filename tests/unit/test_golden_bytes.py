@@ -59,6 +59,7 @@ KEYS = {
     "row resource": keys.resource("orders"),
     "row authority": keys.authority("scheduler-a"),
     "row observation": keys.observation("aws/us-east-1"),
+    "row plan": keys.plan("pl_01"),
     "row audit counters": keys.audit_counters(),
     "row refusal": keys.refusal(DIGEST),
 }

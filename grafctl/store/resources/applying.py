@@ -34,6 +34,7 @@ MODULES = {
     "effects": "effects",
     "release": "idem",
     "expire": "idem",
+    "bury": "burying",
     "register": "control",
     "authority": "control",
     "observe": "control",

@@ -217,7 +217,7 @@ class Finalise:
         if self.all_held:
             held = union(leases.held_by(self.caller.group, self.token), [])
             if lost := difference(union(self.ranges, []), held):
-                raise _not_leased(self.caller, lost, self.token)
+                raise not_leased(self.caller, lost, self.token)
         done = _finish(self.caller, queue, group["semantics"], lineage, leases, self.ranges, self.token)
         answer = Settled(done.changed, done.already, lineage.floor, 0)
         if not done.ranges:
@@ -253,10 +253,10 @@ def _finish(
     held = union(leases.held_by(caller.group, token), [])
     strange = difference(rest, held)
     if strange and (semantics == "effectively-once" or token is not None):
-        raise _not_leased(caller, strange, token)
+        raise not_leased(caller, strange, token)
     undelivered = difference(strange, union([item[:2] for item in lineage.retry], lineage.dead)) if strange else []
     if undelivered:
-        raise _not_leased(caller, undelivered, token)
+        raise not_leased(caller, undelivered, token)
     if not rest and not intersection(ranges, held):  # those that are read again are leased, though they are finished
         return Finishing(0, already, [])
     _apply_finish(lineage, leases, ranges)
@@ -293,7 +293,7 @@ def _check_published(caller: Caller, ranges: Intervals, queue: dict[str, Any]) -
         )
 
 
-def _not_leased(caller: Caller, ranges: Intervals, token: int | None) -> Fenced:
+def not_leased(caller: Caller, ranges: Intervals, token: int | None) -> Fenced:
     what = f"offset {ranges[0][0]}" + (f" and {size(ranges) - 1} more" if size(ranges) > 1 else "")
     lease = f"lease {token}" if token is not None else f"group {caller.group}"
     return Fenced(
@@ -326,7 +326,7 @@ class GiveBack:
         strange = difference(lineage.unfinished(self.ranges), union(held, []))
         strange = difference(strange, union([item[:2] for item in lineage.retry], lineage.dead))  # given back before
         if strange:
-            raise _not_leased(self.caller, strange, self.token)
+            raise not_leased(self.caller, strange, self.token)
         rest = intersection(lineage.unfinished(self.ranges), union(held, []))
         already = size(union(self.ranges, [])) - size(rest)
         if not rest:

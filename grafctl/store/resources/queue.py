@@ -50,6 +50,7 @@ class Published(NamedTuple):
     conflicts: list[dict[str, Any]]
     generation: int
     trim_due: bool = False
+    added: int = 0  # how many of them are new, where the request was decided by itself
 
 
 def queue_row(state: State, resource: str) -> dict[str, Any]:
@@ -251,7 +252,7 @@ class Publish:
         given = count if offsets is None else len(offsets)
         at = first if not offsets else offsets[0]
         due = is_trim_due(queue, len(block), count)
-        answer = Published(at, given, scattered(offsets or []), False, conflicts, generation, due)
+        answer = Published(at, given, scattered(offsets or []), False, conflicts, generation, due, count)
         return Decision(answer, meta, block, block_digest)
 
     def recall(self, entry: Entry, place: int, state: State) -> Published | None:

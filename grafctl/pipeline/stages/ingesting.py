@@ -1,0 +1,151 @@
+"""A stage that brings records in: read a source, publish, and put aside what is no record or is refused.
+
+Promises
+- The placement of the stage and that of its output are asked before the source is opened: who may not, reads nothing.
+- An item that comes twice is stored once, by its id, and keeps its first offset. The same id with another payload is
+  refused: it goes to the dead-letter resource with its reason, or stops the stage.
+- Items are published in their order, and what is refused in the same entry where the resources share a log.
+
+When it fails: what was published stays; the source is read again from its beginning, and the ids find what is there.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+
+from grafctl.errors import GrafctlError
+from grafctl.pipeline.model import DEAD_LETTER, DeclaredSource, DeclaredStage
+from grafctl.pipeline.sources.item import Item
+from grafctl.pipeline.sources.opening import Source, open_source
+from grafctl.pipeline.stages.publishing import culprits
+from grafctl.pipeline.stages.work import BYTES_AIM, Counts, Letter, Place, stopped, stops
+from grafctl.store.authority import PUBLISH, Asked, pass_placement
+from grafctl.store.blocks import HEADERS_BYTES_MAX, Outgoing
+from grafctl.store.checked import checked
+from grafctl.store.driver.kill import point
+from grafctl.store.operations.stepping import Change, step
+from grafctl.store.resources.queue import Publish, Published
+
+REASON, PLACE, STAGE = "reason", "place", "stage"  # headers of what is put aside
+
+
+class IngestStage:
+    """A source at work."""
+
+    def __init__(self, place: Place, declared: DeclaredStage, source: DeclaredSource) -> None:
+        self.place, self.declared, self.counts = place, declared, Counts()
+        self._pass_gate()
+        self._source: Source = open_source(source)
+        self._batches = self._gather(self._source.batches())
+        self._is_finished = False
+
+    def _pass_gate(self) -> None:
+        """Raises `DomainUnavailable` (11) where the stage, or a publish to what it writes, is not allowed here."""
+        place, stage = self.place, self.declared
+        known = place.session.cluster.knows(place.domain)
+        with place.session.audited("pipeline run", stage=stage.name):
+            pass_placement(Asked("run", stage.name, place.domain, None, None, known), stage.placement)
+        for resource in self._resources():
+            with place.session.audited(PUBLISH):
+                request = Publish(resource, [], place.domain, known=known)
+                checked(place.session.resource(resource), request.pass_gate)
+
+    def _resources(self) -> list[str]:
+        stage = self.declared
+        aside = [stage.dead_letter] if stage.dead_letter is not None and stage.on_error == DEAD_LETTER else []
+        return [*stage.outputs[:1], *aside]
+
+    def _gather(self, batches: Iterator[list[Item]]) -> Iterator[list[Item]]:
+        """Yields as many items as the stage takes at once, and what there is before the source waits for more."""
+        waiting: list[Item] = []
+        size = 0
+        for items in batches:
+            for item in items:
+                waiting.append(item)
+                size += len(item.payload)
+                if len(waiting) == self.declared.batch or size >= BYTES_AIM:
+                    yield waiting
+                    waiting, size = [], 0
+            if waiting and not items:
+                yield waiting
+                waiting, size = [], 0
+        if waiting:
+            yield waiting
+
+    def step(self) -> bool:
+        items = next(self._batches, None)
+        if items is None:
+            self._is_finished = True
+            return False
+        point("stage.read")
+        self.counts.read += len(items)
+        self._commit(items)
+        return True
+
+    def _commit(self, items: Sequence[Item]) -> None:
+        letters = [Letter(at, item.problem) for at, item in enumerate(items) if item.problem is not None]
+        while True:
+            refused = {letter.at: letter for letter in letters}
+            stop = min(refused, default=None) if stops(self.declared) else None
+            kept = [at for at in range(len(items) if stop is None else stop) if at not in refused]
+            aside = [] if stop is not None else [refused[at] for at in sorted(refused)]
+            changes = self._changes(items, kept, aside)
+            try:
+                answers = step(self.place.session, changes) if changes else []
+            except GrafctlError as error:
+                found = culprits(error)
+                if not found or not refused.keys().isdisjoint(letter.at for letter in found):
+                    raise
+                letters = letters + found
+                continue
+            point("stage.committed")
+            self._count(answers[0] if kept else None, len(aside))
+            if stop is not None:
+                raise stopped(self.declared, items[stop].place, refused[stop])
+            return
+
+    def _changes(self, items: Sequence[Item], kept: list[int], aside: list[Letter]) -> list[Change]:
+        place, output = self.place, self.declared.outputs[0]
+        known = place.session.cluster.knows(place.domain)
+        changes = []
+        if kept:
+            records = [
+                Outgoing(item.payload, item.id, item.key, item.headers, at + 1) for at, item in _chosen(items, kept)
+            ]
+            changes.append(Change(output, Publish(output, records, place.domain, atomic=True, known=known)))
+        if aside:
+            assert self.declared.dead_letter is not None
+            dead = [self._letter(items[letter.at], letter.reason) for letter in aside]
+            request = Publish(self.declared.dead_letter, dead, place.domain, atomic=True, known=known)
+            changes.append(Change(self.declared.dead_letter, request))
+        return changes
+
+    def _letter(self, item: Item, reason: str) -> Outgoing:
+        """Returns what is put aside: the item's own bytes, and in its headers why and from where."""
+        stage = self.declared.name
+        name = hashlib.sha256(b"\0".join((item.place.encode(), item.payload))).hexdigest()[:32]
+        headers = {REASON: reason[: HEADERS_BYTES_MAX // 16], PLACE: item.place[-1000:], STAGE: stage}
+        return Outgoing(item.payload, f"{stage}:{name}", None, headers)
+
+    def _count(self, published: Published | None, aside: int) -> None:
+        self.counts.refused += aside
+        if published is not None:
+            self.counts.written += published.added
+            self.counts.replayed += published.records - published.added
+
+    def is_finished(self) -> bool:
+        return self._is_finished
+
+    def is_idle(self) -> bool:
+        return self._is_finished
+
+    def leave(self) -> None:
+        self._source.close()
+
+    def interrupt(self) -> None:
+        self._source.stop()
+
+
+def _chosen(items: Sequence[Item], places: list[int]) -> Iterator[tuple[int, Item]]:
+    return ((at, items[at]) for at in places)

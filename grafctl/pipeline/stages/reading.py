@@ -1,0 +1,112 @@
+"""The input of a stage: records leased from its group, one batch at a time, and what ends their lease.
+
+Promises
+- A batch is held as long as its work lasts: the lease is renewed in between, by the thread that works.
+- What was finished by a sink, and so is not part of a larger change, is acked with the lease of the next batch: one
+  entry for both. `settle` acks it by itself.
+- A lease that is over ends its batch: nothing of it is finished here, and its records come again.
+"""
+
+from __future__ import annotations
+
+from grafctl import clock
+from grafctl.errors import Fenced, GrafctlError
+from grafctl.pipeline.model import DeclaredStage
+from grafctl.pipeline.stages.work import Place
+from grafctl.results import Record
+from grafctl.store import keys
+from grafctl.store.intervals import from_offsets, size
+from grafctl.store.operations.polling import ack, nack, poll, renew
+from grafctl.store.operations.stepping import Change
+from grafctl.store.resources.burying import Bury
+from grafctl.store.resources.delivery import Lineage
+from grafctl.store.resources.group import Caller, Finalise, group_row
+
+
+class Input:
+    """One group's records, for one stage of one process."""
+
+    def __init__(self, place: Place, stage: DeclaredStage) -> None:
+        assert stage.input is not None
+        self.place, self.resource, self.group, self.batch = place, stage.input, stage.group, stage.batch
+        self.lease: int | None = None
+        self._open: list[int] = []  # offsets of the lease that nothing became of yet
+        self._done: list[int] = []  # finished here, to be acked with the next poll
+        self._renew_at_s = 0.0
+
+    def take(self) -> list[Record]:
+        """Returns the next batch, leased; what was done before is finished by the same entry."""
+        asked_s = clock.monotonic_s()
+        at = (self.place.session, self.resource, self.group, self.place.domain, self.batch, self.place.visibility_ms)
+        delivery = poll(*at, None, finish=self._done, lease=self.lease if self._done else None)
+        self._done = []
+        self.lease = delivery.lease
+        self._open = [record.offset for record in delivery.records]
+        self._renew_at_s = asked_s + self.place.visibility_ms / 3000
+        return delivery.records
+
+    def hold(self) -> None:
+        """Renews the lease where a third of it is over; raises `Fenced` where it is lost."""
+        if self.lease is None or clock.monotonic_s() < self._renew_at_s:
+            return
+        asked_s = clock.monotonic_s()
+        place = self.place
+        renew(place.session, self.resource, self.group, self.lease, place.domain, place.visibility_ms)
+        self._renew_at_s = asked_s + place.visibility_ms / 3000
+
+    def changes(self, offsets: list[int], letters: list[tuple[int, str]]) -> list[Change]:
+        """Returns what finishes these records and puts those aside, for a step that changes other things as well."""
+        assert self.lease is not None
+        place = self.place
+        caller = Caller(self.resource, self.group, place.domain, None, place.session.cluster.knows(place.domain))
+        found = []
+        if offsets:
+            request = Finalise(caller, from_offsets(offsets), self.lease, all_held=True)
+            found.append(Change(self.resource, request))
+        if letters:
+            found.append(Change(self.resource, Bury(caller, letters, self.lease)))
+        return found
+
+    def settled(self, offsets: list[int]) -> None:
+        """Notes that a step has finished these."""
+        gone = set(offsets)
+        self._open = [offset for offset in self._open if offset not in gone]
+
+    def done(self, offsets: list[int]) -> None:
+        """Notes that these are finished elsewhere, and are to be acked with the next batch."""
+        self.settled(offsets)
+        self._done += offsets
+
+    def lost(self) -> int:
+        """Forgets a lease that is over; returns how many of its records nothing became of here."""
+        count = len(self._open) + len(self._done)
+        self._open, self._done, self.lease = [], [], None
+        return count
+
+    def leave(self) -> None:
+        """Acks what was done, and gives back the rest as if it had never been delivered."""
+        place, lease = self.place, self.lease
+        done, rest, self._done, self._open = self._done, self._open, [], []
+        try:
+            if done:
+                ack(place.session, self.resource, self.group, done, place.domain, lease, None)
+            if rest:
+                nack(place.session, self.resource, self.group, rest, place.domain, lease, 0, None, counted=False)
+        except Fenced:
+            pass  # the lease is over, and they come again
+        finally:
+            self.lease = None
+
+    def is_idle(self) -> bool:
+        """Returns whether every record is finished or put aside; what others hold is not."""
+        if self._done or self._open:
+            return False
+        with self.place.session.state(self.resource) as state:
+            lineage = Lineage.of(state.get_json(keys.lineage(group_row(state, self.resource, self.group)["lineage"])))
+            published: int = state.get_json(keys.queue())["next"]
+        return lineage.floor + size(lineage.done) + size(lineage.dead) >= published
+
+
+def is_lost_lease(error: GrafctlError) -> bool:
+    """Returns whether an error says that a lease is over, rather than that this caller is."""
+    return isinstance(error, Fenced) and "epoch" not in error.fields

@@ -1,0 +1,103 @@
+"""What all stages have in common: where they run, what they count, what became of each record, and why one stops.
+
+Promises
+- A stage is `step` after `step`; between two of them it holds at most a lease and an open sink, and `leave` gives both
+  back. A crash between any two lines leaves what the store's and the sink's own transactions leave.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol
+
+from grafctl.errors import GrafctlError, SchemaMismatch
+from grafctl.pipeline.model import STOP, DeclaredStage, Pipeline
+from grafctl.store.session import Session
+
+VISIBILITY_MS = 60_000
+BYTES_AIM = 8 << 20  # of what one entry of a stage publishes; more is committed in several
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a stage runs: an open store, the caller's domain, and whether it has been told to stop."""
+
+    session: Session
+    pipeline: Pipeline
+    domain: str
+    is_stopping: Callable[[], bool]
+    visibility_ms: int = VISIBILITY_MS
+
+
+@dataclass(slots=True)
+class Counts:
+    """What a stage has done in this process, in records."""
+
+    read: int = 0
+    written: int = 0  # published, or rows that are new
+    replayed: int = 0  # found there already, and so without a second effect
+    filtered: int = 0  # read, and by the definition of the stage nothing comes of them
+    refused: int = 0  # dead letters, each with its reason
+    lost: int = 0  # leases that ended before their records were finished; these come again
+
+    def fields(self) -> dict[str, int]:
+        return {
+            "read": self.read,
+            "written": self.written,
+            "replayed": self.replayed,
+            "filtered": self.filtered,
+            "refused": self.refused,
+            "lost": self.lost,
+        }
+
+
+class Letter(NamedTuple):
+    """A record that is refused: where it stands, and why."""
+
+    at: int  # its place in the batch
+    reason: str
+    error: GrafctlError | None = None  # what the store said, where it was the store
+
+
+class Stage(Protocol):
+    """A stage at work in one process."""
+
+    declared: DeclaredStage
+    counts: Counts
+
+    def step(self) -> bool:
+        """Does the next batch; returns whether there was one."""
+        ...
+
+    def is_finished(self) -> bool:
+        """Returns whether nothing will ever come again: its source has ended."""
+        ...
+
+    def is_idle(self) -> bool:
+        """Returns whether nobody has unfinished work of this stage, neither here nor in another process."""
+        ...
+
+    def leave(self) -> None:
+        """Gives back what the stage holds."""
+        ...
+
+    def interrupt(self) -> None:
+        """Ends a wait for input soon; may be called in a signal handler."""
+        ...
+
+
+def stopped(stage: DeclaredStage, where: str, letter: Letter) -> GrafctlError:
+    """Returns the error that ends a stage whose `on_error` is `stop`, at the record that it could not work on."""
+    if letter.error is not None:
+        error = letter.error
+        return type(error)(f"Stage {stage.name} stopped at {where}: {letter.reason}", hint=error.hint, **error.fields)
+    return SchemaMismatch(
+        f"Stage {stage.name} stopped at {where}: {letter.reason}",
+        hint='Mend the record or the stage; with on_error = "dead-letter" it goes aside with its reason instead.',
+        stage=stage.name,
+    )
+
+
+def stops(stage: DeclaredStage) -> bool:
+    return stage.on_error == STOP

@@ -1,0 +1,186 @@
+"""Stages at work in one process: what they make of good records, of bad ones, of doubles, and of being stopped."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from grafctl.errors import DomainUnavailable, IdempotencyConflict, NotFound, SchemaMismatch, Timeout
+from grafctl.pipeline.running import Run, Until
+from grafctl.store.blocks import Outgoing
+from pipeline.shop import Shop, orders, rows_of, shop
+
+
+@pytest.fixture(params=["memory", "lmdb"])
+def ours(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Shop]:
+    with shop(tmp_path, request.param, take='dead_letter = "aside"') as made:
+        yield made
+
+
+def _counts(ran: Any) -> dict[str, dict[str, int]]:
+    return {row["stage"]: {name: row[name] for name in row if name not in ("stage", "kind")} for row in ran.stages}
+
+
+def test_orders_become_rows_and_a_second_run_changes_nothing(ours: Shop) -> None:
+    ours.orders(*orders(range(50)), {"id": "t1", "status": "test", "total": "1.00"}, *orders(range(5)))
+    counts = _counts(ours.run())
+    assert counts["take"] == {"read": 56, "written": 51, "replayed": 5, "filtered": 0, "refused": 0, "lost": 0}
+    assert counts["tidy"] == {"read": 51, "written": 50, "replayed": 0, "filtered": 1, "refused": 0, "lost": 0}
+    assert counts["load"] == {"read": 50, "written": 50, "replayed": 0, "filtered": 0, "refused": 0, "lost": 0}
+    assert ours.rows() == rows_of(range(50))
+    assert [record.id for record in ours.records("clean")][:2] == ["tidy:o0", "tidy:o1"]
+    again = _counts(ours.run())
+    assert (again["take"]["written"], again["take"]["replayed"], again["tidy"]["read"]) == (0, 56, 0)
+    assert ours.rows() == rows_of(range(50)) and ours.is_whole()
+
+
+def test_what_is_refused_goes_aside_with_its_reason_and_nothing_is_dropped(ours: Shop) -> None:
+    ours.orders(*orders(range(3)), "no json", {"id": "o1", "status": "new", "total": "9.99"}, *orders([7]))
+    ours.orders(
+        *orders(range(3)),
+        "no json",
+        {"id": "o1", "status": "new", "total": "9.99"},
+        {"id": "odd", "status": "new", "total": "1.005"},
+        *orders([7]),
+    )
+    counts = _counts(ours.run())
+    assert (counts["take"]["written"], counts["take"]["refused"]) == (5, 2)
+    aside = {record.payload: record.headers for record in ours.records("aside")}
+    assert aside[b"no json"]["place"] == "orders.jsonl:4"
+    conflict = aside[b'{"id": "o1", "status": "new", "total": "9.99"}']
+    assert "another payload, at offset 1" in conflict["reason"] and conflict["stage"] == "take"
+    letters = ours.world.store.dead.list("raw", "tidy").items
+    assert [(letter["offset"], "total" in letter["reason"]) for letter in letters] == [(3, True)]
+    assert ours.rows() == rows_of([0, 1, 2, 7])
+    assert ours.run().stages[1]["read"] == 0, "a dead letter comes again only when it is redriven"
+
+
+def test_a_stage_that_is_to_stop_commits_what_came_before(tmp_path: Path) -> None:
+    with shop(tmp_path, "memory", tidy='on_error = "stop"') as ours:
+        ours.orders(*orders(range(8)), {"id": "odd", "status": "new", "total": "1.005"}, *orders([9]))
+        with pytest.raises(SchemaMismatch, match=r"tidy stopped at offset 8 of raw: .*total"):
+            ours.run()
+        assert len(ours.records("clean")) == 8
+        assert not ours.world.store.dead.list("raw", "tidy").items
+        shown = ours.world.store.consumers.show("raw", "tidy").body
+        assert shown["ack_floor"] == 8
+        delivery = ours.world.store.poll("raw", "tidy", domain="aws")
+        assert [record.offset for record in delivery.records] == [8, 9], "nothing waits for a lease"
+
+
+def test_the_same_id_with_another_payload_stops_an_ingest_that_puts_nothing_aside(tmp_path: Path) -> None:
+    with shop(tmp_path, "memory") as ours:
+        ours.orders(*orders(range(3)), {"id": "o1", "status": "new", "total": "9.99"}, *orders([5]))
+        with pytest.raises(IdempotencyConflict, match=r"take stopped at orders\.jsonl:4"):
+            ours.run("take")
+        assert [record.id for record in ours.records("raw")] == ["o0", "o1", "o2"]
+
+
+def test_a_stage_runs_only_where_it_may(ours: Shop) -> None:
+    ours.orders(*orders(range(3)))
+    before = ours.world.dump()
+    with pytest.raises(DomainUnavailable, match="azure may not run take") as refused:
+        ours.run("take", domain="azure")
+    assert refused.value.reason == "not_in_placement"
+    with pytest.raises(DomainUnavailable):
+        ours.run(domain="azure")
+    ours.world.store.placement.set("raw", allow=["gcp"])
+    with pytest.raises(DomainUnavailable, match="aws may not publish raw"):
+        ours.run("take", domain="aws")
+    raw = ours.world.log_id("raw")
+    entries = {domain: {key for key in rows if key[0] == 0x20 and key[1:9] == raw} for domain, rows in before.items()}
+    now = ours.world.dump()
+    added = {key for rows in now.values() for key in rows if key[0] == 0x20 and key[1:9] == raw}
+    assert len(added - entries["aws"]) == 1, "only the placement was changed"
+
+
+def test_a_run_names_what_is_not_there(ours: Shop) -> None:
+    with pytest.raises(NotFound, match="no stage elsewhere"):
+        ours.run("elsewhere")
+    ours.texts["tidy"] = 'group = "others"'
+    with pytest.raises(NotFound, match="no group others") as missing:
+        ours.run("tidy")
+    assert "grafctl apply" in (missing.value.hint or "")
+
+
+def test_a_changed_definition_does_not_pass_for_a_replay(ours: Shop) -> None:
+    ours.orders(*orders(range(4)))
+    ours.run()
+    ours.world.store.consumers.seek("raw", "tidy", "earliest")
+    counts = _counts(ours.run("tidy"))
+    assert (counts["tidy"]["read"], counts["tidy"]["replayed"], counts["tidy"]["refused"]) == (4, 4, 0)
+    ours.texts["steps"] = '[[stage.step]]\nop = "set"\nfields = { more = "1" }'
+    ours.world.store.consumers.seek("raw", "tidy", "earliest")
+    counts = _counts(ours.run("tidy"))
+    assert (counts["tidy"]["written"], counts["tidy"]["refused"]) == (0, 4)
+    reasons = {letter["reason"] for letter in ours.world.store.dead.list("raw", "tidy").items}
+    assert all("another definition" in reason for reason in reasons)
+    assert len(ours.records("clean")) == 4
+
+
+def test_stages_go_on_in_another_domain_where_one_was_left(ours: Shop) -> None:
+    ours.orders(*orders(range(30)))
+    ours.run("take", domain="aws")
+    ours.run("tidy", domain="gcp")
+    run = Run(ours.world.store, ours.pipeline, "aws", stages=["load"])
+    run.stop()
+    run.run()
+    assert not ours.rows()
+    ours.run("load", domain="gcp")
+    assert ours.rows() == rows_of(range(30))
+
+
+def test_resources_of_several_logs_are_served_too(tmp_path: Path) -> None:
+    with shop(tmp_path, "memory", shared=False) as ours:
+        assert ours.world.log_id("raw") != ours.world.log_id("clean")
+        ours.orders(*orders(range(20)))
+        ours.run()
+        assert ours.rows() == rows_of(range(20)) and ours.is_whole()
+
+
+def test_a_lost_lease_finishes_nothing_and_its_records_come_again(ours: Shop) -> None:
+    from grafctl.pipeline.stages.transforming import TransformStage
+    from grafctl.pipeline.stages.work import Place
+    from grafctl.pipeline.transforms.making import make_transform
+
+    ours.orders(*orders(range(4)))
+    ours.run("take")
+    declared = ours.pipeline.stages[1]
+    inner = make_transform(declared, ours.folder)
+
+    class Slow:
+        fingerprint = inner.fingerprint
+
+        def __call__(self, message: Any) -> Any:
+            if message.offset == 2:
+                ours.world.advance(3_600_000)
+                others = ours.world.store.poll("raw", "tidy", domain="gcp")
+                assert [record.offset for record in others.records] == [0, 1, 2, 3]
+            return inner(message)
+
+        def close(self) -> None:
+            inner.close()
+
+    stage = TransformStage(Place(ours.world.store.session, ours.pipeline, "aws", bool), declared, Slow())
+    assert stage.step()
+    assert stage.counts.lost == 4 and not ours.records("clean")
+    ours.world.advance(3_600_000)
+    ours.run("tidy")
+    assert len(ours.records("clean")) == 4
+
+
+def test_a_run_gives_up_at_its_deadline(ours: Shop) -> None:
+    ours.orders()
+    with pytest.raises(Timeout):
+        Run(ours.world.store, ours.pipeline, "aws", stages=["load"], timeout_s=0.2).run()
+
+
+def test_a_run_waits_for_what_others_hold_only_until_idle(ours: Shop) -> None:
+    ours.world.store.publish_batch("clean", [Outgoing(b'{"id": "x", "total": 1}', "x")], domain="aws")
+    ours.world.store.poll("clean", "load", domain="gcp", visibility_ms=1500)
+    assert ours.run("load", until=Until.ONCE).stages[0]["read"] == 0
+    assert ours.run("load", until=Until.IDLE).stages[0]["read"] == 1
+    assert ours.rows() == {"x": 1}
