@@ -10,11 +10,12 @@ from typing import Any
 import pytest
 
 from grafctl import client
-from grafctl.errors import Usage
+from grafctl.errors import Corrupt, DomainUnavailable, NoQuorum, Usage
 from grafctl.store import elect as electing
-from grafctl.store import filters
+from grafctl.store import filters, keys
 from grafctl.store.blocks import Outgoing
 from grafctl.store.operations import filtering
+from grafctl.store.records import decode_entry
 from store.world import DRIVERS, World, world
 
 T, AWS, GCP = "events", "aws", "gcp"
@@ -177,6 +178,38 @@ def test_a_group_that_moves_keeps_its_filter(here: World) -> None:
     assert here.store.consumers.show(T, "moved").body["filter"] == "type:refund"
     here.store.publish_batch(T, events(50, 60), domain=AWS)
     assert drained(here.store, "moved", GCP) == [56]
+
+
+def test_a_wrong_byte_is_met_before_anything_is_judged_by_it(here: World) -> None:
+    a_topic(here)
+    subscribe(here, "s", "key:customer-3")
+    with here.store.session.cluster.environment(GCP).write(wait_s=1) as batch:
+        for key, raw in list(batch.scan(*keys.entries(here.log_id(T), 0, keys.U64_MAX))):
+            if decode_entry(raw, "entry").block:
+                batch.put(key, raw[:-1] + bytes([raw[-1] ^ 1]))
+    with pytest.raises(Corrupt) as refused:
+        here.store.poll(T, "s", domain=GCP)
+    assert refused.value.fields["domain"] == GCP
+    assert here.store.consumers.show(T, "s").body["cursor"] == 0
+
+
+def test_who_may_not_poll_any_more_is_told_so(here: World) -> None:
+    a_topic(here)
+    subscribe(here, "s", "key:customer-3")
+    here.store.poll(T, "s", domain=GCP, max=1)
+    here.store.placement.set(T, group="s", allow=[AWS])
+    with pytest.raises(DomainUnavailable) as refused:
+        here.store.poll(T, "s", domain=GCP, max=1)
+    assert refused.value.reason == "not_in_placement"
+    here.store.placement.set(T, group="s", allow=[AWS, GCP])
+    here.store.domains.fail(GCP)
+    with pytest.raises(DomainUnavailable) as refused:
+        here.store.poll(T, "s", domain=GCP, max=50)
+    assert refused.value.reason == "unreachable"
+    with pytest.raises(NoQuorum):
+        here.store.poll(T, "s", domain=AWS, max=50)
+    here.store.domains.restore(GCP)
+    assert here.store.poll(T, "s", domain=GCP, max=50).records
 
 
 # --- retention

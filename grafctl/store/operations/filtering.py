@@ -11,7 +11,9 @@ When it fails: nothing depends on it. What is not judged is neither granted nor 
 
 from __future__ import annotations
 
-from grafctl.errors import GrafctlError
+from contextlib import suppress
+
+from grafctl.errors import Corrupt, DomainUnavailable, GrafctlError
 from grafctl.store import filters
 from grafctl.store.committed import Committed
 from grafctl.store.intervals import difference, size, union
@@ -42,29 +44,40 @@ def take(session: Session, log: Log, request: Lease, append: Append) -> Outcome:
 
     What stops it on the way leaves it where it is, with what was finished and nothing granted; the next poll meets it.
     """
-    caller = request.caller
-    key, before, outcome = (caller.resource, caller.group), -1, None
+    key = request.caller.resource, request.caller.group
+    first: Outcome | None = None
+    before = -1
     while True:
         try:
             request.judged = _judged(session, log, request)
-            outcome, last = append(request), outcome
+            outcome = append(request)
         except GrafctlError:
-            if outcome is None:
+            if first is None:
                 raise
-            return outcome
+            return first
         leased: Leased = outcome.answer
-        if last is not None:
-            leased = leased._replace(finished=last.answer.finished)
-            outcome = outcome._replace(answer=leased)
         known = session.known.get(key)
         if known is None:  # it was thought to have no filter, or has none now
             if leased.is_behind:
-                session.known.pop(key)
+                session.known.pop(key, None)
             return outcome
+        if request.judged is None and leased.is_behind and first is None:
+            raise lagging(request.caller.domain, "it has not received them yet")
         session.known[key] = _known(leased, known.judged)
+        first = outcome if first is None else outcome._replace(answer=leased._replace(finished=first.answer.finished))
         if leased.grants or not leased.is_behind or leased.cursor == before:
-            return outcome
+            return first
         before, request.finish, request.token = leased.cursor, [], None
+
+
+def lagging(domain: str, why: str) -> DomainUnavailable:
+    """Returns the refusal of a poll in a domain that cannot show what is committed."""
+    return DomainUnavailable(
+        f"The records cannot be read in {domain}: {why}. They come again.",
+        reason="not_caught_up",
+        hint=f"Run `grafctl domain show {domain}`, and poll again.",
+        domain=domain,
+    )
 
 
 def _known(leased: Leased, judged: Judged | None) -> Known:
@@ -83,8 +96,9 @@ def _judged(session: Session, log: Log, request: Lease) -> Judged | None:
     if judged is not None and judged.start <= known.cursor and _ahead(judged, known.cursor) >= request.count:
         return judged
     found = _judge(session, log, request, judged)
-    if found is None:
-        log.settle(deadline_s=SETTLE_S)  # the caller's domain lags behind what is committed
+    if found is None:  # the caller's domain lags behind what is committed
+        with suppress(GrafctlError):  # who may not poll is told so by the append, and so is what stands in its way
+            log.settle(deadline_s=SETTLE_S)
         found = _judge(session, log, request, judged)
     if found is not None:
         session.known[caller.resource, caller.group] = Known(found.start, found)
@@ -111,7 +125,11 @@ def _judge(session: Session, log: Log, request: Lease, judged: Judged | None) ->
         own = own._replace(stop=own.start)
         if judged is not None and judged[:2] == own[:2] and judged.start <= own.start <= judged.stop:
             own = own._replace(stop=judged.stop, matched=difference(judged.matched, [[0, own.start]]))
-        return _further(session, log, committed, own, queue["next"], request.count)
+        try:
+            return _further(session, log, committed, own, queue["next"], request.count)
+        except Corrupt as error:
+            error.fields.setdefault("domain", caller.domain)
+            raise
 
 
 def _further(session: Session, log: Log, committed: Committed, own: Judged, end: int, count: int) -> Judged:

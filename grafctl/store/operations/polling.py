@@ -31,7 +31,7 @@ from grafctl.store.checked import checked, refuse_rather, served
 from grafctl.store.committed import Committed
 from grafctl.store.intervals import from_offsets
 from grafctl.store.log import Log
-from grafctl.store.operations.filtering import look, take
+from grafctl.store.operations.filtering import lagging, look, take
 from grafctl.store.reading import read_columns
 from grafctl.store.replica.replica import Replica
 from grafctl.store.replica.state import State
@@ -160,15 +160,15 @@ def _read_leased(session: Session, log: Log, domain: str, outcome: Outcome) -> l
             replica = Replica(view, log.id, domain)
             head = replica.row.head
             if head.learning or head.acc < outcome.term or head.tail < outcome.tail:
-                raise _lagging(domain, "it has not received them yet")
+                raise lagging(domain, "it has not received them yet")
             found = _records(session, replica, log.scope(replica.state), leased.grants)
     except DriverError as error:
-        raise _lagging(domain, error.why) from error
+        raise lagging(domain, error.why) from error
     except Corrupt as error:
         error.fields.setdefault("domain", domain)
         raise
     if len(found) != sum(stop - start for start, stop, _ in leased.grants):
-        raise _lagging(domain, "it has not received them yet")
+        raise lagging(domain, "it has not received them yet")
     return found
 
 
@@ -193,15 +193,6 @@ def _give_back_unread(log: Log, caller: Caller, leased: Leased) -> None:
             pass
 
 
-def _lagging(domain: str, why: str) -> DomainUnavailable:
-    return DomainUnavailable(
-        f"The records cannot be read in {domain}: {why}. They come again.",
-        reason="not_caught_up",
-        hint=f"Run `grafctl domain show {domain}`, and poll again.",
-        domain=domain,
-    )
-
-
 def peek(session: Session, resource: str, domain: str, offset: int | None, count: int) -> Shown:
     """Returns committed records from the caller's own domain; takes no lease."""
     if not 1 <= count <= POLL_MAX:
@@ -223,7 +214,7 @@ def _peek(session: Session, log: Log, resource: str, domain: str, offset: int | 
             error = committed.found.errors.get(domain)
             if isinstance(error, Damaged):
                 raise told(error)
-            raise _lagging(domain, "it has not received what is committed")
+            raise lagging(domain, "it has not received what is committed")
         start = max(queue["first"], offset or 0)
         records = _read_committed(session, log, committed, start, min(queue["next"], start + count))
     return Shown({"resource": resource, "domain": domain, "records": records, "next_offset": queue["next"]})
