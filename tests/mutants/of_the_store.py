@@ -161,6 +161,16 @@ OF_THE_STORE = (
         "A record that was published after the look is finished unseen.", (TEST_SUBSCRIPTIONS,),
     ),
     Mutant(
+        "what was refused is judged no more", "grafctl/store/operations/filtering.py",
+        "    return Known(leased.cursor, None if is_refused else judged)\n", "    return Known(leased.cursor, judged)\n",
+        "After an election a subscription gets nothing any more.", ("tests/store/test_subscriptions.py",),
+    ),
+    Mutant(
+        "a poll that does not go on", "grafctl/store/operations/filtering.py",
+        "        if leased.grants or not leased.is_behind or leased.cursor == before:\n", "        if True:\n",
+        "What is wanted far on looks as if it were not there.", ("tests/store/test_subscriptions.py",),
+    ),
+    Mutant(
         "a filter that drops what it cannot judge", "grafctl/store/filters.py",
         "            return True\n", "            return False\n",
         "A record that is no JSON is dropped in silence.", ("tests/unit/test_filters.py",),
