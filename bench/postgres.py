@@ -20,6 +20,7 @@ from grafctl import Outgoing
 NAME = "PostgreSQL COPY, one copy"
 DEBIAN = Path("/usr/lib/postgresql")
 USERS = ("postgres", "nobody")  # one of these runs the server where we are root, as which it refuses to run
+USER, DATABASE = "bench", "postgres"
 TABLES = """
 CREATE TABLE records (n bigserial PRIMARY KEY, payload text NOT NULL);
 CREATE TABLE keyed (n bigserial, id text NOT NULL, payload text NOT NULL);
@@ -68,6 +69,19 @@ class Postgres:
 @contextmanager
 def started(directory: Path) -> Iterator[Postgres]:
     """Runs a server in this directory; raises `Missing`."""
+    with serving(directory) as sockets:
+        psql = [_find("psql"), "-X", "-h", str(sockets), "-U", USER, "-d", DATABASE, "-v", "ON_ERROR_STOP=1"]
+        subprocess.run([*psql, "-q", "-c", TABLES], check=True, capture_output=True)
+        session = Postgres(psql)
+        try:
+            yield session
+        finally:
+            session.close()
+
+
+@contextmanager
+def serving(directory: Path, *settings: str) -> Iterator[Path]:
+    """Runs a server in this directory; yields that of its socket, where `USER` may enter; raises `Missing`."""
     tools = {name: _find(name) for name in ("initdb", "postgres", "psql")}
     as_user, name = _user()
     data, sockets = directory / "data", directory / "sockets"
@@ -76,24 +90,19 @@ def started(directory: Path) -> Iterator[Postgres]:
         if as_user:
             os.chown(place, as_user["user"], as_user["group"])
     directory.parent.chmod(0o711)
-    setup = [tools["initdb"], "-D", str(data), "-A", "trust", "-U", "bench", "--no-sync", "-E", "UTF8", "--locale=C"]
+    setup = [tools["initdb"], "-D", str(data), "-A", "trust", "-U", USER, "--no-sync", "-E", "UTF8", "--locale=C"]
     made = subprocess.run(setup, capture_output=True, text=True, cwd=directory, **as_user)
     if made.returncode:
         raise Missing(f"initdb as {name} fails: {(made.stderr.strip() or 'no reason given').splitlines()[-1]}")
-    command = [tools["postgres"], "-D", str(data), "-k", str(sockets), "-c", "listen_addresses="]
+    command = [tools["postgres"], "-D", str(data), "-k", str(sockets), "-c", "listen_addresses=", *settings]
     with (
         (directory / "log").open("wb") as log,
         subprocess.Popen(command, stdout=log, stderr=log, cwd=directory, **as_user) as server,
     ):
         try:
-            psql = [tools["psql"], "-X", "-h", str(sockets), "-U", "bench", "-d", "postgres", "-v", "ON_ERROR_STOP=1"]
-            setup = [*psql, "-q", "-c", TABLES]
-            wait_for(server, lambda: not subprocess.run(setup, capture_output=True).returncode)
-            session = Postgres(psql)
-            try:
-                yield session
-            finally:
-                session.close()
+            ask = [tools["psql"], "-X", "-h", str(sockets), "-U", USER, "-d", DATABASE, "-q", "-c", "SELECT 1"]
+            wait_for(server, lambda: not subprocess.run(ask, capture_output=True).returncode)
+            yield sockets
         finally:
             server.send_signal(signal.SIGINT)  # its fast shutdown
 

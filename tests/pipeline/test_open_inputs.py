@@ -237,11 +237,22 @@ with open_source(declare_source(kind="exec", command=({sys.executable!r}, "-c", 
     wait_until_gone(pid)
 
 
-def test_a_signal_handler_may_stop_a_source_that_waits() -> None:
+WAITING = {
+    "a program": "source = open_source(declare_source(kind='exec', command=('sh', '-c', 'echo 1; exec sleep 100')))",
+    "standard input": """
+read, write = os.pipe()
+os.dup2(read, 0)
+os.write(write, b"1\\n")
+source = open_source(declare_source(Path("-")))""",
+}
+
+
+@pytest.mark.parametrize("what", WAITING)
+def test_a_signal_handler_may_stop_a_source_that_waits(what: str) -> None:
     done = run(
-        """
+        f"""
 import os, signal, threading
-source = open_source(declare_source(kind="exec", command=("sh", "-c", "echo 1; exec sleep 100")))
+{WAITING[what]}
 signal.signal(signal.SIGTERM, lambda *_: source.stop())
 with source:
     for item in source:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import signal
 import subprocess
 import sys
 import time
@@ -30,7 +31,7 @@ sink = open_at(kind, path)
 flush, left = os.fsync, [at]
 def fsync(descriptor):
     left[0] -= 1
-    if when and left[0] == 0:
+    if at and left[0] == 0:
         if when == "torn":
             os.ftruncate(descriptor, os.fstat(descriptor).st_size - 7)
         if when == "after":
@@ -38,6 +39,10 @@ def fsync(descriptor):
         os.kill(os.getpid(), signal.SIGKILL)
     flush(descriptor)
 os.fsync = fsync
+if when == "start":
+    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR1])
+    print("ready", flush=True)
+    signal.sigwait([signal.SIGUSR1])
 for start in range(first, rows, batch):
     sink.commit([row(sink, number) for number in range(start, min(rows, start + batch))])
     print(start + batch, flush=True)
@@ -95,11 +100,16 @@ def test_lines_that_were_not_committed_are_cut_off_and_come_again(tmp_path: Path
     finish("jsonl", path, 100, 10)
 
 
-def test_two_processes_write_each_row_once_between_them(tmp_path: Path) -> None:
-    """DuckDB lets one in at a time, so it is not asked."""
-    for kind in ("sqlite", "jsonl"):
-        path = tmp_path / kind
-        both = [writer(kind, path, 500, batch) for batch in (7, 50)]
-        for one in both:
-            one.communicate()
-        assert sorted(held(kind, path)) == [(number, f"name {number}") for number in range(500)]
+@pytest.mark.parametrize("kind", ["sqlite", "jsonl"])
+def test_two_processes_write_each_row_once_between_them(tmp_path: Path, kind: str) -> None:
+    """Both at once, from their first commit on. DuckDB lets one in at a time, so it is not asked."""
+    path = tmp_path / "w"
+    finish(kind, path, 1, 1)
+    both = [writer(kind, path, 1000, 3, when="start") for _ in range(2)]
+    for child in both:
+        assert child.stdout is not None and child.stdout.readline() == b"ready\n"
+    for child in both:
+        child.send_signal(signal.SIGUSR1)
+    for child in both:
+        assert child.communicate()[0].split()[-1] == b"1002" and child.returncode == 0
+    assert sorted(held(kind, path)) == [(number, f"name {number}") for number in range(1000)]

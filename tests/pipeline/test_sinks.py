@@ -291,6 +291,14 @@ def test_a_new_sqlite_file_is_in_wal_mode_and_one_that_is_there_keeps_its_own(tm
         sink.close()
 
 
+def test_duckdb_fetches_nothing_from_the_network(tmp_path: Path) -> None:
+    sink = open_at("duckdb", tmp_path / "w")
+    for setting in ("autoinstall_known_extensions", "autoload_known_extensions"):
+        found = sink._connection.execute(f"SELECT current_setting('{setting}')")  # type: ignore[attr-defined]
+        assert found.fetchone() == (False,)
+    sink.close()
+
+
 def test_a_resource_is_no_warehouse() -> None:
     with pytest.raises(Internal):
         open_sink(declare_sink("resource", None, resource="out"), FILE)
