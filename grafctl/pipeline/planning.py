@@ -1,22 +1,27 @@
 """`pipeline plan` and `pipeline validate`: what a file holds, where each stage runs and why not elsewhere.
 
 Promises
-- Pure: a plan says what the policies of the file come to.
+- Nothing is changed. A plan says what the policies of the file come to, and with a store also what `apply` would make
+  there; what a live check found is handed in.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 from grafctl.errors import NotFound
+from grafctl.nouns.declared import apply_file
 from grafctl.pipeline.declaring import Examined
 from grafctl.pipeline.where import Spot
-from grafctl.results import Shown
+from grafctl.results import Finding, Shown
 
 
-def told(examined: Examined) -> Shown:
-    """Returns what a file without problems holds, and what is worth knowing of it."""
+def told(examined: Examined, findings: Iterable[Finding] | None = None) -> Shown:
+    """Returns what a file without problems holds, what is worth knowing of it, and what a live check found."""
     pipeline, store = examined.pipeline, examined.pipeline.declaration
+    found = None if findings is None else [finding.fields() for finding in findings]
     return Shown(
         {
             "file": str(pipeline.file),
@@ -28,11 +33,12 @@ def told(examined: Examined) -> Shown:
             "sinks": [sink.name for sink in pipeline.sinks],
             "tests": len(pipeline.tests),
             "notes": [{"file": str(pipeline.file), "line": line, "note": text} for line, text in examined.notes],
+            "findings": found,
         }
     )
 
 
-def plan(examined: Examined, domain: str | None = None) -> Shown:
+def plan(examined: Examined, domain: str | None = None, store: Path | None = None) -> Shown:
     """Returns where each stage runs, and by which line; of one domain alone where one is named."""
     pipeline = examined.pipeline
     if domain is not None and domain not in pipeline.declaration.domains:
@@ -44,6 +50,8 @@ def plan(examined: Examined, domain: str | None = None) -> Shown:
     kinds = {stage.name: stage.kind for stage in pipeline.stages}
     spots = [_row(spot, kinds[spot.stage]) for spot in examined.spots if domain in (None, spot.domain)]
     body: dict[str, Any] = {"file": str(pipeline.file), "pipeline": pipeline.name, "plan": spots}
+    if store is not None:
+        body |= {"store": str(store), "to_apply": apply_file(store, pipeline.file, dry_run=True).actions or []}
     return Shown(body)
 
 

@@ -17,13 +17,14 @@ from grafctl.commands.tree import COMMANDS, GROUPS
 LEAVES = list(leaves())
 WITHOUT_STORE = {
     *("authority keygen", "explain", "completion show", "completion install"),
-    *("pipeline validate", "pipeline test", "pipeline plan", "pipeline graph"),
+    *("pipeline test", "pipeline graph"),
 }
 LOOKING = {
     *("domain list", "domain show", "authority list", "health list", "queue list", "queue show", "topic list"),
     *("topic show", "consumer list", "consumer show", "dead list", "placement show", "policy show", "locator show"),
     *("locator history", "can", "peek"),
     *("idem list", "idem show", "pipeline status", "pipeline tap"),
+    *("pipeline validate", "pipeline plan"),
     *("audit tail", "audit verify", "audit explain", "status", "verify", "doctor", "plan", "drift"),
 }
 # A poll leases, and a lease that nobody finishes gives its records back: there is nothing to try out.

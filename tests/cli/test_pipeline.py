@@ -39,7 +39,9 @@ def test_problems_are_told_one_a_line_and_as_a_list(run: Runner, command: str) -
 
 
 @pytest.mark.parametrize("command", LOOKING)
-@pytest.mark.parametrize("name", ["", "absent.toml", ".", "a\nb", "x" * 5000])
+@pytest.mark.parametrize(
+    "name", ["", "absent.toml", ".", "a\nb", "x" * 5000], ids=["empty", "absent", "folder", "lines", "huge"]
+)
 def test_a_file_that_is_none(run: Runner, command: str, name: str) -> None:
     assert not run("pipeline", command, name, check=2).out
 
@@ -64,6 +66,23 @@ def test_a_plan_names_the_lines_that_decide(run: Runner) -> None:
 def test_a_plan_of_a_domain_that_the_file_does_not_declare(run: Runner) -> None:
     assert "aws/a, gcp, azure" in run("pipeline", "plan", written(run, GOOD), "-d", "oci", check=10).err
     run("pipeline", "plan", EXAMPLE, "-d", "A W S", check=2)
+
+
+def test_a_plan_against_a_store_says_what_apply_would_make(run: Runner) -> None:
+    actions = run("pipeline", "plan", EXAMPLE, "-s", "store", "--json").json["to_apply"]
+    assert "create the environment of aws/us-east-1" in actions and "create the group clean of raw-orders" in actions
+    assert not (run.cwd / "store").exists()
+
+
+def test_a_live_check_finds_what_the_store_lacks(run: Runner) -> None:
+    run("pipeline", "validate", EXAMPLE, "--live", check=2)
+    run("pipeline", "validate", EXAMPLE, "--live", store="store", check=10)
+    run("init", "store", "--domain", "aws/us-east-1", "--domain", "gcp/us-central1")
+    found = run("pipeline", "validate", EXAMPLE, "--live", "--json", store="store").json["findings"]
+    assert {"domain azure/eastus is missing.", "topic clean-orders is missing."} <= {item["problem"] for item in found}
+    assert {item["remedy"] for item in found} == {f"grafctl apply {EXAMPLE}"}
+    ended = run("pipeline", "validate", EXAMPLE, "--live", "--exit-code", store="store", check=3)
+    assert "queue raw-orders is missing." in ended.out
 
 
 def test_a_graph_is_printed_as_it_is(run: Runner) -> None:
