@@ -25,6 +25,7 @@ from grafctl.store.blocks import NONE
 from grafctl.store.filters import check_filter
 from grafctl.store.resources.group import SEMANTICS
 from grafctl.store.resources.membership import VOTER, WITNESS
+from grafctl.store.resources.starts import check_start
 from grafctl.store.rules import ack_sizes
 from grafctl.units import duration_ms, size_bytes
 
@@ -239,10 +240,9 @@ def _start(value: str | int | datetime) -> str:
         except OverflowError:
             raise Usage("This time is not in the calendar.") from None
         return value.isoformat(timespec="milliseconds").replace("+00:00", "Z")
-    return str(_START(value))
+    return check_start(str(value))
 
 
-_START = like("earliest|latest|[0-9]{1,18}", "earliest, latest, an offset or a time")
 _SEMANTICS = like("|".join(SEMANTICS), " or ".join(SEMANTICS))
 _ROLE = like("voter|witness", "voter or witness, with which a log begins")
 _DISCARD = like(f"{FINISHED}|{OLDEST}", f"{FINISHED} or {OLDEST}")

@@ -17,6 +17,7 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
+from grafctl.declare.resources import DeclaredLog, DeclaredResource
 from grafctl.declare.store import Declaration
 from grafctl.errors import GenerationConflict
 from grafctl.names import shown
@@ -26,6 +27,7 @@ from grafctl.nouns.comparing import (
     CREATE,
     DOMAIN,
     GROUP,
+    LOG,
     Item,
     compare,
     make,
@@ -33,7 +35,7 @@ from grafctl.nouns.comparing import (
     wanted_group,
 )
 from grafctl.nouns.creating import create_store
-from grafctl.nouns.found import OF_RESOURCE, Facts, digest_of, look
+from grafctl.nouns.found import OF_RESOURCE, Facts, FoundLog, FoundResource, digest_of, look
 from grafctl.nouns.opening import opened, session_if_begun
 from grafctl.nouns.planning import facts, missing
 from grafctl.nouns.saved_plans import SavedPlan
@@ -110,7 +112,7 @@ def _steps(session: Session, saved: SavedPlan) -> list[Item]:
         expected = {subject: saved.relies_on.get(subject) or (made[subject] if state else None) for subject in moved}
         raise _stale(saved, [_how(subject, expected[subject], now.get(subject)) for subject in moved])
     refuse(items)
-    return [item for item in items if item.make]
+    return [item for item in items if item.change == CREATE]
 
 
 def _holds(before: Facts | None, made: Facts, now: Facts | None, state: str | None, *, is_new: bool) -> bool:
@@ -133,14 +135,15 @@ def _made(declaration: Declaration) -> dict[str, Facts]:
     for name, path in declaration.authorities.items():
         fingerprint = signing.fingerprint(signing.load_public(path))
         made[Item(CREATE, AUTHORITY, name).subject] = {"fingerprint": fingerprint, "state": "trusted"}
+    for log in declaration.logs.values():
+        made[Item(CREATE, LOG, log.name).subject] = _copies(log)
     for resource in declaration.resources:
         made[Item(CREATE, resource.kind, resource.name).subject] = {
             "kind": resource.kind,
-            "generation": 1,
             "epoch": 1,
             "placement": resource.placement.digest(),
-            "policy": digest_of("po", {"ack": resource.ack, "min_payload": resource.min_payload}),
             "definition": digest_of("df", {name: getattr(resource, name) for name in OF_RESOURCE}),
+            **(_copies(resource) if resource.log is None else {}),
         }
         for group in resource.groups:
             made[Item(CREATE, GROUP, group.name, resource.name).subject] = {
@@ -149,6 +152,11 @@ def _made(declaration: Declaration) -> dict[str, Facts]:
                 "definition": digest_of("df", wanted_group(group)),
             }
     return made
+
+
+def _copies(declared: DeclaredLog | DeclaredResource) -> Facts:
+    """Returns what a log is like that was just begun."""
+    return {"generation": 1, "policy": digest_of("po", {"ack": declared.ack, "min_payload": declared.min_payload})}
 
 
 def _stale(saved: SavedPlan, moved: list[str]) -> GenerationConflict:
@@ -190,16 +198,20 @@ def _do(session: Session, saved: SavedPlan, steps: list[Item]) -> None:
 
 
 def _check_step(session: Session, saved: SavedPlan, step: Item) -> None:
-    """Raises where the resource of a group moved since all was looked at: a step is taken on what the plan saw."""
-    if step.resource is None:
+    """Raises where what a step stands on moved since all was looked at: the resource of a group, the log of others."""
+    declared = saved.declared.declaration.resource(step.resource or step.name)
+    if declared is None or (step.resource is None and declared.log is None):
         return
-    declared = saved.declared.declaration.resource(step.resource)
-    assert declared is not None
-    subject = Item(CREATE, declared.kind, declared.name).subject
-    there = look(session, (), [declared.name]).resources.get(declared.name)
-    now, made = there.facts() if there else None, _made(saved.declared.declaration)[subject]
-    if not _holds(saved.relies_on[subject], made, now, BEGUN, is_new=False):
-        raise _stale(saved, [_how(subject, saved.relies_on[subject] or made, now)])
+    made = _made(saved.declared.declaration)
+    logs = [declared.log] if declared.log is not None else []
+    found = look(session, (), [declared.name], logs)
+    there: dict[str, FoundLog | FoundResource | None] = {}
+    there |= {Item(CREATE, LOG, name).subject: found.logs.get(name) for name in logs}
+    there |= {Item(CREATE, declared.kind, declared.name).subject: found.resources.get(declared.name)}
+    for subject, thing in there.items():
+        before, now = saved.relies_on[subject], thing.facts() if thing else None
+        if not _holds(before, made[subject], now, BEGUN, is_new=False):
+            raise _stale(saved, [_how(subject, before or made[subject], now)])
 
 
 def _change(directory: Path, saved: SavedPlan, actions: list[str], dry_run: bool) -> Change:

@@ -15,13 +15,13 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 from typing import Any, NamedTuple
 
-from grafctl.declare.resources import DeclaredGroup, DeclaredResource
+from grafctl.declare.resources import DeclaredGroup, DeclaredLog, DeclaredResource
 from grafctl.declare.store import Declaration
 from grafctl.errors import GenerationConflict, GrafctlError, NotFound
 from grafctl.nouns.authorities import Authorities
 from grafctl.nouns.consumers import Consumers
 from grafctl.nouns.domains import Domains
-from grafctl.nouns.found import OF_GROUP, OF_RESOURCE, Found, FoundResource, fields_of, look
+from grafctl.nouns.found import OF_GROUP, OF_RESOURCE, Found, FoundLog, FoundResource, fields_of, look
 from grafctl.nouns.making_resources import create_resource, group_arguments
 from grafctl.store import signing
 from grafctl.store.authority import Placement
@@ -29,7 +29,7 @@ from grafctl.store.driver.kill import point
 from grafctl.store.session import Session
 
 CREATE, DIFFERS, UNDECLARED = "create", "differs", "undeclared"
-STORE, DOMAIN, AUTHORITY, GROUP = "store", "domain", "authority", "group"
+STORE, DOMAIN, AUTHORITY, LOG, GROUP = "store", "domain", "authority", "log", "group"
 NOUNS = {"idem": "idempotency store"}
 # Where a field has another name in the file than in a row.
 IN_FILE = {"retain_age_ms": "retain_age", "asked_start": "start", "placement": "allow"}
@@ -63,6 +63,8 @@ class Item(NamedTuple):
             return f"add the domain {self.name}"
         if self.kind == AUTHORITY:
             return f"trust the authority {self.name}"
+        if self.kind == LOG:
+            return f"begin the log {self.name}"
         noun = NOUNS.get(self.kind, self.kind)
         return f"create the {noun} {self.name}" + (f" of {self.resource}" if self.resource else "")
 
@@ -77,8 +79,11 @@ class Item(NamedTuple):
 def compare(session: Session, declaration: Declaration) -> tuple[Found, list[Item]]:
     """Returns what the store has and everything that is not as declared: missing and different first, in the order in
     which `apply` goes, then what nobody declared."""
-    found = look(session, declaration.domains, [resource.name for resource in declaration.resources])
+    names = [resource.name for resource in declaration.resources]
+    found = look(session, declaration.domains, names, declaration.logs.keys())
     items = [*_domains(session, declaration, found), *_authorities(session, declaration, found)]
+    for log in declaration.logs.values():
+        items += _log(log, found.logs.get(log.name))
     for resource in declaration.resources:
         items += _resource(session, resource, found)
     return found, [*items, *_undeclared(declaration, found)]
@@ -114,6 +119,23 @@ def _authorities(session: Session, declaration: Declaration, found: Found) -> It
             )
             values = {"field": field, "before": there[field], "after": wanted[field]}
             yield Item(DIFFERS, AUTHORITY, name, line=line, **values, refusal=refusal)
+
+
+def _log(declared: DeclaredLog, there: FoundLog | None) -> Iterator[Item]:
+    """Yields a log that its first resource will begin, or what differs of one that is there."""
+    if there is None:
+        yield Item(CREATE, LOG, declared.name, line=declared.lines[""], after=shown_copies(declared))
+        return
+    wanted = {"replicas": shown_replicas(declared.replicas), "ack": declared.ack, "min_payload": declared.min_payload}
+    refusal = None
+    if wanted != {**there.began, "replicas": shown_replicas(there.began["replicas"])}:
+        refusal = GenerationConflict(
+            f"The log {declared.name} is there already, and was begun with other replicas or another rule.",
+            hint=f"Run `grafctl locator show {there.first}` and declare it so, or take another name.",
+        )
+    for field, before, after, command in _differences_of_copies(there.first, declared, there.locator, there.policy):
+        values = {"field": field, "before": before, "after": after, "command": command, "refusal": refusal}
+        yield Item(DIFFERS, LOG, declared.name, line=_line(declared.lines, field), **values)
 
 
 def _resource(session: Session, declared: DeclaredResource, found: Found) -> Iterator[Item]:
@@ -186,20 +208,29 @@ def _resource_differences(declared: DeclaredResource, there: FoundResource) -> I
     if there.kind != declared.kind:
         yield "kind", there.kind, declared.kind, None
         return
-    wanted, now = shown_replicas(declared.replicas), shown_replicas(there.locator["replicas"])
-    if wanted != now:
-        yield "replicas", now, wanted, _locator_command(name, there, now, wanted)
-    policy = {"ack": declared.ack, "min_payload": declared.min_payload}
-    for field in policy:
-        if policy[field] != there.policy[field]:
-            words = ["policy", "set", name, "--ack", declared.ack]
-            words += ["--min-payload", str(declared.min_payload)] if declared.min_payload is not None else []
-            yield field, there.policy[field], policy[field], _command(words)
+    if there.log_name != declared.log:
+        yield "log", there.log_name, declared.log, None
+    elif declared.log is None:
+        yield from _differences_of_copies(name, declared, there.locator, there.policy)
     if declared.placement != there.placement:
         yield _placement_difference(name, None, there.placement, declared.placement)
     for field, before in fields_of(there.row, OF_RESOURCE).items():
         if before != (after := getattr(declared, field)):
             yield field, before, after, None
+
+
+def _differences_of_copies(
+    name: str, declared: DeclaredResource | DeclaredLog, locator: Mapping[str, Any], policy: Mapping[str, Any]
+) -> Iterator[Difference]:
+    """Yields what differs in the replicas of a log and in its acknowledgement rule; `name` is a resource in it."""
+    wanted, now = shown_replicas(declared.replicas), shown_replicas(locator["replicas"])
+    if wanted != now:
+        yield "replicas", now, wanted, _locator_command(name, locator["generation"], now, wanted)
+    for field in policy:
+        if policy[field] != (after := getattr(declared, field)):
+            words = ["policy", "set", name, "--ack", declared.ack]
+            words += ["--min-payload", str(declared.min_payload)] if declared.min_payload is not None else []
+            yield field, policy[field], after, _command(words)
 
 
 def _group_differences(
@@ -232,14 +263,12 @@ def _placement_difference(resource: str, group: str | None, before: Placement, a
     return "placement", shown_placement(before), shown_placement(after), command
 
 
-def _locator_command(
-    name: str, there: FoundResource, now: list[dict[str, str]], wanted: list[dict[str, str]]
-) -> str | None:
+def _locator_command(name: str, generation: int, now: list[dict[str, str]], wanted: list[dict[str, str]]) -> str | None:
     """Returns the next step of the migration that leads there: what is added has to catch up before others leave."""
     ids, domains = {item["id"]: item for item in now}, {item["domain"] for item in now}
     added = [item for item in wanted if item["id"] not in ids and item["domain"] not in domains]
     removed = [item["id"] for item in now if item not in wanted]
-    words = ["locator", "set", name, "--generation", str(there.locator["generation"] + 1)]
+    words = ["locator", "set", name, "--generation", str(generation + 1)]
     if added:
         replicas = (f"{item['id']}={item['domain']}:{item['role']}" for item in added)
         return _command([*words, *(word for text in replicas for word in ("--add", text))])
@@ -284,12 +313,12 @@ def refuse(items: Iterable[Item]) -> None:
 
 
 def make(steps: Iterable[Item]) -> None:
-    """Makes what is missing, one after the other."""
+    """Makes what is missing, one after the other; a log is begun by the first resource in it."""
     for step in steps:
-        point("apply.before")
-        assert step.make is not None
-        step.make()
-        point("apply.made")
+        if step.make is not None:
+            point("apply.before")
+            step.make()
+            point("apply.made")
 
 
 # --- as they are shown
@@ -304,13 +333,21 @@ def shown_replicas(replicas: Iterable[Mapping[str, Any]]) -> list[dict[str, str]
     return sorted(rows, key=lambda row: row["id"])
 
 
+def shown_copies(declared: DeclaredResource | DeclaredLog) -> dict[str, Any]:
+    """Returns what a log is begun with."""
+    body = {"replicas": shown_replicas(declared.replicas), "ack": declared.ack}
+    return body | ({"min_payload": declared.min_payload} if declared.min_payload is not None else {})
+
+
 def shown_resource(declared: DeclaredResource) -> dict[str, Any]:
     """Returns what a resource is created with."""
-    body: dict[str, Any] = {"log": declared.log, "replicas": shown_replicas(declared.replicas), "ack": declared.ack}
-    body |= {"min_payload": declared.min_payload, "placement": shown_placement(declared.placement)}
+    body: dict[str, Any] = {"log": declared.log} if declared.log is not None else shown_copies(declared)
     own = {name: getattr(declared, name) for name in OF_RESOURCE}
-    body |= {name: value for name, value in own.items() if value != OF_RESOURCE[name]}
-    return {name: value for name, value in body.items() if value is not None}
+    return {
+        **body,
+        "placement": shown_placement(declared.placement),
+        **{name: value for name, value in own.items() if value != OF_RESOURCE[name]},
+    }
 
 
 def shown_group(declared: DeclaredGroup) -> dict[str, Any]:

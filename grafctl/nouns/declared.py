@@ -21,7 +21,7 @@ from grafctl.declare.store import Declaration
 from grafctl.errors import NotFound
 from grafctl.nouns import planning, saved_plans
 from grafctl.nouns.applying_plans import apply_plan, apply_saved
-from grafctl.nouns.comparing import DOMAIN, compare, make, refuse
+from grafctl.nouns.comparing import CREATE, DOMAIN, compare, make, refuse
 from grafctl.nouns.creating import create_store
 from grafctl.nouns.opening import OpenStore, default_driver, opened, session_if_begun
 from grafctl.pipeline.declaring_store import parse_store
@@ -98,7 +98,7 @@ def apply_declaration(session: Session, declaration: Declaration, *, dry_run: bo
     with session.audited("apply"):
         _, items = compare(session, declaration)
         refuse(items)
-    steps = [item for item in items if item.make]
+    steps = [item for item in items if item.change == CREATE]
     if not dry_run:
         make(steps)
     return _change(session.cluster.directory, [step.told() for step in steps], dry_run)

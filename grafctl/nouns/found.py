@@ -9,7 +9,7 @@ Promises
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any, NamedTuple
 
 from grafctl.declare.resources import ALL, FINISHED
@@ -31,11 +31,27 @@ OF_RESOURCE |= {"discard": FINISHED, "compression": NONE}
 OF_GROUP: Facts = {"semantics": None, "asked_start": None, "max_deliveries": None, "filter": ALL, "lineage": None}
 
 
+class FoundLog(NamedTuple):
+    """A log that several resources share, as it is now, and as the first of them began it."""
+
+    log: str
+    first: str  # the resource that began it
+    locator: Mapping[str, Any]
+    policy: Facts
+    began: Facts  # its replicas and its policy then
+
+    def facts(self) -> Facts:
+        """Returns what a plan relies on."""
+        generation = self.locator["generation"]
+        return {"log": self.log, "generation": generation, "policy": digest_of("po", self.policy)}
+
+
 class FoundResource(NamedTuple):
     """A resource as it is now."""
 
     kind: str
     log: str
+    log_name: str | None  # of one that several share
     row: Mapping[str, Any]
     locator: Mapping[str, Any]
     groups: Mapping[str, Mapping[str, Any]]
@@ -48,18 +64,18 @@ class FoundResource(NamedTuple):
 
     @property
     def policy(self) -> Facts:
-        return {"ack": self.rule["ack"], "min_payload": self.rule["min_payload"]}
+        return _policy(self.rule)
 
     def facts(self) -> Facts:
-        """Returns what a plan relies on."""
+        """Returns what a plan relies on; what is the log's is said of the log where others are in it too."""
+        own: Facts = {"generation": self.locator["generation"], "policy": digest_of("po", self.policy)}
         return {
             "kind": self.kind,
             "log": self.log,
-            "generation": self.locator["generation"],
             "epoch": self.row["epoch"],
             "placement": self.placement.digest(),
-            "policy": digest_of("po", self.policy),
             "definition": digest_of("df", fields_of(self.row, OF_RESOURCE)),
+            **(own if self.log_name is None else {}),
         }
 
 
@@ -71,10 +87,13 @@ class Found(NamedTuple):
     authorities: dict[str, Facts]
     kinds: dict[str, str]  # of every resource
     resources: dict[str, FoundResource]  # those that were asked for and are there
+    logs: dict[str, FoundLog]  # likewise
 
 
-def look(session: Session, domains: Iterable[str], resources: Iterable[str]) -> Found:
-    """Returns what a store has: all names, and of these resources everything that can be declared."""
+def look(
+    session: Session, domains: Iterable[str], resources: Iterable[str], logs: Collection[str] = frozenset()
+) -> Found:
+    """Returns what a store has: all names, and of these resources and shared logs everything that can be declared."""
     with session.control.view() as committed:
         authorities = rows(committed.state, keys.authorities())
     records = session.resources()
@@ -86,7 +105,22 @@ def look(session: Session, domains: Iterable[str], resources: Iterable[str]) -> 
         {name: _authority(row) for name, row in authorities.items()},
         {name: record["kind"] for name, record in records.items()},
         found,
+        {record["log_name"]: _log(session, name, record) for name, record in records.items() if _begins(record, logs)},
     )
+
+
+def _begins(record: Mapping[str, Any], logs: Collection[str]) -> bool:
+    return "start" in record and record.get("log_name") in logs
+
+
+def _log(session: Session, name: str, record: Mapping[str, Any]) -> FoundLog:
+    began = {"replicas": record["start"]["locator"]["replicas"], **_policy(record["start"]["queue"])}
+    with session.state(name) as state:
+        return FoundLog(record["log"], name, state.get_json(keys.locator()), _policy(policy_row(state)), began)
+
+
+def _policy(row: Mapping[str, Any]) -> Facts:
+    return {"ack": row["ack"], "min_payload": row["min_payload"]}
 
 
 def is_joined(session: Session, domain: str) -> bool:
@@ -116,7 +150,8 @@ def _resource(session: Session, name: str, record: Mapping[str, Any]) -> FoundRe
         lineages = frozenset(found[cut:-1].decode() for found, _ in state.scan(keys.lineages()))
         locator = state.get_json(keys.locator())
         by_name = {item["name"]: item for item in groups}
-        return FoundResource(row["kind"], record["log"], row, locator, by_name, lineages, policy_row(state))
+        log_name = record.get("log_name")
+        return FoundResource(row["kind"], record["log"], log_name, row, locator, by_name, lineages, policy_row(state))
 
 
 def group_facts(row: Mapping[str, Any]) -> Facts:

@@ -22,12 +22,14 @@ from grafctl.nouns.comparing import (
     DIFFERS,
     DOMAIN,
     GROUP,
+    LOG,
     NOUNS,
     STORE,
     UNDECLARED,
     Item,
     compare,
     refuse,
+    shown_copies,
     shown_group,
     shown_resource,
 )
@@ -82,6 +84,8 @@ def missing(declaration: Declaration) -> Iterator[Item]:
         yield Item(CREATE, DOMAIN, name, line=declaration.lines[DOMAIN, name], after=after)
     for name in declaration.authorities:
         yield Item(CREATE, AUTHORITY, name, line=declaration.lines[AUTHORITY, name])
+    for log in declaration.logs.values():
+        yield Item(CREATE, LOG, log.name, line=log.lines[""], after=shown_copies(log))
     for resource in declaration.resources:
         yield Item(CREATE, resource.kind, resource.name, line=resource.lines[""], after=shown_resource(resource))
         for group in resource.groups:
@@ -101,6 +105,9 @@ def _facts_of(item: Item, found: Found) -> Facts | None:
         return found.domains.get(item.name)
     if item.kind == AUTHORITY:
         return found.authorities.get(item.name)
+    if item.kind == LOG:
+        log = found.logs.get(item.name)
+        return log.facts() if log else None
     resource = found.resources.get(item.resource or item.name)
     if resource is None or item.kind != GROUP:
         return resource.facts() if resource else None

@@ -32,16 +32,24 @@ name = "first"
 allow = ["aws"]
 [[domain]]
 name = "azure"
+[[log]]
+name = "shared"
+replicas = { e = "azure", g = "gcp" }
 [[topic]]
 name = "events"
-replicas = { e = "azure", g = "gcp" }
+log = "shared"
 [[topic.group]]
 name = "second"
 allow = ["azure"]
+filter = "key:eu-"
+[[idem]]
+name = "effects"
+log = "shared"
+allow = ["gcp"]
 """
 ACTIONS = [
-    *("add the domain azure", "create the group first of orders", "create the topic events"),
-    "create the group second of events",
+    *("add the domain azure", "begin the log shared", "create the group first of orders", "create the topic events"),
+    *("create the group second of events", "create the idempotency store effects"),
 ]
 
 
@@ -77,7 +85,7 @@ def _without_drawn(value: Any) -> Any:
 def test_a_plan_is_shown_saved_and_done_once(run: Runner, cwd: Path) -> None:
     text = run("plan", "more.toml", store="store").out
     assert "  + group first of orders  (more.toml:9)\n      placement: allow aws (pl_" in text
-    assert "4 to create. Nothing that is there is changed or deleted." in text
+    assert "6 to create. Nothing that is there is changed or deleted." in text
     run("plan", "more.toml", "--exit-code", store="store", check=3)
     body = run("plan", "more.toml", "--out", "p", "--json", store="store").json
     assert [item["action"] for item in body["actions"]] == ACTIONS and body["out"] == "p"
@@ -103,9 +111,9 @@ def test_exit_codes(run: Runner, cwd: Path) -> None:
     run("plan", "base.toml", "--exit-code", store="store")
     run("drift", "base.toml", "--exit-code", store="store")
     changes = run("plan", "more.toml", "--exit-code", "--json", store="store", check=3)
-    assert (changes.error["code"], changes.error["count"], changes.json["changes"]) == ("changes", 4, True)
+    assert (changes.error["code"], changes.error["count"], changes.json["changes"]) == ("changes", 6, True)
     drifted = run("drift", "more.toml", "--exit-code", "--json", store="store", check=3)
-    assert (drifted.error["code"], drifted.json["count"]) == ("mismatch", 4)
+    assert (drifted.error["code"], drifted.json["count"]) == ("mismatch", 6)
     run("queue", "create", "spare", "--schema", "s", "--replica", "s=aws", store="store")
     run("plan", "base.toml", "--exit-code", store="store")  # what is not declared is no change
     assert (
@@ -139,7 +147,7 @@ def test_a_plan_that_was_cut_or_changed_is_refused_whole(run: Runner, cwd: Path,
     assert "p:" in ended.err and "This is no plan: it is not one JSON object" in ended.err
     (cwd / "p").write_bytes(text.replace(b'name = \\"second\\"', b'name = \\"sec0nd\\"'))
     assert "was changed after it was made" in run("apply", "p", store="store", check=78).err
-    assert run("drift", "more.toml", "--json", store="store").json["count"] == 4
+    assert run("drift", "more.toml", "--json", store="store").json["count"] == 6
 
 
 def test_what_moved_refuses_the_plan_with_what_it_was(run: Runner, cwd: Path) -> None:
@@ -161,7 +169,7 @@ def killed(run: Runner, step: str, plan: str = "p", store: str = "store") -> boo
     return ended.code != 0
 
 
-STEPS = [f"apply.{name}:{number}" for name in ("before", "made") for number in (1, 2, 3, 4)]
+STEPS = [f"apply.{name}:{number}" for name in ("before", "made") for number in (1, 2, 3, 4, 5)]
 STEPS += ["plan.begun:1", "plan.done:1", *(f"driver.commit.after:{number}" for number in range(1, 30, 4))]
 
 
@@ -194,7 +202,7 @@ def test_a_plan_that_was_killed_is_refused_once_something_moved(run: Runner, cwd
     assert run("apply", "p", "--json", store="store", check=13).error["moved"] == ["queue orders has another epoch"]
     # What is left of it is in a new plan.
     run("plan", "more.toml", "--out", "q", store="store")
-    assert run("apply", "q", "--json", store="store").json["actions"] == ACTIONS[3 if "made" in step else 0 :]
+    assert run("apply", "q", "--json", store="store").json["actions"] == ACTIONS[4 if "made" in step else 0 :]
 
 
 NEW = [f"driver.commit.after:{number}" for number in (1, 2, 5, 9, 14)]
