@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from grafctl.errors import Usage
+from grafctl.pipeline.message import Message
 from pipeline.transforming import transform
 
 STEPS: list[dict[str, Any]] = [
@@ -36,8 +37,11 @@ def test_it_is_the_same_for_the_same_definition(folder: Path, tmp_path_factory: 
         (there / name).write_bytes((folder / name).read_bytes())
     reordered = [dict(reversed(step.items())) for step in STEPS]
     reordered[1]["fields"] = {"y": "2", "x": "a + 1"}  # in TOML the order of keys means nothing
+    message = Message({"a": 1, "b": "x"})
+    ones, others = transform(*STEPS, folder=folder), transform(*reordered, folder=there)
+    assert repr(ones(message)) == repr(others(message))
     for one, other in (
-        (transform(*STEPS, folder=folder), transform(*reordered, folder=there)),
+        (ones, others),
         (transform(folder=folder, call="shop:work"), transform(folder=there, call="shop:work")),
         (transform(folder=folder, exec=["sh", "program.sh"]), transform(folder=there, exec=["sh", "program.sh"])),
     ):

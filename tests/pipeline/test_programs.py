@@ -108,7 +108,8 @@ def test_it_runs_in_the_folder_of_the_pipeline_and_only_once(program: Program) -
         "answer([1])",
         'print(\'{"n": 1, "n": 2}\', flush=True)',
         "sys.stdout.write('{}\\n{}\\n'); sys.stdout.flush()",
-        "sys.stdout.write('x' * 70_000_000); sys.stdout.flush()",
+        "print('{\"n\": \"' + 'x' * 70_000_000 + '\"}', flush=True)",
+        "print('a line of its own', flush=True); time.sleep(1); answer({'n': 'late'})",
     ],
 )
 def test_a_program_that_breaks_is_asked_the_same_record_again(program: Program, death: str) -> None:

@@ -94,6 +94,12 @@ def test_fields_that_hold_one_value_do_not_change_with_each_other() -> None:
     assert made["id"] == 7 and "id" not in made["whole"] and "copy" not in made["whole"]
 
 
+@pytest.mark.parametrize("fields", [{"whole": "_value"}, {"whole": "_value", "n": "2"}])
+def test_a_record_that_is_set_into_itself_is_what_it_was_before(fields: dict[str, str]) -> None:
+    (made,) = values({"a": 1}, {"op": "set", "fields": {"n": "1"}}, {"op": "set", "fields": fields})
+    assert made == {"a": 1, "n": int(fields.get("n", "1")), "whole": {"a": 1, "n": 1}}
+
+
 def test_key_id_and_headers_go_on_or_are_set() -> None:
     about: dict[str, Any] = {"id": "i", "key": "k", "headers": {"type": "order", "a": "1"}, "offset": 3}
     assert outputs(ORDER, **about) == [Output(ORDER, None, "k", None, {"type": "order", "a": "1"})]

@@ -24,12 +24,15 @@ RECORD: dict[str, Any] = {
     "long": "x" * SIZE_MAX,
     "größe": 1,
     "empty": [],
+    "sharp": "ß" * SIZE_MAX,
+    "digits": "9" * 5000,
 }
 
 GIVES: list[tuple[str, Any]] = [
     # Literals
     ("1", 1), ("-1.5", -1.5), ('"a" "b"', "ab"), ("true", True), ("True", True), ("null", None), ("None", None),
-    ("[1, [total], 'a']", [1, [12], "a"]), ("total in (1, 12)", True), ("{'a': total, 'b': {}}", {"a": 12, "b": {}}),
+    ("[1, [total], 'a']", [1, [12], "a"]), ("total in (1, 12)", True), ("empty == []", True),
+    ("1 in [1] == [1]", True), ("{'a': total, 'b': {}}", {"a": 12, "b": {}}),
     ("0x10", 16), ("1_000", 1000), ("größe", 1), ("- - -total", -12), ("+price", 2.5),
     ("(\n  total\n  + 1\n)", 13), ("[\n1,\n2]", [1, 2]),
     # Arithmetic is exact
@@ -144,6 +147,8 @@ FAILS: list[tuple[str, str]] = [
     ("text(gone)", "In `text(gone)`: null has no text; write coalesce() around it."),
     ("int(2.5)", "In `int(2.5)`: the fraction is no whole number; write round() around it."),
     ("int('٣')", "In `int('٣')`: the text is no integer of at most 1233 digits."),
+    ("int(digits)", "In `int(digits)`: the text is no integer of at most 1233 digits."),
+    ("float(digits)", "In `float(digits)`: the text is no number."),
     ("int(ok)", "In `int(ok)`: int() takes a number or text, not a boolean."),
     ("float('nan')", "In `float('nan')`: the text is no number."),
     ("float('1e999')", "In `float('1e999')`: the number is too large."),
@@ -161,6 +166,7 @@ FAILS: list[tuple[str, str]] = [
     ("join([long, long], '')", f"In `join([long, long], '')`: {TOO_LONG}."),
     ("long + 'x'", f"In `long + 'x'`: {TOO_LONG}."),
     ("upper(long + '') + 'x'", f"In `upper(long + '') + 'x'`: {TOO_LONG}."),
+    ("upper(sharp)", f"In `upper(sharp)`: {TOO_LONG}."),
     ("[long, long]", f"In `the result`: {TOO_LONG}."),
     ("substring(status, -1)", "In `substring(status, -1)`: substring() counts from 0, and takes no negative place."),
     ("substring(status, 1.0)", "In `substring(status, 1.0)`: this takes an integer, not a fraction."),
