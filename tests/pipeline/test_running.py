@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from grafctl.errors import DomainUnavailable, IdempotencyConflict, NotFound, SchemaMismatch, Timeout
+from grafctl.errors import DomainUnavailable, IdempotencyConflict, NoQuorum, NotFound, SchemaMismatch, Timeout
 from grafctl.pipeline.running import Run, Until
+from grafctl.pipeline.stages.ingesting import IngestStage
+from grafctl.pipeline.stages.transforming import TransformStage
+from grafctl.pipeline.stages.work import Place
+from grafctl.pipeline.transforms.making import make_transform
 from grafctl.store.blocks import Outgoing
 from pipeline.shop import Shop, orders, rows_of, shop
 
@@ -142,10 +146,6 @@ def test_resources_of_several_logs_are_served_too(tmp_path: Path) -> None:
 
 
 def test_a_lost_lease_finishes_nothing_and_its_records_come_again(ours: Shop) -> None:
-    from grafctl.pipeline.stages.transforming import TransformStage
-    from grafctl.pipeline.stages.work import Place
-    from grafctl.pipeline.transforms.making import make_transform
-
     ours.orders(*orders(range(4)))
     ours.run("take")
     declared = ours.pipeline.stages[1]
@@ -184,3 +184,48 @@ def test_a_run_waits_for_what_others_hold_only_until_idle(ours: Shop) -> None:
     assert ours.run("load", until=Until.ONCE).stages[0]["read"] == 0
     assert ours.run("load", until=Until.IDLE).stages[0]["read"] == 1
     assert ours.rows() == {"x": 1}
+
+
+def test_what_could_not_be_committed_for_now_is_tried_again_and_not_passed_over(ours: Shop) -> None:
+    ours.orders(*orders(range(20)))
+    store, pipeline = ours.world.store, ours.pipeline
+
+    def without_quorum(step: Callable[[], object]) -> None:
+        for domain in ("gcp", "azure"):
+            store.domains.fail(domain)
+        with pytest.raises(NoQuorum):
+            step()
+        for domain in ("gcp", "azure"):
+            store.domains.restore(domain)
+
+    place = Place(store.session, pipeline, "aws", bool)
+    take = IngestStage(place, pipeline.stages[0], pipeline.sources[0])
+    assert take.step()
+    without_quorum(take.step)
+    assert take.step() and take.step() and not take.step()
+    assert [record.id for record in ours.records("raw")] == [f"o{number}" for number in range(20)]
+    assert (take.counts.read, take.counts.written) == (20, 20)
+
+    inner = make_transform(pipeline.stages[1], ours.folder)
+    away: list[int] = []
+
+    class Failing:
+        fingerprint, close = inner.fingerprint, inner.close
+
+        def __call__(self, message: Any) -> Any:
+            if message.offset == 7 and not away:
+                away.append(7)
+                for domain in ("gcp", "azure"):
+                    store.domains.fail(domain)
+            return inner(message)
+
+    tidy = TransformStage(place, pipeline.stages[1], Failing())
+    assert tidy.step()
+    with pytest.raises(NoQuorum):
+        tidy.step()
+    for domain in ("gcp", "azure"):
+        store.domains.restore(domain)
+    assert tidy.step() and tidy.step() and tidy.step() and not tidy.step()
+    assert [record.id for record in ours.records("clean")] == [f"tidy:o{number}" for number in range(20)]
+    assert (tidy.counts.read, tidy.counts.written, tidy.counts.lost) == (20, 20, 0), "nothing waits for a lease"
+    assert tidy.is_idle()

@@ -5,6 +5,8 @@ Promises
 - An item that comes twice is stored once, by its id, and keeps its first offset. The same id with another payload is
   refused: it goes to the dead-letter resource with its reason, or stops the stage.
 - Items are published in their order, and what is refused in the same entry where the resources share a log.
+- Where that fails for now (no quorum, say), the next step tries the same items again; no later one overtakes them. One
+  without an id may then be there twice, where nobody could tell whether the first try was written.
 
 When it fails: what was published stays; the source is read again from its beginning, and the ids find what is there.
 """
@@ -38,6 +40,7 @@ class IngestStage:
         self._pass_gate()
         self._source: Source = open_source(source)
         self._batches = self._gather(self._source.batches())
+        self._pending: list[Item] | None = None  # read, and not committed yet
         self._is_finished = False
 
     def _pass_gate(self) -> None:
@@ -74,13 +77,15 @@ class IngestStage:
             yield waiting
 
     def step(self) -> bool:
-        items = next(self._batches, None)
-        if items is None:
-            self._is_finished = True
-            return False
-        point("stage.read")
-        self.counts.read += len(items)
-        self._commit(items)
+        if self._pending is None:
+            self._pending = next(self._batches, None)
+            if self._pending is None:
+                self._is_finished = True
+                return False
+            point("stage.read")
+            self.counts.read += len(self._pending)
+        self._commit(self._pending)
+        self._pending = None
         return True
 
     def _commit(self, items: Sequence[Item]) -> None:

@@ -4,6 +4,7 @@ Promises
 - A batch is held as long as its work lasts: the lease is renewed in between, by the thread that works.
 - What was finished by a sink, and so is not part of a larger change, is acked with the lease of the next batch: one
   entry for both. `settle` acks it by itself.
+- A batch whose work failed for now (no quorum, say) is given out again by the next `take`, less what was finished.
 - A lease that is over ends its batch: nothing of it is finished here, and its records come again.
 """
 
@@ -12,7 +13,7 @@ from __future__ import annotations
 from grafctl import clock
 from grafctl.errors import Fenced, GrafctlError
 from grafctl.pipeline.model import DeclaredStage
-from grafctl.pipeline.stages.work import Place
+from grafctl.pipeline.stages.work import Counts, Place
 from grafctl.results import Record
 from grafctl.store import keys
 from grafctl.store.intervals import from_offsets, size
@@ -26,22 +27,30 @@ from grafctl.store.resources.group import Caller, Finalise, group_row
 class Input:
     """One group's records, for one stage of one process."""
 
-    def __init__(self, place: Place, stage: DeclaredStage) -> None:
+    def __init__(self, place: Place, stage: DeclaredStage, counts: Counts) -> None:
         assert stage.input is not None
+        self._counts = counts
         self.place, self.resource, self.group, self.batch = place, stage.input, stage.group, stage.batch
         self.lease: int | None = None
+        self._records: list[Record] = []  # of the lease
         self._open: list[int] = []  # offsets of the lease that nothing became of yet
         self._done: list[int] = []  # finished here, to be acked with the next poll
         self._renew_at_s = 0.0
 
     def take(self) -> list[Record]:
-        """Returns the next batch, leased; what was done before is finished by the same entry."""
+        """Returns what is left of a batch that failed, else the next one; what was done is finished by the same entry."""
+        if self._open:
+            self.hold()
+            left = set(self._open)
+            return [record for record in self._records if record.offset in left]
         asked_s = clock.monotonic_s()
         at = (self.place.session, self.resource, self.group, self.place.domain, self.batch, self.place.visibility_ms)
         delivery = poll(*at, None, finish=self._done, lease=self.lease if self._done else None)
         self._done = []
         self.lease = delivery.lease
+        self._records = delivery.records
         self._open = [record.offset for record in delivery.records]
+        self._counts.read += len(self._open)
         self._renew_at_s = asked_s + self.place.visibility_ms / 3000
         return delivery.records
 

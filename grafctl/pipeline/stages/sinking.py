@@ -28,7 +28,7 @@ class SinkStage:
 
     def __init__(self, place: Place, declared: DeclaredStage, sink: Sink) -> None:
         self.place, self.declared, self.counts = place, declared, Counts()
-        self._input = Input(place, declared)
+        self._input = Input(place, declared, self.counts)
         self._sink = sink
 
     def step(self) -> bool:
@@ -37,7 +37,6 @@ class SinkStage:
             if not records:
                 return False
             point("stage.leased")
-            self.counts.read += len(records)
             self._work(records)
         except GrafctlError as error:
             if not is_lost_lease(error):

@@ -43,17 +43,16 @@ class TransformStage:
 
     def __init__(self, place: Place, declared: DeclaredStage, transform: Transform) -> None:
         self.place, self.declared, self.counts = place, declared, Counts()
-        self._input = Input(place, declared)
+        self._input = Input(place, declared, self.counts)
         self._transform = transform
         self._definition = transform.fingerprint.encode()
 
     def step(self) -> bool:
-        records = self._input.take()
-        if not records:
-            return False
-        point("stage.leased")
-        self.counts.read += len(records)
         try:
+            records = self._input.take()
+            if not records:
+                return False
+            point("stage.leased")
             self._work(records)
         except GrafctlError as error:
             if not is_lost_lease(error):
