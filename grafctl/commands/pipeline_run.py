@@ -31,6 +31,16 @@ TimeoutMs = Annotated[
     int | None,
     Option("--timeout", metavar="TIME", help="Give up after so long, such as 10m (24)", parser=options.duration_ms),
 ]
+Visibility = Annotated[
+    int,
+    Option(
+        "--visibility",
+        metavar="TIME",
+        help="Others take over what a process that died had begun after so long",
+        parser=options.duration_ms,
+        show_default="60s",
+    ),
+]
 IsInput = Annotated[bool, Option("--input", help="What the stage reads, not what it writes")]
 OutputName = Annotated[
     str | None,
@@ -53,6 +63,7 @@ def run(
     until_idle: UntilIdle = False,
     workers: WorkersCount = 1,
     timeout: TimeoutMs = None,
+    visibility: Visibility = 60_000,
     quiet: options.Quiet = False,
     dry_run: options.DryRun = False,
     json: options.Json = False,
@@ -83,9 +94,9 @@ def run(
     if dry_run:
         ran, signal = _would_run(pipeline, domain, store, stage or []), None
     elif workers == 1:
-        ran, signal = _run_here(pipeline, domain, store, stage or [], until, timeout_s, told)
+        ran, signal = _run_here(pipeline, domain, store, stage or [], until, timeout_s, visibility, told)
     else:
-        ran, signal = _run_many(pipeline, file, domain, store, stage or [], until, timeout, workers)
+        ran, signal = _run_many(pipeline, file, domain, store, stage or [], until, timeout, visibility, workers)
     render.show(ran, output, json)
     if signal is not None:
         told.say("stopped; what was under way is committed.")
@@ -108,6 +119,7 @@ def _run_here(
     stages: list[str],
     until: "Until",
     timeout_s: float | None,
+    visibility_ms: int,
     told: "Told",
 ) -> "tuple[Ran, int | None]":
     from grafctl import client
@@ -115,7 +127,8 @@ def _run_here(
     from grafctl.pipeline.stopping import stopping
 
     with client.open(store) as opened:
-        run = Run(opened, pipeline, domain, stages=stages, until=until, timeout_s=timeout_s, say=told.say)
+        how: Any = {"until": until, "timeout_s": timeout_s, "visibility_ms": visibility_ms, "say": told.say}
+        run = Run(opened, pipeline, domain, stages=stages, **how)
         with stopping(run.stop) as came:
             ran = run.run(told)
     return ran, came.number
@@ -129,6 +142,7 @@ def _run_many(
     stages: list[str],
     until: "Until",
     timeout_ms: int | None,
+    visibility_ms: int,
     workers: int,
 ) -> "tuple[Ran, int | None]":
     from grafctl import client
@@ -141,6 +155,7 @@ def _run_many(
     words: list[str] = ["pipeline", "run", str(file), "-s", store, "-d", domain, "--json", "--quiet"]
     words += {"once": ["--once"], "idle": ["--until-idle"]}.get(until.value, [])
     words += [] if timeout_ms is None else ["--timeout", f"{timeout_ms}ms"]
+    words += ["--visibility", f"{visibility_ms}ms"]
     commands = [[*words, *_named(checked.names(with_sources=number == 0))] for number in range(workers)]
     started = Workers([command for command in commands if "--stage" in command])
     with stopping(started.stop) as came:

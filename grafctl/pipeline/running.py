@@ -23,7 +23,7 @@ from grafctl.pipeline.model import INGEST, RESOURCE, TRANSFORM, DeclaredStage, P
 from grafctl.pipeline.stages.ingesting import IngestStage
 from grafctl.pipeline.stages.sinking import SinkStage
 from grafctl.pipeline.stages.transforming import TransformStage
-from grafctl.pipeline.stages.work import Place, Stage
+from grafctl.pipeline.stages.work import VISIBILITY_MS, Place, Stage
 from grafctl.results import Result
 from grafctl.store.authority import Asked, pass_placement
 from grafctl.store.checked import checked
@@ -68,12 +68,13 @@ class Run:
         stages: Sequence[str] = (),
         until: Until = Until.STOPPED,
         timeout_s: float | None = None,
+        visibility_ms: int = VISIBILITY_MS,
         say: Say | None = None,
     ) -> None:
         self.pipeline, self.domain, self.until, self.timeout_s = pipeline, domain, until, timeout_s
         self._say = say or (lambda sentence: None)
         self._is_stopping = False
-        self._place = Place(store.session, pipeline, domain, lambda: self._is_stopping)
+        self._place = Place(store.session, pipeline, domain, lambda: self._is_stopping, visibility_ms)
         chosen, self.skipped = self._choose(stages)
         for declared in chosen:
             self._require(declared)

@@ -38,7 +38,7 @@ class Input:
         self._renew_at_s = 0.0
 
     def take(self) -> list[Record]:
-        """Returns what is left of a batch that failed, else the next one; what was done is finished by the same entry."""
+        """Returns what is left of a batch that failed, or the next one; what was done is finished by the same entry."""
         if self._open:
             self.hold()
             left = set(self._open)
