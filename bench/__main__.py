@@ -31,6 +31,7 @@ MEASUREMENTS = (
     "flushes",
     "where",
     "preallocation",
+    "transforms",
 )
 PLOT = "plot"
 

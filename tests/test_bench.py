@@ -34,6 +34,7 @@ TINY: dict[str, tuple[dict[str, Any], int]] = {
     "flushes": ({"FEW": 2, "MANY": 6}, 0),
     "where": ({"PUBLISHES": 3, "POLLS": 2, "RECORDS": 20, "THREADS": 3, "EACH": 2}, 0),
     "preallocation": ({"COMMITS": 3}, 0),
+    "transforms": ({"ROUNDS": 1, "FILTERS": 10, "RECORDS": 10, "ASKED": 5}, 0),
 }
 
 

@@ -162,7 +162,8 @@ OF_THE_STORE = (
     ),
     Mutant(
         "what was refused is judged no more", "grafctl/store/operations/filtering.py",
-        "    return Known(leased.cursor, None if is_refused else judged)\n", "    return Known(leased.cursor, judged)\n",
+        "    return Known(leased.cursor, None if is_refused else judged)\n",
+        "    return Known(leased.cursor, judged)\n",
         "After an election a subscription gets nothing any more.", ("tests/store/test_subscriptions.py",),
     ),
     Mutant(

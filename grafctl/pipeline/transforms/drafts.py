@@ -121,7 +121,9 @@ def remove(whole: Any, path: Path, at: int = 0) -> Any:
     key = path[at]
     if type(whole) is dict and key in whole:
         if at + 1 == len(path):
-            return {name: item for name, item in whole.items() if name != key}
+            made = dict(whole)
+            del made[key]
+            return made
         below = remove(whole[key], path, at + 1)
         return whole if below is whole[key] else {**whole, key: below}
     if type(whole) is list and at + 1 < len(path):

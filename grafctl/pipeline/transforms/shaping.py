@@ -86,7 +86,7 @@ def make_rename(options: Options) -> Work:
             _take(record, old)
         for new, value in found:
             if value is not MISSING:
-                if _in_objects(record, new) is not MISSING:
+                if new[0] in record and _in_objects(record, new) is not MISSING:
                     raise Refused(f"there is a field {named(new)} already")
                 _put(record, new, value)
 
