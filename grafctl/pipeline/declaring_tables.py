@@ -18,6 +18,7 @@ from grafctl.declare.table import FILE_NAME, Check, Table, kind_of, like
 from grafctl.errors import Usage
 from grafctl.names import check_name, shown
 from grafctl.pipeline import model
+from grafctl.pipeline.declaring_names import names_problem
 from grafctl.pipeline.declaring_steps import expression, naming, read_steps
 from grafctl.pipeline.model import DeclaredSink, DeclaredSource, DeclaredStage
 from grafctl.store.filters import check_filter
@@ -68,21 +69,23 @@ def read_sink(table: Table, folder: Path) -> DeclaredSink:
     """Returns what a `[[sink]]` says."""
     name, kind = _name(table, "sink"), _kind(table, SINK_FIT)
     path = table.take("path", "text", lambda text: _path(folder, FILE_NAME(text)))
-    if path == Path("-") and kind in (model.SQLITE, model.DUCKDB):
+    if path == Path("-"):
         table.note(f"The path of {table.title} is a file, not standard output.", "path")
     at = table.take("table", "text", _TABLE_NAME)
     variable = table.take("variable", "the name of an environment variable", _variable)
     resource = table.take("resource", "text", partial(check_name, "resource"))
     key, columns = table.take("key", "an expression", naming, ""), pairs(table, "columns", expression)
-    for column in columns:
-        table.attempt(_COLUMN_NAME, column, None, "columns", column)
+    are_names = [table.attempt(_COLUMN_NAME, column, None, "columns", column) is not None for column in columns]
     types = pairs(table, "types", one_of(model.COLUMN_TYPES, "type of a column"))
     for column in types.keys() - columns.keys():
         table.note(f"types of {table.title} names {shown(column)}, which is none of its columns.", "types", column)
     if table.body.get("columns") == {}:
         table.note(f"{table.title} has no columns.", "columns")
     table.close()
-    return DeclaredSink(name, kind, path, at, key, columns, types, variable, resource, table.line())
+    sink = DeclaredSink(name, kind, path, at, key, columns, types, variable, resource, table.line())
+    if columns and all(are_names) and (problem := names_problem(sink)):
+        table.note(f"{table.title}: {problem}", "columns" if "column" in problem else "table")
+    return sink
 
 
 def read_stage(table: Table, folder: Path | None) -> DeclaredStage:

@@ -142,6 +142,11 @@ TABLES = [
     ('columns = { id = "_id" }', 'columns = { id = "_id" }\ntypes = { id = "blob" } #!', "is no type of a column"),
     ('columns = { id = "_id" }', 'columns = { id = "_id" }\ntypes = { ids = "real" } #!', "none of its columns"),
     ('path = "rows.db"', 'path = "-" #!', "not standard output"),
+    ('kind = "sqlite"\npath = "rows.db"\ntable = "rows"', 'kind = "jsonl"\npath = "-" #!', "not standard output"),
+    ('table = "rows"', 'table = "main.grafctl_effects" #!', "holds the effect keys"),
+    ('columns = { id = "_id" }', 'columns = { id = "_id", ID = "_id" } #!', "are one to a warehouse"),
+    ('kind = "sqlite"\npath = "rows.db"\ntable = "rows"\nkey = "_id"\ncolumns = { id = "_id" }',
+     'kind = "jsonl"\npath = "x"\nkey = "_id"\ncolumns = { _effect = "_id" } #!', "holds the effect key;"),
     ('path = "rows.db"', 'path = "a.db"\nvariable = "X" #!', "variable, which means nothing"),
 ]  # fmt: skip
 

@@ -194,7 +194,7 @@ def test_what_is_worth_knowing_is_a_note_and_no_problem() -> None:
     assert any(
         line == 11 and "while one of the 2 domains that keep its payloads is away" in told for line, told in notes(two)
     )
-    more = '[[sink]]\nname = "x"\nkind = "jsonl"\npath = "-"\nkey = "_id"\ncolumns = { a = "_id" }\n'
+    more = '[[sink]]\nname = "x"\nkind = "jsonl"\npath = "x.jsonl"\nkey = "_id"\ncolumns = { a = "_id" }\n'
     unused = notes(GOOD + more + '[[source]]\nname = "y"\nkind = "csv"\npath = "y.csv"\n')
     assert {"No stage writes sink 'x'.", "No stage reads source 'y'."} <= {told for _, told in unused}
     apart = GOOD.replace(CLEAN, CLEAN.replace('log = "main"', 'replicas = { a = "aws/a", g = "gcp", z = "azure" }'))

@@ -18,11 +18,11 @@ import pytest
 from bench import postgres as server
 from bench.servers import Missing
 from grafctl.errors import Busy, ExternalFailed, InvalidConfig
+from grafctl.pipeline.declaring_names import EFFECTS_TABLE
 from grafctl.pipeline.message import Message
 from grafctl.pipeline.model import DeclaredSink
 from grafctl.pipeline.sinks.opening import open_sink
 from grafctl.pipeline.sinks.postgres import PostgresSink, Statements
-from grafctl.pipeline.sinks.row import EFFECTS_TABLE
 from pipeline.warehouses import FILE, declare_sink, row
 
 VARIABLE = "WAREHOUSE_OF_A_TEST"

@@ -12,9 +12,9 @@ import duckdb
 import pytest
 
 from grafctl.errors import Busy, Corrupt, GrafctlError, Internal, InvalidConfig, StoreFull
+from grafctl.pipeline.declaring_names import EFFECTS_TABLE
 from grafctl.pipeline.message import Message
 from grafctl.pipeline.sinks.opening import open_sink
-from grafctl.pipeline.sinks.row import EFFECTS_TABLE
 from pipeline.warehouses import FILE, KINDS, declare_sink, held, open_at, row
 
 TABLES = ("sqlite", "duckdb")

@@ -17,15 +17,15 @@ from typing import TYPE_CHECKING, Any
 from grafctl import clock
 from grafctl.errors import Busy, Corrupt, ExternalFailed, GrafctlError, StoreFull
 from grafctl.names import shown
+from grafctl.pipeline.declaring_names import EFFECTS_TABLE
 from grafctl.pipeline.model import DeclaredSink
-from grafctl.pipeline.sinks.row import EFFECTS_TABLE, LOCK_WAIT_S, Row, Written, divide
+from grafctl.pipeline.sinks.row import LOCK_WAIT_S, Row, Written, divide
 from grafctl.pipeline.sinks.rows import RowMaker, types_of
 from grafctl.pipeline.sinks.tables import check_columns, check_folder, check_names, missing_extra, quoted, quoted_table
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
-NAME_BYTES_MAX = 255
 # Without this it fetches from the network what it needs to read a file of another kind.
 _SETTINGS: dict[str, Any] = {"autoinstall_known_extensions": False, "autoload_known_extensions": False}
 _PAUSE_S = 0.05  # between two attempts to open a file that another process has
@@ -57,7 +57,7 @@ class DuckdbSink:
         except ImportError:
             raise missing_extra(sink, file, "duckdb") from None
         self._duckdb = duckdb
-        check_names(sink, file, NAME_BYTES_MAX)
+        check_names(sink, file)
         assert sink.path is not None and sink.table is not None
         check_folder(sink.path, sink, file)
         self.make_row = RowMaker(sink)

@@ -30,6 +30,7 @@ from grafctl.errors import Corrupt
 from grafctl.expression import values
 from grafctl.json_text import encoder
 from grafctl.names import shown
+from grafctl.pipeline.declaring_names import EFFECT_FIELD
 from grafctl.pipeline.message import Refused
 from grafctl.pipeline.model import DeclaredSink
 from grafctl.pipeline.sinks.row import LOCK_WAIT_S, Row, Written, divide
@@ -37,8 +38,6 @@ from grafctl.pipeline.sinks.rows import RowMaker
 from grafctl.pipeline.sinks.sqlite_file import SqliteFile, sync_folder, told_of_file
 from grafctl.pipeline.sinks.tables import check_folder, check_names, refusal
 
-EFFECT_FIELD = "_effect"
-NAME_BYTES_MAX = 255
 LINE_BYTES_MAX = 64 << 20  # of a line of ours; a longer one is somebody else's
 _LENGTH = "CREATE TABLE IF NOT EXISTS grafctl_file (id INTEGER PRIMARY KEY CHECK (id = 1), bytes INTEGER NOT NULL)"
 _ROWS_AT_ONCE = 1000
@@ -53,9 +52,7 @@ class JsonLinesSink:
         self._sink, self._declared_in = sink, file
         self._path, self._who = sink.path, f"Sink {sink.name}"
         check_folder(self._path, sink, file)
-        check_names(sink, file, NAME_BYTES_MAX)
-        if EFFECT_FIELD in sink.columns:
-            raise refusal(sink, file, f"the column {EFFECT_FIELD} holds the effect key; name another one.")
+        check_names(sink, file)
         self.make_row = RowMaker(sink)
         self._names = (EFFECT_FIELD, *sink.columns)
         self._effects = SqliteFile(self._path.with_name(f"{self._path.name}.effects"), self._who, wait_s)

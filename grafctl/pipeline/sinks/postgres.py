@@ -19,15 +19,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from grafctl.errors import Busy, ExternalFailed, GrafctlError, StoreFull
+from grafctl.pipeline.declaring_names import EFFECTS_TABLE
 from grafctl.pipeline.model import DeclaredSink
-from grafctl.pipeline.sinks.row import EFFECTS_TABLE, LOCK_WAIT_S, Row, Written, conflict, divide
+from grafctl.pipeline.sinks.row import LOCK_WAIT_S, Row, Written, conflict, divide
 from grafctl.pipeline.sinks.rows import RowMaker, types_of
 from grafctl.pipeline.sinks.tables import check_columns, check_names, missing_extra, quoted, quoted_table, refusal
 
 if TYPE_CHECKING:
     from psycopg import Connection
 
-NAME_BYTES_MAX = 63  # PostgreSQL cuts a longer one, and two that were cut may be one
 CONNECT_S = 10
 TRIES = 5
 # What the column is, and which types of a table that is there will do, as format_type has them.
@@ -79,7 +79,7 @@ class PostgresSink:
         except ImportError:
             raise missing_extra(sink, file, "postgres") from None
         self._psycopg = psycopg
-        check_names(sink, file, NAME_BYTES_MAX)
+        check_names(sink, file)
         self.make_row = RowMaker(sink)
         self._who, self._wait_s = f"Sink {sink.name}", wait_s
         self._statements = Statements(sink)

@@ -12,7 +12,6 @@ from typing import Any, NamedTuple, Protocol
 
 from grafctl.pipeline.message import Message
 
-EFFECTS_TABLE = "grafctl_effects"
 LOCK_WAIT_S = 5.0  # for another writer of the same warehouse
 
 

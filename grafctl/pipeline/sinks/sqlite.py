@@ -20,7 +20,6 @@ from grafctl.pipeline.sinks.rows import RowMaker, types_of
 from grafctl.pipeline.sinks.sqlite_file import SqliteFile
 from grafctl.pipeline.sinks.tables import check_columns, check_folder, check_names, quoted, quoted_table
 
-NAME_BYTES_MAX = 255
 # Types whose affinity changes nothing that is stored; what SQLite would make of TIMESTAMP and JSON is a number.
 _TYPES = {
     "integer": "INTEGER", "boolean": "BOOLEAN", "real": "REAL", "text": "TEXT", "json": "TEXT", "timestamp": "TEXT",
@@ -36,7 +35,7 @@ class SqliteSink:
     """A table of one SQLite file."""
 
     def __init__(self, sink: DeclaredSink, file: Path, wait_s: float = LOCK_WAIT_S) -> None:
-        check_names(sink, file, NAME_BYTES_MAX)
+        check_names(sink, file)
         assert sink.path is not None and sink.table is not None
         check_folder(sink.path, sink, file)
         self.make_row = RowMaker(sink)

@@ -17,7 +17,8 @@ from pathlib import Path
 
 from grafctl.errors import Busy, Corrupt, ExternalFailed, GrafctlError, StoreFull
 from grafctl.names import shown
-from grafctl.pipeline.sinks.row import EFFECTS_TABLE, Row
+from grafctl.pipeline.declaring_names import EFFECTS_TABLE
+from grafctl.pipeline.sinks.row import Row
 
 # Pages that keys in random order come back to: 32 MiB of them in memory, and as much in the log before it is taken in.
 _SETTINGS = ("cache_size=-32768", "wal_autocheckpoint=8000")

@@ -12,11 +12,9 @@ from pathlib import Path
 
 from grafctl.errors import InvalidConfig
 from grafctl.names import shown
+from grafctl.pipeline.declaring_names import names_problem
 from grafctl.pipeline.model import DeclaredSink
-from grafctl.pipeline.sinks.row import EFFECTS_TABLE
 from grafctl.pipeline.sinks.rows import types_of
-
-COLUMNS_MAX = 500
 
 
 def quoted(name: str) -> str:
@@ -45,24 +43,11 @@ def check_folder(path: Path, sink: DeclaredSink, file: Path) -> None:
         raise refusal(sink, file, f"{shown(str(path))} is no path.") from None
 
 
-def check_names(sink: DeclaredSink, file: Path, bytes_max: int) -> None:
+def check_names(sink: DeclaredSink, file: Path) -> None:
     """Raises `InvalidConfig` for names that a warehouse would cut, refuse or take for one another."""
-    parts = [] if sink.table is None else sink.table.split(".")
-    for what, name in (*(("table", part) for part in parts), *(("column", column) for column in sink.columns)):
-        if not name:
-            raise refusal(sink, file, f"the name of a {what} is empty.")
-        if "\0" in name or not _is_text(name):
-            raise refusal(sink, file, f"{shown(name)} is no name for a {what}.")
-        if len(name.encode()) > bytes_max:
-            raise refusal(sink, file, f"the name {shown(name)} of a {what} has more than {bytes_max} bytes.")
-    if parts and parts[-1].lower() == EFFECTS_TABLE:
-        raise refusal(sink, file, f"the table {EFFECTS_TABLE} holds the effect keys; name another one.")
-    if not 0 < len(sink.columns) <= COLUMNS_MAX:
-        raise refusal(sink, file, f"it has {len(sink.columns)} columns, and from 1 to {COLUMNS_MAX} are allowed.")
-    seen: dict[str, str] = {}
-    for column in sink.columns:
-        if (other := seen.setdefault(column.lower(), column)) != column:
-            raise refusal(sink, file, f"the columns {shown(other)} and {shown(column)} are one to a warehouse.")
+    problem = names_problem(sink)
+    if problem is not None:
+        raise refusal(sink, file, problem)
 
 
 def check_columns(
@@ -88,14 +73,6 @@ def check_columns(
         raise refusal(
             sink, file, f"the table {shown(sink.table or '')} is there with other columns: {'; '.join(wrong)}."
         )
-
-
-def _is_text(name: str) -> bool:
-    try:
-        name.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def missing_extra(sink: DeclaredSink, file: Path, extra: str) -> InvalidConfig:
