@@ -31,13 +31,17 @@ def status(store: Store, pipeline: Pipeline) -> Shown:
 def _row(store: Store, pipeline: Pipeline, stage: DeclaredStage) -> dict[str, Any]:
     allowed = [domain for domain in pipeline.declaration.domains if stage.placement.decide(domain)[0]]
     row: dict[str, Any] = {"stage": stage.name, "kind": stage.kind, "domains": allowed}
+    row |= {"group": stage.group} if stage.group != stage.name else {}
     try:
         if stage.input is None:
             published = checked(store.session.resource(stage.outputs[0]), lambda state: _ends(state, stage.outputs[0]))
             return row | {"output": stage.outputs[0], **published}
         resource = stage.input
-        found = checked(store.session.resource(resource), lambda state: _progress(state, resource, stage.group))
-        return row | {"input": resource, "group": stage.group, **found}
+        found, placement = checked(
+            store.session.resource(resource), lambda state: _progress(state, resource, stage.group)
+        )
+        row["domains"] = [domain for domain in allowed if placement.decide(domain)[0]]
+        return row | {"input": resource, **found}
     except GrafctlError as error:
         return row | {"trouble": error.message}
 
@@ -47,19 +51,20 @@ def _ends(state: State, resource: str) -> dict[str, Any]:
     return {"records": row["next"], "kept": row["next"] - row["first"]}
 
 
-def _progress(state: State, resource: str, name: str) -> dict[str, Any]:
+def _progress(state: State, resource: str, name: str) -> tuple[dict[str, Any], Placement]:
+    """Returns how far a group is, and where the store allows it now, which may be less than the file does."""
     queue, group = queue_row(state, resource), group_row(state, resource, name)
     lineage = Lineage.of(state.get_json(keys.lineage(group["lineage"])))
     dead = size(lineage.dead)
-    return {
+    found = {
         "lag": queue["next"] - lineage.floor - size(lineage.done) - dead,
         "leased": size(lineage.leased),
         "retrying": sum(item[1] - item[0] for item in lineage.retry),
         "dead": dead,
         "ack_floor": lineage.floor,
         "paused": group["paused"],
-        "placement": Placement.of(group).as_json(),
     }
+    return found, Placement.of(group)
 
 
 def stage_of(pipeline: Pipeline, name: str) -> DeclaredStage:
