@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from grafctl.nouns.placements import Placements
     from grafctl.nouns.policies import Policies
     from grafctl.nouns.queues import Queues
+    from grafctl.nouns.schemas import Schemas
     from grafctl.nouns.topics import Topics
 
 
@@ -64,6 +65,12 @@ class Nouns:
         from grafctl.nouns.idems import Idems
 
         return Idems(self.session)
+
+    @property
+    def schemas(self) -> Schemas:
+        from grafctl.nouns.schemas import Schemas
+
+        return Schemas(self.session)
 
     @property
     def consumers(self) -> Consumers:

@@ -110,7 +110,7 @@ def _quoted(plain: bytes) -> bytes:
 
 
 def acks(answers: Iterable[Ack], output: Form, json: bool = False, quiet: bool = False) -> list[dict[str, Any]]:
-    """Prints what a stream of records became, and returns the records that were refused for their id.
+    """Prints what a stream of records became, and returns those that were refused: for their id, or by their schema.
 
     `jsonl` prints each acknowledgement as it comes. The other forms print their sum at the end, also when the stream
     ends in an error or a signal: what was acknowledged is durable, whatever happened then.
@@ -131,7 +131,7 @@ def acks(answers: Iterable[Ack], output: Form, json: bool = False, quiet: bool =
             total.print(output, json)
         raise
     total.print(output, json)
-    return total.conflicts
+    return total.conflicts + total.mismatches
 
 
 def _take(ack: Ack, total: _Total, output: Form, json: bool) -> None:
@@ -142,6 +142,8 @@ def _take(ack: Ack, total: _Total, output: Form, json: bool) -> None:
         return  # the error object names them all
     for conflict in ack.conflicts or ():
         render_output.note(_conflict_line(conflict))
+    for mismatch in ack.mismatches or ():
+        render_output.note(_mismatch_line(mismatch))
 
 
 def _rest(answers: Any, error: BaseException) -> Iterator[Ack]:
@@ -158,6 +160,13 @@ def _conflict_line(conflict: dict[str, Any]) -> str:
     return f"stdin:{where}: id {clean(str(conflict.get('id')))} was used before with another payload ({hashes}).\n"
 
 
+def _mismatch_line(mismatch: dict[str, Any]) -> str:
+    where = f" at {clean(mismatch['path'])}" if mismatch["path"] else ""
+    return (
+        f"stdin:{mismatch.get('line')}: the record does not conform to its schema{where}: {clean(mismatch['rule'])}.\n"
+    )
+
+
 class _Total:
     """The sum of many acknowledgements; a single one is its own sum."""
 
@@ -165,6 +174,7 @@ class _Total:
         self.batches = 0
         self.count = 0
         self.conflicts: list[dict[str, Any]] = []
+        self.mismatches: list[dict[str, Any]] = []
         self.first: Ack | None = None
         self.last: Ack | None = None
         self.replayed = True
@@ -173,8 +183,10 @@ class _Total:
         self.batches += 1
         self.count += ack.count
         self.conflicts.extend(ack.conflicts or ())
-        self.first = self.first or ack
-        self.last = ack
+        self.mismatches.extend(ack.mismatches or ())
+        if ack.count or self.last is None or not self.last.count:  # one of which all was refused has no place
+            self.first = self.first if self.first and self.first.count else ack
+            self.last = ack
         self.replayed = self.replayed and ack.replayed
 
     def body(self) -> dict[str, Any]:
@@ -185,8 +197,10 @@ class _Total:
         body = self.last.as_json() | {"offset": self.first.offset, "count": self.count, "replayed": self.replayed}
         body.pop("offsets", None)
         body.pop("conflicts", None)
+        body.pop("mismatches", None)
         body |= {"last": _last_offset(self.last), "batches": self.batches}
-        return body | ({"conflicts": self.conflicts} if self.conflicts else {})
+        body |= {"conflicts": self.conflicts} if self.conflicts else {}
+        return body | ({"mismatches": self.mismatches} if self.mismatches else {})
 
     def print(self, output: Form, json: bool) -> None:
         if json or output == "json":
@@ -199,7 +213,10 @@ class _Total:
             return "0 records"
         from grafctl.render_text import ack_sentence
 
-        refused = f", {len(self.conflicts)} refused" if self.conflicts else ""
+        count = len(self.conflicts) + len(self.mismatches)
+        refused = f", {count} refused" if count else ""
+        if not self.count and self.mismatches:
+            return f"0 records{refused}"
         if self.batches == 1:
             return ack_sentence(self.first) + refused
         span = f"offsets {self.first.offset} to {_last_offset(self.last)}"

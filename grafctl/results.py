@@ -123,6 +123,7 @@ class Ack(Result):
     offsets: list[int] | None = None  # one a record, only where they are not consecutive (some were replayed)
     payload_copies: int | None = None  # only where a witness was counted
     conflicts: list[dict[str, Any]] | None = None  # {"line", "id", "stored", "offered"}: hashes, never payloads
+    mismatches: list[dict[str, Any]] | None = None  # {"place", "line", "id", "path", "rule"}: never values
 
 
 class Delivery(Result):

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import sys
 
-from grafctl.errors import Empty, Fenced, GrafctlError, IdempotencyConflict, Usage
+from grafctl.errors import Empty, Fenced, GrafctlError, IdempotencyConflict, SchemaMismatch, Usage
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -239,8 +239,42 @@ def published(
     if dry_run:
         every: Any = [record for batch in batches for record in batch]
         once = [every] if every else []
-        return (store.publish_batch(resource, batch, atomic=atomic, dry_run=True, **caller) for batch in once)
-    return store.publish_stream(resource, batches, atomic=atomic, in_flight=IN_FLIGHT, **caller)
+        lines = _Lines(once, atomic)
+        acks = (store.publish_batch(resource, one, atomic=atomic, dry_run=True, **caller) for one in lines.counted())
+        return lines.named(acks)
+    lines = _Lines(batches, atomic)
+    return lines.named(store.publish_stream(resource, lines.counted(), atomic=atomic, in_flight=IN_FLIGHT, **caller))
+
+
+class _Lines:
+    """Says of records that did not conform on which lines they stood; a plain line does not know its own."""
+
+    def __init__(self, batches: Any, atomic: bool) -> None:
+        self._batches, self._atomic = batches, atomic
+        self._firsts: list[int] = []  # of batches on their way
+
+    def counted(self) -> Iterator[Any]:
+        """Yields the batches."""
+        line = 1
+        for batch in self._batches:
+            if batch:
+                self._firsts.append(line)
+                line += len(batch)
+            yield batch
+
+    def named(self, acks: Iterator[Ack]) -> Iterator[Ack]:
+        """Yields the acknowledgements, of which each belongs to the next batch."""
+        try:
+            for ack in acks:
+                self._name(ack.mismatches or (), self._firsts.pop(0))
+                yield ack
+        except SchemaMismatch as error:
+            self._name(error.fields.get("mismatches", ()), 1)
+            raise
+
+    def _name(self, mismatches: Any, first: int) -> None:
+        for item in mismatches:
+            item.setdefault("line", first + item["place"])
 
 
 def deliveries(
@@ -337,8 +371,20 @@ def require_records(count: int, *, fail_empty: bool) -> None:
         raise Empty("Nothing was delivered.", hint="Wait for records with: grafctl poll RESOURCE --group G --wait 5s")
 
 
-def require_no_conflicts(conflicts: list[dict[str, Any]]) -> None:
-    """Raises `IdempotencyConflict` at the end of a stream in which ids came back with other payloads."""
+def require_no_conflicts(refused: list[dict[str, Any]]) -> None:
+    """Raises what refused records of a stream come to at its end: `SchemaMismatch` before `IdempotencyConflict`."""
+    wrong = [item for item in refused if "rule" in item]
+    conflicts = [item for item in refused if "rule" not in item]
+    if wrong:
+        count = len(wrong)
+        also = f", and {len(conflicts)} for an id that was used before with another payload" if conflicts else ""
+        raise SchemaMismatch(
+            f"{count} record{'s were' if count != 1 else ' was'} refused by the schema{also}.",
+            hint="See what it says with: grafctl schema show ID; the other records are published.",
+            mismatches=wrong[:CONFLICTS_SHOWN],
+            conflicts=conflicts[:CONFLICTS_SHOWN] or None,
+            refused=len(refused),
+        )
     if conflicts:
         count = len(conflicts)
         raise IdempotencyConflict(

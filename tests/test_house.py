@@ -40,6 +40,8 @@ FLOORS = [
             "names",
             "units",
             "expression",
+            "json_pattern",
+            "json_schema*",
             "store.keys",
             "store.records",
             "store.fingerprints",

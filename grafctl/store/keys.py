@@ -24,7 +24,8 @@ offset, `I` the index of ids (`ID` its directory, `IA` records by number, `IR` i
 by run and first cell), `G` groups, `N` lineages, `T` leases by lineage and token, `D` dead letters by lineage and
 offset. Idempotency store: `Q`, `B` and `I` as a queue has them, of what is completed; `K` keys (`KR` reservations by
 stage and digest, `KS` counts by stage). Control: `R` resources by name, `A` authorities, `O` health observations by
-domain, `P` saved plans that were applied. Audit: `C` the counters, `U` the latest record of each refusal.
+domain, `P` saved plans that were applied, `S` schemas by id. Audit: `C` the counters, `U` the
+latest record of each refusal.
 """
 
 from __future__ import annotations
@@ -327,6 +328,14 @@ def observations() -> tuple[bytes, bytes]:
 
 def plan(plan_id: str) -> bytes:
     return PAYLOAD + b"P" + plan_id.encode()
+
+
+def schema(schema_id: str) -> bytes:
+    return PAYLOAD + b"S" + schema_id.encode()
+
+
+def schemas() -> tuple[bytes, bytes]:
+    return _range(PAYLOAD + b"S")
 
 
 def audit_counters() -> bytes:

@@ -12,6 +12,7 @@ When it fails: a resource that is registered but has no log yet (its creator die
 from __future__ import annotations
 
 from contextlib import contextmanager, suppress
+from functools import partial
 
 from grafctl import clock
 from grafctl.errors import (
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
 
 AUDITED = (DomainUnavailable, Fenced, GenerationConflict, HealthRejected, ProofRequired)
 AUDIT_DEADLINE_S = 3.0
+LOOK_S = 1.0  # between two looks for a schema that is not bound yet
 
 
 class Known(NamedTuple):
@@ -52,6 +54,14 @@ class Known(NamedTuple):
 
     cursor: int
     judged: Judged | None = None
+
+
+class Bound(NamedTuple):
+    """The schema that a resource names, and the document that it is bound to, None where it was not when we looked."""
+
+    schema_id: str
+    document: str | None
+    looked_s: float
 
 
 class Session:
@@ -65,6 +75,7 @@ class Session:
         self.publishers: dict[str, GroupCommit] = {}
         self._logs: dict[str, Log] = {}
         self._carriers: dict[bytes, Log] = {}
+        self._bound: dict[str, Bound] = {}  # by resource
         self.held = Held()
         self.known: dict[tuple[str, str], Known | None] = {}  # of groups that were polled; None: it has no filter
         self._health: tuple[dict[str, bytes | None] | None, dict[str, str]] | None = None
@@ -75,9 +86,36 @@ class Session:
         """Returns the log of a resource; raises `NotFound`."""
         log = self._logs.get(name)
         if log is None:
-            record = checked(self.control, lambda state: _record_of(state, name))
+            record = checked(self.control, partial(self._look_up, name))
             log = self._logs[name] = self.open_log(name, record)
         return log
+
+    def _look_up(self, name: str, state: State) -> dict[str, Any]:
+        """Returns the registration of a resource, and keeps what its schema is bound to."""
+        record = _record_of(state, name)
+        row = record["start"]["queue"] if "start" in record else record["row"]
+        if (schema_id := row.get("schema")) is not None:
+            self._bound[name] = Bound(schema_id, document_of(state, schema_id), clock.monotonic_s())
+        return record
+
+    def schema_of(self, name: str) -> str | None:
+        """Returns the document that records of an opened resource must conform to, or None.
+
+        A binding stays for ever, so it is looked for only as long as there is none, and then once a second.
+        """
+        bound = self._bound.get(name)
+        if bound is None or bound.document is not None:
+            return None if bound is None else bound.document
+        if (now_s := clock.monotonic_s()) - bound.looked_s >= LOOK_S:
+            document = None
+            with suppress(GrafctlError), self.control.view() as committed:  # a publish does not fail for it
+                document = document_of(committed.state, bound.schema_id)
+            bound = self._bound[name] = Bound(bound.schema_id, document, now_s)
+        return bound.document
+
+    def look_again(self) -> None:
+        """Lets the next publish look for its schema at once: one was bound here."""
+        self._bound = {name: bound._replace(looked_s=-LOOK_S) for name, bound in self._bound.items()}
 
     def open_log(self, name: str, record: Mapping[str, Any]) -> Log:
         """Returns the log of a registered resource, begun where its creator died before that."""
@@ -213,6 +251,12 @@ class Session:
 
     def close(self) -> None:
         self.cluster.close()
+
+
+def document_of(state: State, schema_id: str) -> str | None:
+    """Returns the document that a schema id is bound to in the control log, or None."""
+    row = state.get_json(keys.schema(schema_id))
+    return None if row is None else str(row["document"])
 
 
 def _record_of(state: State, name: str) -> dict[str, Any]:

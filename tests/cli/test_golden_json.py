@@ -34,6 +34,7 @@ Q, AWS, GCP, AZURE = "migration-orders", "aws/us-east-1/us-east-1a", "gcp/us-cen
 WITHOUT_JSON = {"completion show", "completion install"}
 ONE, TWO, BINARY = '{"payload":"a","id":"i-1"}\n', '{"payload":"b","id":"i-1"}\n', '{"payload_base64":"/w=="}\n'
 
+GOOD = '{"event_id":"e","tenant":"a","order_key":1,"total_cents":1,"date":"2026-01-01","items":1}'
 C, AT = "charges", f"--stage charge -d {AWS}"
 P = "examples/pipeline.toml"
 ON, MAY = "--store ./running", "--allow aws --allow gcp"
@@ -106,6 +107,25 @@ IDEM = [
     (11, f"idem expire {C} -d {GCP}", ""),
 ]
 
+W = "checked"
+SCHEMAS = [
+    (0, "schema add order.v1 examples/order.v1.schema.json --dry-run", ""),
+    (0, "schema add order.v1 examples/order.v1.schema.json", ""),
+    (0, "schema add order.v1 examples/order.v1.schema.json", ""),
+    (13, "schema add order.v1 empty.json", ""),
+    (2, "schema add other.v1 wrong.toml", ""),
+    (2, "schema add other.v1 absent.json", ""),
+    (0, "schema list", ""),
+    (0, "schema show order.v1", ""),
+    (10, "schema show absent", ""),
+    (0, f"queue create {W} --schema order.v1 --replica w={AWS} --allow aws", ""),
+    (17, f"publish {W} x -d {AWS}", ""),
+    (17, f"publish {W} - -d {AWS}", f"{{}}\n{GOOD}\n"),
+    (17, f"publish {W} - -d {AWS} --atomic", f"{{}}\n{GOOD}\n"),
+    (17, f"publish {W} - -d {AWS} -o jsonl --input jsonl", ONE + TWO),
+    (11, f"publish {W} x -d {GCP}", ""),
+]
+
 # What the runbook does not show: exit code, command line, standard input. It goes on in the same store.
 MORE = [
     (0, f"publish {Q} created --id order-1 -d {AWS}", ""),
@@ -166,6 +186,7 @@ MORE = [
     (10, f"topic show {Q}", ""),
     (10, "queue show events", ""),
     *IDEM,
+    *SCHEMAS,
     (0, f"placement show {Q}", ""),
     (0, f"placement show {Q} --group poor", ""),
     (0, f"placement set {Q} --allow aws --allow gcp --allow azure", ""),
@@ -286,6 +307,7 @@ def printed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, dict
         patch.chdir(tmp_path_factory.mktemp("golden"))
         patch.delenv(OFFSET_VARIABLE, raising=False)
         shutil.copytree(ROOT / "examples", "examples", ignore=shutil.ignore_patterns("__pycache__"))
+        Path("empty.json").write_text("{}")
         Path("wrong.toml").write_text('[[queue]]\nname = "Q Q"\n[[domain]]\ncolour = "red"\n')
         Path("failing.toml").write_text(Path("examples/pipeline.toml").read_text().replace("total = 1230", "total = 1"))
         more = "[[queue]]\nname = 'more'\nreplicas = { m = 'gcp/us-central1' }\n"

@@ -25,6 +25,7 @@ LOOKING = {
     *("locator history", "can", "peek"),
     *("idem list", "idem show", "pipeline status", "pipeline tap"),
     *("pipeline validate", "pipeline plan"),
+    *("schema list", "schema show"),
     *("audit tail", "audit verify", "audit explain", "status", "verify", "doctor", "plan", "drift"),
 }
 # A poll leases, and a lease that nobody finishes gives its records back: there is nothing to try out.

@@ -29,6 +29,7 @@ STORY: list[tuple[str, str, int | str]] = [
     ("queue create q --schema s --replica a=aws --replica g=gcp --allow aws --allow gcp", COMMIT, "unchanged"),
     ("topic create t --schema s --log shared --replica a=aws --replica g=gcp --allow aws", COMMIT, "unchanged"),
     ("topic create u --schema s --log shared --allow aws", COMMIT, "unchanged"),
+    ("schema add s.v1 schema.json", COMMIT, "unchanged"),
     ("idem create i --replica a=aws --replica g=gcp --allow aws --retain-age 1ms", COMMIT, "unchanged"),
     ("idem reserve i one --stage s --payload x -d aws", COMMIT, 22),
     ("idem complete i one --stage s --token 1 --result y -d aws", COMMIT, "unchanged"),
@@ -94,6 +95,7 @@ def here(run: Runner) -> Path:
     run("authority", "keygen", "watch")
     names = ("aws", "gcp", "azure", "spare", "fifth")
     declared = "".join(f'[[domain]]\nname = "{name}"\n' for name in names)
+    (run.cwd / "schema.json").write_text('{"type":"object"}')
     (run.cwd / "declared.toml").write_text(declared)
     (run.cwd / "planned.toml").write_text(f'{declared}[[queue]]\nname = "planned"\nreplicas.p = "aws"\n')
     return run.cwd

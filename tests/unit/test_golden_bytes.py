@@ -60,6 +60,7 @@ KEYS = {
     "row authority": keys.authority("scheduler-a"),
     "row observation": keys.observation("aws/us-east-1"),
     "row plan": keys.plan("pl_01"),
+    "row schema": keys.schema("order.v1"),
     "row audit counters": keys.audit_counters(),
     "row refusal": keys.refusal(DIGEST),
 }
@@ -166,7 +167,7 @@ def test_every_key_shape_has_golden_bytes() -> None:
     ranges = {"heads", "configs", "entries", "undos", "quarantines", "states", "blocks", "locator_history", "proofs"}
     ranges |= {"ids", "groups", "lineages", "leases", "all_leases", "dead_letters", "all_dead_letters", "resources"}
     ranges |= {"all_carried", "authorities", "observations", "id_records_from", "id_items_of", "id_filters_of"}
-    ranges |= {"reservations", "stages", "idem_keys"}
+    ranges |= {"reservations", "stages", "idem_keys", "schemas"}
     parsers = {"parse_head", "parse_index", "parse_block", "parse_carried", "parse_reservation", "parse_stage"}
     parsers |= {"last_u64", "name_of"}
     made = {

@@ -35,7 +35,7 @@ def test_fields_are_given_by_place_or_by_name() -> None:
         ((), {name: value for name, value in ACK.items() if name != "offset"}),
         ((), ACK | {"colour": "red"}),
         (("q",), ACK),
-        ((*ACK.values(), None, None, None, None), {}),
+        ((*ACK.values(), None, None, None, None, None), {}),
     ],
 )
 def test_what_lacks_a_field_or_has_another_is_refused(values: tuple[Any, ...], named: dict[str, Any]) -> None:

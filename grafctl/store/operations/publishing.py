@@ -21,7 +21,7 @@ from grafctl.store.records import NO_OPERATION
 from grafctl.store.requests import Context, Outcome
 from grafctl.store.resources.queue import Publish, Published
 from grafctl.store.session import AUDITED, Session
-from grafctl.typed import TYPE_CHECKING, Iterable, Iterator, Sequence
+from grafctl.typed import TYPE_CHECKING, Any, Iterable, Iterator, Sequence
 
 if TYPE_CHECKING:
     from grafctl.results import Ack
@@ -41,12 +41,24 @@ def publish(
     *,
     dry_run: bool = False,
     turn: Turn | None = None,
+    skips: bool = False,
 ) -> Ack:
-    """Publishes the records of one request as one entry and returns when it is committed."""
+    """Publishes the records of one request as one entry and returns when it is committed.
+
+    A single record that does not conform to its schema is refused, or where this is part of a stream, told (`skips`).
+    """
     _check(request)
     log = session.resource(request.resource)
+    wrong: list[dict[str, Any]] = []
+    if (document := session.schema_of(request.resource)) is not None:
+        from grafctl.store.operations.conforming import sift
+
+        fit, wrong = sift(session, log, document, request, skips=skips)
+        if fit is None:
+            return _nothing(log, request, wrong)
+        request = fit
     if dry_run:
-        return _would_publish(session, log, request)
+        return _would_publish(session, log, request, wrong)
     key, hint = parse_operation(operation)
     try:
         outcome = _append(session, log, request, key, hint, timeout_s, turn)
@@ -58,7 +70,13 @@ def publish(
         from grafctl.store.operations.retention import trim
 
         trim(session, request.resource)
-    return _ack(request.resource, published, outcome.acked_by, outcome.payload_copies)
+    return _ack(request.resource, published, outcome.acked_by, outcome.payload_copies, wrong)
+
+
+def _nothing(log: Log, request: Publish, wrong: list[dict[str, Any]]) -> Ack:
+    """Returns the answer to a batch of which nothing conforms."""
+    queue, generation = checked(log, request.admitted)
+    return _ack(request.resource, Published(queue["next"], 0, None, False, [], generation), [], 0, wrong)
 
 
 def _append(
@@ -111,15 +129,15 @@ def _check_names(domain: str, resource: str) -> None:
     check_name("resource", resource)
 
 
-def _would_publish(session: Session, log: Log, request: Publish) -> Ack:
+def _would_publish(session: Session, log: Log, request: Publish, wrong: list[dict[str, Any]]) -> Ack:
     """Returns what a publish would answer now; raises its refusal."""
     request.prepare()
     with session.audited(PUBLISH), log.view() as committed:
         decision = request.decide(committed.state, Context(committed.upto, 0, committed.lead.config))
-    return _ack(request.resource, decision.answer, [], 0)
+    return _ack(request.resource, decision.answer, [], 0, wrong)
 
 
-def _ack(resource: str, published: Published, acked_by: list[str], copies: int) -> Ack:
+def _ack(resource: str, published: Published, acked_by: list[str], copies: int, wrong: list[dict[str, Any]]) -> Ack:
     from grafctl.results import Ack
 
     return Ack(
@@ -132,6 +150,7 @@ def _ack(resource: str, published: Published, acked_by: list[str], copies: int) 
         published.offsets,
         copies if copies != len(acked_by) else None,
         published.conflicts or None,
+        wrong or None,
     )
 
 
@@ -143,13 +162,13 @@ def stream(session: Session, first: Publish, batches: Batches, timeout_s: float,
         from grafctl.store.operations.streaming import pipelined
 
         def one(batch: Records, turn: Turn) -> Ack:
-            return publish(session, first.of(batch), None, timeout_s, turn=turn)
+            return publish(session, first.of(batch), None, timeout_s, turn=turn, skips=True)
 
         yield from pipelined(one, batches, in_flight)
         return
     for batch in batches:
         if batch:
-            yield publish(session, first.of(batch), None, timeout_s)
+            yield publish(session, first.of(batch), None, timeout_s, skips=True)
 
 
 def _gather(batches: Batches) -> list[Outgoing]:

@@ -40,6 +40,7 @@ MODULES = {
     "observe": "control",
     "forget": "control",
     "plan": "plans",
+    "schema": "schemas",
     "note": "audit",
     "create": "carried",
     "several": "several",
