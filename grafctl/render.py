@@ -55,15 +55,33 @@ def records(shown: Shown, output: Form, json: bool = False) -> None:
 
 
 def deliveries(chunks: Iterable[Delivery], output: Form, json: bool = False) -> int:
-    """Prints each delivery before it asks for the next one, and returns how many records there were."""
-    count = 0
+    """Prints each delivery before it asks for the next one, and returns how many records there were.
+
+    What retention took from the group is told on standard error, where no field says so.
+    """
+    count, told = 0, None
     for chunk in chunks:
         if json or output == "json":
             render_output.write(document(chunk.as_json()))
         else:
             _write_lines(chunk.records, output)
+            if chunk.lost != told:
+                told = chunk.lost
+                render_output.note(_loss_line(chunk))
         count += len(chunk.records)
     return count
+
+
+def _loss_line(chunk: Delivery) -> str:
+    lost = chunk.lost or {}
+    return (
+        (
+            f"warning: retention let go of {lost['records']} records, between the offsets {lost['first']} and "
+            f"{lost['last']}, before {clean(chunk.group)} had finished them.\n"
+        )
+        if lost
+        else ""
+    )
 
 
 def _write_lines(found: list[Record], output: Form) -> None:

@@ -362,7 +362,7 @@ def _merged(chunks: list[Delivery]) -> Delivery:
     from grafctl.results import Delivery
 
     records = [record for chunk in chunks for record in chunk.records]
-    return Delivery(chunks[0].resource, chunks[0].group, records, chunks[-1].ack_floor)
+    return Delivery(chunks[0].resource, chunks[0].group, records, chunks[-1].ack_floor, lost=chunks[-1].lost)
 
 
 def require_records(count: int, *, fail_empty: bool) -> None:

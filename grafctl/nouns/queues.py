@@ -31,6 +31,7 @@ from grafctl.store.session import Session
 
 REPLICAS_MAX = 64
 MAJORITY = "majority"
+LIMITS = ("retain_age_ms", "retain_bytes", "retain_count")
 UNUSED = {"next": 0, "first": 0, "bytes": 0, "epoch": 1}  # what a resource is in the beginning
 
 
@@ -111,6 +112,8 @@ class Resources:
                 hint="Leave --ack and --min-payload out, or change the rule of the log with `grafctl policy set`.",
             )
         check_replicas(self.session, parsed)
+        if any(own.get(name) is not None and own[name] < 0 for name in LIMITS):
+            raise Usage("What is to be kept is 0 or more.")
         placement = parse_placement(allow, deny)
         definition: dict[str, Any] = {"name": name, "kind": self.kind}
         definition |= {"log": check_name("log", log)} if log is not None else {}

@@ -15,7 +15,9 @@ from grafctl.store import elect as electing
 from grafctl.store import filters, keys
 from grafctl.store.blocks import Outgoing
 from grafctl.store.operations import filtering
-from grafctl.store.records import decode_entry
+from grafctl.store.records import decode_entry, encode_json, encode_row
+from grafctl.store.replica.replica import Writer
+from grafctl.store.resources.applying import apply_entry
 from store.world import DRIVERS, World, world
 
 T, AWS, GCP = "events", "aws", "gcp"
@@ -247,9 +249,23 @@ def test_a_loss_by_policy_is_told_everywhere(here: World) -> None:
     assert not list(here.store.verify())
 
 
+def test_verify_finds_what_was_taken_without_a_word(here: World) -> None:
+    a_topic(here, 20, 1, retain_count=5)
+    subscribe(here, "s", start="15")
+    with here.store.session.cluster.environment(GCP).write(wait_s=1) as batch:
+        writer = Writer(batch, here.log_id(T), GCP, apply_entry)
+        row = writer.state.get_json(keys.lineage("s"))
+        key = keys.state(here.log_id(T), keys.lineage("s"))
+        batch.put(key, encode_row(encode_json(row | {"floor": 12}), key))
+    problems = [finding.problem for finding in here.store.verify() if finding.domain == GCP]
+    assert "lineage s has not finished what is no longer kept" in problems
+
+
 def test_what_is_no_policy_is_refused(here: World) -> None:
     with pytest.raises(Usage, match="--discard is one of finished, oldest"):
         here.store.topics.create(T, **PLACE, discard="newest")
+    with pytest.raises(Usage, match="0 or more"):
+        here.store.topics.create(T, **PLACE, retain_count=-1)
 
 
 def test_age_alone_lets_go_of_what_nobody_waits_for(here: World) -> None:
