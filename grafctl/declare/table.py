@@ -19,6 +19,7 @@ from grafctl.errors import GrafctlError, InvalidConfig, Usage
 from grafctl.names import check_pattern, shown
 from grafctl.store.authority import Placement
 
+PATTERNS_MAX = 1000  # of one list of allow or deny
 GUESSES_MAX = 100  # because each guess at a mistyped key costs a fraction of a millisecond
 
 Check = Callable[[Any], Any]  # returns what a value means; raises a `GrafctlError` with a sentence
@@ -87,7 +88,10 @@ class Table:
         return Placement(tuple(self._patterns("allow")), tuple(self._patterns("deny")))
 
     def _patterns(self, key: str) -> Iterator[str]:
-        for at, item in enumerate(self.take(key, "a list of texts", list, (), list)):
+        items = self.take(key, "a list of texts", list, (), list)
+        if len(items) > PATTERNS_MAX:
+            self.note(f"{key} of {self.title} holds {len(items)} patterns; at most {PATTERNS_MAX} are allowed.", key)
+        for at, item in enumerate(items[:PATTERNS_MAX]):
             if not isinstance(item, str):
                 self.note(f"{key} of {self.title} is a list of texts, and holds {kind_of(item)}.", key, at)
             elif self.attempt(check_pattern, item, None, key, at) is not None:

@@ -15,6 +15,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import replace
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -38,11 +39,13 @@ from grafctl.pipeline.declaring_secrets import note_secrets
 from grafctl.pipeline.declaring_tables import read_sink, read_source, read_stage
 from grafctl.pipeline.declaring_tests import read_test
 from grafctl.pipeline.model import RESOURCE, Pipeline
-from grafctl.pipeline.where import Spot, spots_of
+from grafctl.pipeline.where import Gate, Spot, spots_of
 from grafctl.store.authority import Placement
 
 # How many tables of each kind a file may hold.
 TABLES_MAX = {"source": 200, "sink": 200, "stage": 200, "test": 1000}
+DOMAINS_MAX = 100
+FIELDS_MAX = 5000  # that all steps of a file name
 SEMANTICS = "effectively-once"  # of the group of a stage: only who holds the lease of a record can finish it
 
 
@@ -92,14 +95,18 @@ def examine(text: bytes, file: Path, folder: Path, looks: Looks = NOWHERE) -> Ex
     """Returns what a text declares."""
     root = Table.of_file(text, str(file))
     declaration = parse_tables(root, folder, looks.check_key, looks.check_schema)
+    if len(declaration.domains) > DOMAINS_MAX:
+        root.note(f"The file declares {len(declaration.domains)} domains; at most {DOMAINS_MAX} are allowed.", "domain")
+        declaration = replace(declaration, domains=dict(islice(declaration.domains.items(), DOMAINS_MAX)))
     resources = {item.name: item for item in declaration.resources}
     name = _name(root)
     sources = {item.name: item for item in (read_source(table, folder) for table in _tables(root, "source"))}
     sinks = {item.name: item for item in (_sink(table, folder, resources) for table in _tables(root, "sink"))}
     stages = _stages(root, Declared(sources, sinks, resources), folder if looks.into_steps else None)
     policies = [policy_of(staged) for staged in stages]
+    gate = Gate()
     spots = [
-        tuple(spots_of(staged.stage.name, policy, staged.input, staged.uses(), declaration))
+        tuple(spots_of(staged.stage.name, policy, staged.input, staged.uses(), declaration, gate))
         for staged, policy in zip(stages, policies, strict=True)
     ]
     for staged, found in zip(stages, spots, strict=True):
@@ -150,19 +157,33 @@ def _stages(root: Table, declared: Declared, folder: Path | None) -> list[Staged
     tables = _tables(root, "stage")
     if not root.body.get("stage", []):
         root.note("The file declares no [[stage]].", "stage")
+    fields = sum(map(_fields_of, tables))
+    if fields > FIELDS_MAX:
+        root.note(f"The steps of the file name {fields} fields; at most {FIELDS_MAX} are allowed.", "stage")
+        tables = []
     stages = [resolve(read_stage(table, folder), table, declared) for table in tables]
     check_groups(stages)
     check_cycles(stages)
     return stages
 
 
+def _fields_of(stage: Table) -> int:
+    """Returns how many fields the steps of a stage name, each of which may be an expression to be compiled."""
+    steps = stage.body.get("step")
+    found = [step.get("fields") for step in steps if isinstance(step, dict)] if isinstance(steps, list) else []
+    return sum(len(fields) for fields in found if isinstance(fields, (list, dict)))
+
+
 def _note_spots(staged: Staged, spots: Iterable[Spot]) -> None:
-    """Notes each domain in which a stage may run and could not work, and a stage that may run in none."""
+    """Notes the domains in which a stage may run and could not work, and a stage that may run in none."""
     spots = list(spots)
+    domains: dict[tuple[str, int, str], list[str]] = {}
     for spot in spots:
         for refusal in spot.refusals:
-            sentence = f"{staged.table.title} may run in {spot.domain} ({spot.rule}), but {refusal}."
-            staged.table.notes.append((spot.line, sentence))
+            domains.setdefault((spot.rule, spot.line, refusal), []).append(spot.domain)
+    for (rule, line, refusal), names in domains.items():
+        sentence = f"{staged.table.title} may run in {', '.join(names)} ({rule}), but {refusal}."
+        staged.table.notes.append((line, sentence))
     if staged.stage.placement.allow and spots and not any(spot.allowed for spot in spots):
         staged.table.note(f"{staged.table.title} may run in none of the declared domains.", "allow")
 

@@ -23,6 +23,7 @@ from grafctl.pipeline.declaring_steps import expression, naming, read_steps
 from grafctl.pipeline.model import DeclaredSink, DeclaredSource, DeclaredStage
 from grafctl.store.filters import check_filter
 
+OUTPUTS_MAX = 100  # of one stage
 LIST_MAX = 1000  # items of one list or table that a pipeline's table holds
 
 # kind -> keys that it needs, and keys that mean nothing to it
@@ -116,6 +117,9 @@ def read_stage(table: Table, folder: Path | None) -> DeclaredStage:
 
 def _outputs(table: Table, kind: str) -> tuple[str, ...]:
     one, several = table.take("output", "text", str), tuple(texts(table, "outputs", str))
+    if len(several) > OUTPUTS_MAX:
+        table.note(f"{table.title} has {len(several)} outputs; at most {OUTPUTS_MAX} are allowed.", "outputs")
+        several = several[:OUTPUTS_MAX]
     if one is not None and several and kind == model.TRANSFORM:
         table.note(f"{table.title} has output and outputs; keep one of them.", "outputs")
     if kind == model.TRANSFORM and not {"output", "outputs"} & table.body.keys():

@@ -70,14 +70,29 @@ class Spot(NamedTuple):
         return self.allowed and not self.refusals
 
 
+class Gate:
+    """What the placements of resources say, each asked once for a domain."""
+
+    def __init__(self) -> None:
+        self._decided: dict[tuple[str, str], tuple[bool, str, int]] = {}
+
+    def decide(self, resource: DeclaredResource, domain: str) -> tuple[bool, str, int]:
+        """Returns what the policy of a resource says to a domain."""
+        found = self._decided.get((resource.name, domain))
+        if found is None:
+            found = Policy(resource.placement, resource.lines).decide(domain)
+            self._decided[resource.name, domain] = found
+        return found
+
+
 def spots_of(
-    stage: str, policy: Policy, origin: DeclaredResource | None, uses: Iterable[Use], store: Declaration
+    stage: str, policy: Policy, origin: DeclaredResource | None, uses: Iterable[Use], store: Declaration, gate: Gate
 ) -> Iterator[Spot]:
     """Yields the spot of each declared domain; `origin` is the input of the stage."""
     uses = list(uses)
     for domain in store.domains:
         allowed, rule, line = policy.decide(domain)
-        refusals = (*_of_input(domain, origin, store), *_of_uses(domain, uses)) if allowed else ()
+        refusals = (*_of_input(domain, origin, store), *_of_uses(domain, uses, gate)) if allowed else ()
         yield Spot(stage, domain, allowed, rule, line, refusals)
 
 
@@ -88,8 +103,8 @@ def _of_input(domain: str, origin: DeclaredResource | None, store: Declaration) 
     yield f"no replica of its input {title_of(origin)} keeps payloads there (line {line})"
 
 
-def _of_uses(domain: str, uses: Iterable[Use]) -> Iterator[str]:
+def _of_uses(domain: str, uses: Iterable[Use], gate: Gate) -> Iterator[str]:
     for use in uses:
-        covered, rule, line = Policy(use.resource.placement, use.resource.lines).decide(domain)
+        covered, rule, line = gate.decide(use.resource, domain)
         if not covered:
             yield f"it may not {use.does} {title_of(use.resource)} there ({rule}, line {line})"

@@ -53,10 +53,21 @@ def test_dead_letters_are_published_too() -> None:
     ]
 
 
+def test_domains_that_are_refused_for_one_reason_are_told_in_one_sentence() -> None:
+    text = spoilt(TIDY, TIDY.replace('["aws", "gcp"]', '["**"]')).replace(
+        CLEAN, CLEAN.replace('["aws", "gcp"]', '["oci"]')
+    )
+    told = [sentence for _, sentence in problems(text) if "stage 'tidy'" in sentence and "topic" in sentence]
+    assert told == [
+        "stage 'tidy' may run in aws/a, gcp, azure (allow **), but it may not publish to topic 'clean' there (no allow "
+        "line covers it, line 20)."
+    ]
+
+
 def test_each_refusal_of_each_domain_is_told() -> None:
     text = spoilt(SEEN, SEEN.replace('["aws", "gcp"]', '["azure"]')).replace(TIDY, TIDY.replace('"gcp"', '"azure"'))
     told = [sentence.split("may run in ")[1] for _, sentence in problems(text)]
-    assert [sentence.split(" (")[0] for sentence in told] == ["aws/a", *["azure"] * 3]
+    assert [sentence.split(" (")[0] for sentence in told] == ["aws/a", "azure", "azure", "azure"]
 
 
 TEST = '[[test]]\nname = "positive"'
@@ -205,6 +216,15 @@ BOUNDS = [
     ("#" * (1 << 20) + "#", "longer than 1 MiB"),
     (GOOD + '[[source]]\nname = "a"\n' * 300, "at most 200 are allowed"),
     (GOOD + '[[test]]\nname = "a"\n' * 1100, "at most 1000 are allowed"),
+    (GOOD + "".join(f'[[domain]]\nname = "d{at}"\n' for at in range(100)), "103 domains; at most 100 are allowed"),
+    (spoilt('outputs = ["clean", "bad"]', f"outputs = {[f'o{at}' for at in range(101)]}"), "at most 100 are allowed"),
+    (spoilt(TAKE, TAKE.replace('"aws"', ", ".join(['"aws"'] * 1000))), "1001 patterns; at most 1000 are allowed"),
+    (
+        spoilt(
+            'when = "total > 0"', 'when = "total > 0"\n' + f'[[stage.step]]\nop = "drop"\nfields = {["a"] * 900}\n' * 6
+        ),
+        "5400 fields; at most 5000 are allowed",
+    ),
     (
         spoilt('when = "total > 0"', 'when = "total > 0"\n' + '[[stage.step]]\nop = "drop"\n' * 300),
         "at most 200 are allowed",

@@ -51,4 +51,9 @@ def test_the_bounds_are_those_of_the_code() -> None:
     most = declaring.TABLES_MAX
     assert most == {"source": 200, "sink": 200, "stage": 200, "test": 1000}
     assert (STEPS_MAX, declaring_tests.RECORDS_MAX) == (200, 1000)
-    assert "200 sources, sinks and stages each, 200 steps in a stage, 1,000 tests, and 1,000 records in one" in FILES
+    assert (declaring.DOMAINS_MAX, declaring.FIELDS_MAX) == (100, 5000)
+    said = " ".join(FILES.partition("**Bounds.**")[2].split())
+    assert said == (
+        "A file has at most 1 MiB, 100 domains, 200 sources, sinks and stages each, 200 steps in a stage, 5,000 fields "
+        "named in all steps, 1,000 tests, and 1,000 records in one."
+    )
