@@ -6,10 +6,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from conftest import ROOT
 
 from grafctl import client
 from grafctl.nouns.declared import apply_file
-from grafctl.pipeline import declaring
+from grafctl.pipeline import declaring, planning
 from grafctl.pipeline.live import differences
 from grafctl.results import Finding
 from pipeline.declared import GOOD
@@ -108,3 +109,14 @@ def test_domains_in_trouble(store: client.Store, file: Path) -> None:
     store.domains.fail("azure")
     assert [finding.where for finding in found(store, file)] == ["azure", "gcp"]
     assert found(store, file)[0].remedy == "grafctl domain restore azure"
+
+
+def test_the_example_has_no_difference_once_it_is_applied(tmp_path: Path) -> None:
+    example = ROOT / "examples" / "pipeline.toml"
+    examined = declaring.examine_file(example)
+    would = planning.plan(examined, None, tmp_path / "store").body
+    assert "create the group load of clean-orders" in would["to_apply"]
+    apply_file(tmp_path / "store", example)
+    assert planning.plan(examined, None, tmp_path / "store").body["to_apply"] == []
+    with client.open(tmp_path / "store") as store:
+        assert not found(store, example)
