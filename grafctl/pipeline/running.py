@@ -254,6 +254,7 @@ class _Lane:
         retry_s = RETRY_PAUSE_S[0]
         while not self.run.is_stopping:
             worked = self.run.worked()
+            self.empty_at = -1  # whoever is at work is not quiet
             try:
                 found = stage.step()
                 if not found and self.run.until is Until.IDLE:

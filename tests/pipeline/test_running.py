@@ -9,12 +9,14 @@ from typing import Any
 import pytest
 
 from grafctl.errors import DomainUnavailable, IdempotencyConflict, NoQuorum, NotFound, SchemaMismatch, Timeout
+from grafctl.pipeline import declaring
 from grafctl.pipeline.running import Run, Until
 from grafctl.pipeline.stages.ingesting import IngestStage
 from grafctl.pipeline.stages.transforming import TransformStage
 from grafctl.pipeline.stages.work import Place
 from grafctl.pipeline.transforms.making import make_transform
 from grafctl.store.blocks import Outgoing
+from grafctl.store.log import Log
 from pipeline.shop import Shop, orders, rows_of, shop
 
 
@@ -229,3 +231,40 @@ def test_what_could_not_be_committed_for_now_is_tried_again_and_not_passed_over(
     assert [record.id for record in ours.records("clean")] == [f"tidy:o{number}" for number in range(20)]
     assert (tidy.counts.read, tidy.counts.written, tidy.counts.lost) == (20, 20, 0), "nothing waits for a lease"
     assert tidy.is_idle()
+
+
+def test_what_does_not_conform_to_the_schema_of_an_output_goes_aside(tmp_path: Path) -> None:
+    with shop(tmp_path, "memory", take='dead_letter = "aside"') as ours:
+        store = ours.world.store
+        store.queues.create("checked", log="shop", allow=["aws", "gcp"], schema="order.v1")
+        store.schemas.add("order.v1", '{"properties": {"total": {"maximum": 500}}}')
+        text = ours.pipeline.file.read_text().replace('output = "clean"', 'output = "checked"')
+        text += '[[queue]]\nname = "checked"\nlog = "shop"\nschema = "order.v1"\nallow = ["aws", "gcp"]\n'
+        (ours.folder / "checked.toml").write_text(text)
+        ours.orders(*orders(range(9)))
+        pipeline = declaring.read(ours.folder / "checked.toml")
+        Run(store, pipeline, "aws", stages=["take", "tidy"], until=Until.IDLE, timeout_s=60).run()
+        assert [record.id for record in ours.records("checked")] == [f"tidy:o{number}" for number in range(5)]
+        letters = store.dead.list("raw", "tidy").items
+        assert [letter["offset"] for letter in letters] == [5, 6, 7, 8]
+        assert "schema of checked at /total" in letters[0]["reason"]
+
+
+def test_what_nobody_knew_of_is_not_stored_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with shop(tmp_path, "memory") as ours:
+        file = ours.pipeline.file
+        file.write_text(file.read_text().replace('id = "id"\n', ""))
+        ours.orders(*orders(range(20)))
+        tries: list[bytes] = []
+        real = Log._commit
+
+        def lost(log: Log, attempt: Any, *rest: Any) -> None:
+            if log.id == ours.world.log_id("raw") and attempt.may_be_written and len(tries) < 3:
+                tries.append(attempt.operation)
+                raise NoQuorum("Nobody knows.", outcome="unknown", operation=attempt.name)
+            real(log, attempt, *rest)
+
+        monkeypatch.setattr(Log, "_commit", lost)
+        Run(ours.world.store, declaring.read(file), "aws", stages=["take"], until=Until.IDLE, timeout_s=60).run()
+        assert len(tries) == 3 and len(set(tries)) == 1
+        assert [record.offset for record in ours.records("raw")] == list(range(20))

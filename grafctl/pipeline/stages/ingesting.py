@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 from grafctl.errors import GrafctlError
 from grafctl.pipeline.model import DEAD_LETTER, DeclaredSource, DeclaredStage
@@ -26,7 +27,7 @@ from grafctl.store.authority import PUBLISH, Asked, pass_placement
 from grafctl.store.blocks import HEADERS_BYTES_MAX, Outgoing
 from grafctl.store.checked import checked
 from grafctl.store.driver.kill import point
-from grafctl.store.operations.stepping import Change, step
+from grafctl.store.operations.stepping import Change, Step
 from grafctl.store.resources.queue import Publish, Published
 
 REASON, PLACE, STAGE = "reason", "place", "stage"  # headers of what is put aside
@@ -42,6 +43,7 @@ class IngestStage:
         self._batches = self._gather(self._source.batches())
         self._pending: list[Item] | None = None  # read, and not committed yet
         self._is_finished = False
+        self._step: Step | None = None  # which an error that may pass has cut short
 
     def _pass_gate(self) -> None:
         """Raises `DomainUnavailable` (11) where the stage, or a publish to what it writes, is not allowed here."""
@@ -97,7 +99,7 @@ class IngestStage:
             aside = [] if stop is not None else [refused[at] for at in sorted(refused)]
             changes = self._changes(items, kept, aside)
             try:
-                answers = step(self.place.session, changes) if changes else []
+                answers = self._run(changes) if changes else []
             except GrafctlError as error:
                 found = culprits(error)
                 if not found or not refused.keys().isdisjoint(letter.at for letter in found):
@@ -109,6 +111,19 @@ class IngestStage:
             if stop is not None:
                 raise stopped(self.declared, items[stop].place, refused[stop])
             return
+
+    def _run(self, changes: list[Change]) -> list[Any]:
+        """Makes the changes, or goes on with those of an earlier try: the same, since the items are the same."""
+        if self._step is None:
+            self._step = Step(self.place.session, changes)
+        try:
+            answers = self._step.run()
+        except GrafctlError as error:
+            if not error.as_json()["retryable"]:
+                self._step = None
+            raise
+        self._step = None
+        return answers
 
     def _changes(self, items: Sequence[Item], kept: list[int], aside: list[Letter]) -> list[Change]:
         place, output = self.place, self.declared.outputs[0]

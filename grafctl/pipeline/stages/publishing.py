@@ -61,7 +61,7 @@ def culprits(error: GrafctlError, effects: Iterable[int] = ()) -> list[Letter]:
         reason = "Its effect was recorded for another payload, or by another definition of the stage."
         return [Letter(order[number], reason, error) for number in error.fields["places"]]
     if isinstance(error, (IdempotencyConflict, SchemaMismatch)):
-        items = error.fields.get("conflicts") or error.fields.get("refused") or []
+        items = error.fields.get("conflicts") or error.fields.get("mismatches") or []
         return [Letter(item["line"] - 1, _reason_of(item, error), error) for item in items if item.get("line")]
     return []
 
@@ -69,4 +69,7 @@ def culprits(error: GrafctlError, effects: Iterable[int] = ()) -> list[Letter]:
 def _reason_of(item: dict[str, object], error: GrafctlError) -> str:
     if "stored" in item:
         return f"Its id {str(item['id'])!r} is there already with another payload, at offset {item['offset']}."
-    return str(item.get("reason") or item.get("message") or error.message)
+    if "rule" in item:
+        where = f" at {item['path']}" if item.get("path") else ""
+        return f"It does not conform to the schema of {error.fields['resource']}{where}: {item['rule']}."
+    return error.message
