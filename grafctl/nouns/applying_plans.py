@@ -18,6 +18,7 @@ import hashlib
 from pathlib import Path
 
 from grafctl.declare.resources import DeclaredLog, DeclaredResource
+from grafctl.declare.schema_file import schema_digest
 from grafctl.declare.store import Declaration
 from grafctl.errors import GenerationConflict
 from grafctl.names import shown
@@ -28,6 +29,7 @@ from grafctl.nouns.comparing import (
     DOMAIN,
     GROUP,
     LOG,
+    SCHEMA,
     Item,
     compare,
     make,
@@ -135,6 +137,8 @@ def _made(declaration: Declaration) -> dict[str, Facts]:
     for name, path in declaration.authorities.items():
         fingerprint = signing.fingerprint(signing.load_public(path))
         made[Item(CREATE, AUTHORITY, name).subject] = {"fingerprint": fingerprint, "state": "trusted"}
+    for name, path in declaration.schemas.items():
+        made[Item(CREATE, SCHEMA, name).subject] = {"digest": schema_digest(path)}
     for log in declaration.logs.values():
         made[Item(CREATE, LOG, log.name).subject] = _copies(log)
     for resource in declaration.resources:

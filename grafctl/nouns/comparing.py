@@ -16,6 +16,7 @@ from functools import partial
 from typing import Any, NamedTuple
 
 from grafctl.declare.resources import DeclaredGroup, DeclaredLog, DeclaredResource
+from grafctl.declare.schema_file import schema_digest
 from grafctl.declare.store import Declaration
 from grafctl.errors import GenerationConflict, GrafctlError, NotFound
 from grafctl.nouns.authorities import Authorities
@@ -23,13 +24,16 @@ from grafctl.nouns.consumers import Consumers
 from grafctl.nouns.domains import Domains
 from grafctl.nouns.found import OF_GROUP, OF_RESOURCE, Found, FoundLog, FoundResource, fields_of, look
 from grafctl.nouns.making_resources import create_resource, group_arguments
+from grafctl.nouns.schemas import Schemas
 from grafctl.store import signing
 from grafctl.store.authority import Placement
 from grafctl.store.driver.kill import point
 from grafctl.store.session import Session
 
 CREATE, DIFFERS, UNDECLARED = "create", "differs", "undeclared"
-STORE, DOMAIN, AUTHORITY, LOG, GROUP = "store", "domain", "authority", "log", "group"
+STORE, DOMAIN, AUTHORITY, SCHEMA, LOG, GROUP = "store", "domain", "authority", "schema", "log", "group"
+DEEDS = {STORE: "make the store", DOMAIN: "add the domain", AUTHORITY: "trust the authority"}
+DEEDS |= {SCHEMA: "add the schema", LOG: "begin the log"}
 NOUNS = {"idem": "idempotency store"}
 # Where a field has another name in the file than in a row.
 IN_FILE = {"retain_age_ms": "retain_age", "asked_start": "start", "placement": "allow"}
@@ -57,14 +61,8 @@ class Item(NamedTuple):
 
     def told(self) -> str:
         """Returns what `apply` does about it."""
-        if self.kind == STORE:
-            return f"make the store {self.name}"
-        if self.kind == DOMAIN:
-            return f"add the domain {self.name}"
-        if self.kind == AUTHORITY:
-            return f"trust the authority {self.name}"
-        if self.kind == LOG:
-            return f"begin the log {self.name}"
+        if self.kind in DEEDS:
+            return f"{DEEDS[self.kind]} {self.name}"
         noun = NOUNS.get(self.kind, self.kind)
         return f"create the {noun} {self.name}" + (f" of {self.resource}" if self.resource else "")
 
@@ -82,6 +80,7 @@ def compare(session: Session, declaration: Declaration) -> tuple[Found, list[Ite
     names = [resource.name for resource in declaration.resources]
     found = look(session, declaration.domains, names, declaration.logs.keys())
     items = [*_domains(session, declaration, found), *_authorities(session, declaration, found)]
+    items += _schemas(session, declaration, found)
     for log in declaration.logs.values():
         items += _log(log, found.logs.get(log.name))
     for resource in declaration.resources:
@@ -119,6 +118,23 @@ def _authorities(session: Session, declaration: Declaration, found: Found) -> It
             )
             values = {"field": field, "before": there[field], "after": wanted[field]}
             yield Item(DIFFERS, AUTHORITY, name, line=line, **values, refusal=refusal)
+
+
+def _schemas(session: Session, declaration: Declaration, found: Found) -> Iterator[Item]:
+    schemas = Schemas(session)
+    for name, path in declaration.schemas.items():
+        there, line = found.schemas.get(name), declaration.lines[SCHEMA, name]
+        wanted = {"digest": schema_digest(path)}
+        if there is None:
+            yield Item(CREATE, SCHEMA, name, line=line, after=wanted, make=partial(schemas.add_file, name, path))
+        elif there != wanted:
+            refusal = GenerationConflict(
+                f"Schema {name} is there already, with another document.",
+                hint="Give the new document an id of its own, such as the next version.",
+                schema=name,
+            )
+            values = {"field": "file", "before": there["digest"], "after": wanted["digest"]}
+            yield Item(DIFFERS, SCHEMA, name, line=line, **values, refusal=refusal)
 
 
 def _log(declared: DeclaredLog, there: FoundLog | None) -> Iterator[Item]:
@@ -284,6 +300,7 @@ def _undeclared(declaration: Declaration, found: Found) -> Iterator[Item]:
     for name, facts in sorted(found.authorities.items()):
         if name not in declaration.authorities and facts["state"] == "trusted":
             yield Item(UNDECLARED, AUTHORITY, name)
+    yield from (Item(UNDECLARED, SCHEMA, name) for name in sorted(found.schemas) if name not in declaration.schemas)
     for name, kind in sorted(found.kinds.items()):
         declared = declaration.resource(name)
         if declared is None:

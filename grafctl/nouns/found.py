@@ -85,6 +85,7 @@ class Found(NamedTuple):
     identity: str
     domains: dict[str, Facts]
     authorities: dict[str, Facts]
+    schemas: dict[str, Facts]
     kinds: dict[str, str]  # of every resource
     resources: dict[str, FoundResource]  # those that were asked for and are there
     logs: dict[str, FoundLog]  # likewise
@@ -96,6 +97,7 @@ def look(
     """Returns what a store has: all names, and of these resources and shared logs everything that can be declared."""
     with session.control.view() as committed:
         authorities = rows(committed.state, keys.authorities())
+        schemas = rows(committed.state, keys.schemas())
     records = session.resources()
     found = {name: _resource(session, name, records[name]) for name in resources if name in records}
     wanted, known = set(domains), session.cluster.domains
@@ -103,6 +105,7 @@ def look(
         session.cluster.store,
         {name: _domain(session, name) for name in known if name not in wanted or is_joined(session, name)},
         {name: _authority(row) for name, row in authorities.items()},
+        {name: {"digest": row["digest"]} for name, row in schemas.items()},
         {name: record["kind"] for name, record in records.items()},
         found,
         {record["log_name"]: _log(session, name, record) for name, record in records.items() if _begins(record, logs)},

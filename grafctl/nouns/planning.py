@@ -24,6 +24,7 @@ from grafctl.nouns.comparing import (
     GROUP,
     LOG,
     NOUNS,
+    SCHEMA,
     STORE,
     UNDECLARED,
     Item,
@@ -84,6 +85,8 @@ def missing(declaration: Declaration) -> Iterator[Item]:
         yield Item(CREATE, DOMAIN, name, line=declaration.lines[DOMAIN, name], after=after)
     for name in declaration.authorities:
         yield Item(CREATE, AUTHORITY, name, line=declaration.lines[AUTHORITY, name])
+    for name in declaration.schemas:
+        yield Item(CREATE, SCHEMA, name, line=declaration.lines[SCHEMA, name])
     for log in declaration.logs.values():
         yield Item(CREATE, LOG, log.name, line=log.lines[""], after=shown_copies(log))
     for resource in declaration.resources:
@@ -105,6 +108,8 @@ def _facts_of(item: Item, found: Found) -> Facts | None:
         return found.domains.get(item.name)
     if item.kind == AUTHORITY:
         return found.authorities.get(item.name)
+    if item.kind == SCHEMA:
+        return found.schemas.get(item.name)
     if item.kind == LOG:
         log = found.logs.get(item.name)
         return log.facts() if log else None

@@ -9,13 +9,16 @@ from typing import Any
 import pytest
 
 from grafctl import client
-from grafctl.errors import GenerationConflict
+from grafctl.errors import GenerationConflict, SchemaMismatch
 
 FILE = """
 [[domain]]
 name = "aws"
 [[domain]]
 name = "gcp"
+[[schema]]
+id = "event.v1"
+file = "event.json"
 [[log]]
 name = "shared"
 ack = "all"
@@ -31,6 +34,7 @@ start = "latest"
 [[topic]]
 name = "events"
 log = "shared"
+schema = "event.v1"
 allow = ["aws"]
 retain_count = 100
 discard = "oldest"
@@ -50,6 +54,7 @@ allow = ["aws"]
 replicas = { x = "gcp" }
 """
 ACTIONS = [
+    "add the schema event.v1",
     "begin the log shared",
     "create the queue raw",
     "create the group clean of raw",
@@ -64,6 +69,7 @@ ACTIONS = [
 def file(tmp_path: Path) -> Path:
     path = tmp_path / "store.toml"
     path.write_text(FILE)
+    (tmp_path / "event.json").write_text('{"type": "object", "required": ["kind"]}')
     return path
 
 
@@ -94,15 +100,17 @@ def test_the_file_is_the_same_as_the_commands(directory: Path, file: Path) -> No
     with client.open(directory) as store:
         store.queues.create("raw", replicas=["a=aws", "g=gcp"], ack="all", **placed)
         store.consumers.create("raw", "clean", allow=["gcp"], start="latest")
-        store.topics.create("events", retain_count=100, discard="oldest", **placed)
-        assert store.apply(file).actions == ACTIONS[4:]
-        assert not store.topics.create("events", retain_count=100, discard="oldest", **placed).changed
+        topic: dict[str, Any] = {"retain_count": 100, "discard": "oldest", "schema": "event.v1", **placed}
+        store.schemas.add_file("event.v1", file.with_name("event.json"))
+        store.topics.create("events", **topic)
+        assert store.apply(file).actions == ACTIONS[5:]
+        assert not store.topics.create("events", **topic).changed
 
 
 def test_a_log_that_another_resource_began_is_joined(directory: Path, file: Path) -> None:
     with client.open(directory) as store:
         store.queues.create("other", replicas=["a=aws", "g=gcp"], ack="all", log="shared")
-        assert store.apply(file).actions == ACTIONS[1:]
+        assert store.apply(file).actions == [ACTIONS[0], *ACTIONS[2:]]
         assert [item["name"] for item in store.plan(file).undeclared] == ["other"]
 
 
@@ -112,7 +120,7 @@ def test_what_differs_of_a_log_is_told_once_and_led_back_by_its_first_resource(d
         store.policy.set("events", ack="majority")
         (difference,) = store.plan(file).differences
         assert (difference["kind"], difference["name"], difference["field"]) == ("log", "shared", "ack")
-        assert (difference["before"], difference["after"], difference["line"]) == ("majority", "all", 8)
+        assert (difference["before"], difference["after"], difference["line"]) == ("majority", "all", 11)
         assert difference["command"] == "grafctl policy set raw --ack all" and "refused" not in difference
         assert not store.apply(file).changed
         store.policy.set("raw", ack="all")
@@ -180,8 +188,41 @@ def test_a_log_that_appeared_refuses_the_plan_that_would_begin_it(directory: Pat
         with pytest.raises(GenerationConflict, match="log shared was absent and is there"):
             store.apply(plan)
         store.plan(file, out=plan)
-        assert store.apply(plan).actions == ACTIONS[1:]
+        assert store.apply(plan).actions == [ACTIONS[0], *ACTIONS[2:]]
         assert not store.apply(plan).changed
+
+
+def test_a_schema_is_bound_once_and_checks_what_is_published(directory: Path, file: Path) -> None:
+    document, plan = file.with_name("event.json"), file.with_name("saved.plan")
+    with client.open(directory) as store:
+        store.plan(file, out=plan)
+        document.write_text('{"type": "array"}')
+        with pytest.raises(GenerationConflict, match="A key or a schema"):
+            store.apply(plan)
+        assert store.schemas.list().items == []
+        store.apply(file)
+        with pytest.raises(SchemaMismatch):
+            store.publish("events", "{}", domain="aws")
+        document.write_text('{ "type" : "array" }')  # the same document
+        assert not store.apply(file).changed
+        document.write_text('{"type": "object"}')
+        with pytest.raises(GenerationConflict, match=r"Schema event\.v1 is there already, with another document"):
+            store.apply(file)
+        (finding,) = store.drift(file).findings
+        assert (finding["kind"], finding["field"], finding["line"]) == ("schema", "file", 6)
+        store.schemas.add("other", "{}")
+        document.write_text('{"type": "array"}')
+        assert [item["kind"] for item in store.plan(file).undeclared] == ["schema"]
+
+
+def test_a_schema_that_moved_refuses_the_plan(directory: Path, file: Path) -> None:
+    plan = file.with_name("saved.plan")
+    with client.open(directory) as store:
+        store.plan(file, out=plan)
+        store.schemas.add("event.v1", "{}")
+        with pytest.raises(GenerationConflict, match=r"schema event\.v1 was absent and is there"):
+            store.apply(plan)
+        assert store.session.resources() == {}
 
 
 def test_the_stages_of_a_pipeline_are_groups_of_their_inputs(directory: Path, file: Path) -> None:
@@ -203,9 +244,7 @@ fields = ["secret"]
 """
     )
     file.write_text(
-        file.read_text().replace(
-            'name = "events"\nlog = "shared"\nallow = ["aws"]', 'name = "events"\nlog = "shared"\nallow = ["gcp"]'
-        )
+        file.read_text().replace('schema = "event.v1"\nallow = ["aws"]', 'schema = "event.v1"\nallow = ["gcp"]')
     )
     with client.open(directory) as store:
         assert "create the group load of raw" in (store.apply(file).actions or [])

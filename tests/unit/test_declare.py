@@ -479,11 +479,12 @@ def test_a_bad_file_of_every_kind(old: str, new: str, line: int, sentence: str) 
 @pytest.mark.parametrize(
     ("body", "sentence"),
     [
-        (b"[]", "holds no object"),
-        (b"{", "not JSON"),
+        (b"[]", "no JSON object"),
+        (b"{", "is no JSON"),
         (b'{"a": "\xff"}', "not UTF-8"),
-        (b"[" * 100_000, "nested too deeply"),
-        (b" " * ((1 << 20) + 1), "longer than 1 MiB"),
+        (b"[" * 60_000, "nested too deeply"),
+        (b" " * ((1 << 20) + 1), "at most 64 KiB"),
+        (b'{"type": "nonsense"}', "is none of null"),
     ],
 )
 def test_a_file_that_holds_no_schema(tmp_path: Path, body: bytes, sentence: str) -> None:
