@@ -29,6 +29,9 @@ from mutants.mutant import (
     Mutant,
 )
 
+IDEM, EFFECTS = "grafctl/store/resources/idem.py", "grafctl/store/resources/effects.py"
+TEST_IDEM = "tests/resources/test_idem.py"
+
 OF_THE_STORE = (
     # --- reading
     Mutant(
@@ -231,5 +234,51 @@ OF_THE_STORE = (
         "state of the target not read for a proof", PROVING, "        read_back = theirs.content(target, resource)\n",
         "        read_back = theirs.content(source, resource)\n",
         "A proof covers groups and ids that nobody has compared.", (TEST_PROOFS,),
+    ),
+    Mutant(
+        "no comparison of fingerprints", IDEM,
+        "            if stored != self.fingerprint:\n", "            if False:\n",
+        "Two payloads under one key: both are worked on.", (TEST_IDEM,),
+    ),
+    Mutant(
+        "a completed key answers any payload", IDEM,
+        "            if found.fingerprint != self.fingerprint[:DIGEST_BYTES]:\n", "            if False:\n",
+        "The result of one payload is given for another.", (TEST_IDEM,),
+    ),
+    Mutant(
+        "a live lease is taken over", IDEM,
+        '            if there["until"] > context.now_ms:\n', "            if False:\n",
+        "Two are at the same work at once.", (TEST_IDEM,),
+    ),
+    Mutant(
+        "an old token completes", EFFECTS,
+        '        if there is None or there["token"] != self.token:\n', "        if there is None:\n",
+        "Somebody who was given up overwrites who came after.", (TEST_IDEM,),
+    ),
+    Mutant(
+        "many at once compare no fingerprints", EFFECTS,
+        "                (replayed if stored == fingerprint else conflicts).append(place)\n",
+        "                replayed.append(place)\n",
+        "Another definition of a stage counts as done.", (TEST_IDEM,),
+    ),
+    Mutant(
+        "a live reservation expires", IDEM,
+        '            if parse_json(body)["until"] <= cut:\n', "            if True:\n",
+        "Work that goes on is done again.", (TEST_IDEM,),
+    ),
+    Mutant(
+        "a schema that follows what comes back to itself", "grafctl/json_schema_rules.py",
+        "        if id(schema) in path:\n", "        if False:\n",
+        "A document ends each publish in a recursion.", ("tests/unit/test_json_schema.py",),
+    ),
+    Mutant(
+        "repeats inside repeats", "grafctl/json_pattern.py",
+        "        if repeated and not is_fixed:\n", "        if False:\n",
+        "A record of thirty letters holds a publisher up for ages.", ("tests/unit/test_json_schema.py",),
+    ),
+    Mutant(
+        "a schema that is not asked", "grafctl/store/operations/conforming.py",
+        "    if not wrong:\n", "    if True:\n",
+        "What nobody can read is published.", ("tests/store/test_schemas.py",),
     ),
 )  # fmt: skip
