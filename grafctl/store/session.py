@@ -147,14 +147,13 @@ class Session:
 
     def _join(self, log: Log, name: str, record: Mapping[str, Any]) -> Log:
         """Returns the log as a later resource of it sees it, created there where its creator died before that."""
-        from grafctl.store.resources.carried import Create
-        from grafctl.store.resources.queue import queue_row
+        from grafctl.store.resources.carried import Create, carried_row
 
         own = Log(self.cluster, log.id, log.hint, apply_entry, record["number"])
         try:
-            checked(own, lambda state: queue_row(state, name))
+            checked(own, lambda state: carried_row(state, name))
         except NotFound:
-            own.append(Create(record["row"]))
+            own.append(Create(name, record["row"]))
         return own
 
     def resources(self) -> dict[str, dict[str, Any]]:

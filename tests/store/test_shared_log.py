@@ -2,20 +2,30 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from grafctl.errors import Fenced, GenerationConflict, IdempotencyConflict, NotFound, ProofRequired, Usage
+from grafctl.errors import (
+    DomainUnavailable,
+    Fenced,
+    GenerationConflict,
+    IdempotencyConflict,
+    NotFound,
+    ProofRequired,
+    Usage,
+)
 from grafctl.store import elect as electing
 from grafctl.store.blocks import Outgoing
 from grafctl.store.log import Log
 from grafctl.store.operations.retention import sweep
 from grafctl.store.operations.verify import verify
+from grafctl.store.resources.carried import Create
 from grafctl.store.resources.group import Caller, Finalise, Lease
-from grafctl.store.resources.queue import Publish
+from grafctl.store.resources.queue import Publish, queue_row
 from grafctl.store.resources.several import Part, Several
 from store.world import World, world
 
@@ -148,6 +158,55 @@ def test_a_resource_whose_creator_died_is_finished_by_who_opens_it(etl: World) -
     with etl.reopened() as other:
         assert other.publish("late", "x", domain="aws").offset == 0
     assert etl.store.publish("late", "y", domain="gcp").offset == 1
+
+
+def test_a_number_that_another_name_has_is_neither_read_nor_written(etl: World) -> None:
+    log = etl.store.session.resource("raw")
+    row = etl.store.queues._joining({"name": "forgotten", "kind": "queue", "log": "etl"})["row"]
+    forgotten = Log(log.cluster, log.id, log.hint, log.apply, 3)
+    forgotten.append(Create("forgotten", row))  # and what the control log knew of it was given up
+    with pytest.raises(GenerationConflict, match="a place in its log that forgotten has"):
+        etl.store.queues.create("fresh", log="etl", allow=DOMAINS)
+    with pytest.raises(GenerationConflict, match="a place in its log that forgotten has"):
+        etl.store.publish("fresh", "x", domain="aws")
+    with forgotten.view() as committed:
+        assert queue_row(committed.state, "forgotten")["next"] == 0
+    assert etl.store.queues.create("fresher", log="etl", allow=DOMAINS).changed
+    assert etl.store.publish("fresher", "x", domain="aws").offset == 0
+
+
+def test_all_resources_of_a_log_that_was_lost_are_named_and_closed(tmp_path: Path) -> None:
+    with world(tmp_path / "store", DOMAINS, "lmdb") as made:
+        made.store.queues.create("raw", replicas=["aw=aws"], log="etl", allow=DOMAINS)
+        made.store.topics.create("clean", log="etl", allow=DOMAINS)
+        made.store.placement.set("clean", allow=["gcp"])
+        made.store.publish("clean", "x", domain="gcp")
+        shutil.rmtree(made.store.session.cluster.place("aws").path)
+        with made.reopened() as store:
+            done = store.domains.repair("aws", lost=True, accept_loss=["raw"])
+            assert "give up raw, clean: all of it" in (done.actions or [])
+        with made.reopened() as store:
+            for resource in ("raw", "clean"):
+                with pytest.raises(DomainUnavailable, match="no allow line covers it"):
+                    store.publish(resource, "y", domain="aws")
+            made.advance(1)
+            store.queues.create("later", log="etl", allow=DOMAINS)
+            assert store.publish("later", "z", domain="aws").offset == 0, "what is created since is open"
+            store.placement.set("clean", allow=["gcp"])
+            assert store.publish("clean", "y", domain="gcp").offset == 0
+            assert not list(verify(store.session))
+
+
+def test_one_entry_is_never_larger_than_a_value_may_be(etl: World) -> None:
+    parts: list[Part] = []
+    for resource, number in (("raw", 1), ("clean", 2)):
+        publish = Publish(resource, [Outgoing(bytes(8 << 20))] * 4, "aws")
+        publish.prepare()
+        parts.append((number, publish))
+    before = etl.dump()
+    with pytest.raises(Usage, match="bytes of records; at most"):
+        _whole(etl).append(Several(parts))
+    assert etl.dump() == before
 
 
 def test_a_log_keeps_what_any_of_its_resources_retains(etl: World) -> None:

@@ -22,6 +22,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from typing import Any, NamedTuple
 
+from grafctl import clock
 from grafctl.errors import Busy, ConfirmationRequired, Damaged, DriverError, NoQuorum, Timeout, Unreachable, Usage
 from grafctl.store import keys
 from grafctl.store.beginning import begin_anew, config_of, may_have_begun
@@ -32,6 +33,7 @@ from grafctl.store.log import Log
 from grafctl.store.observe import Lead, Observation, fenced_members
 from grafctl.store.records import HeadRow, config_fields, encode_head
 from grafctl.store.replica.replica import Replica
+from grafctl.store.resources.carried import ANEW_MS
 from grafctl.store.resources.membership import VOTER, WITNESS, sizes_of, voters_of
 from grafctl.store.rules import EMPTY_HEAD, RULES, Config, Member, Promise
 from grafctl.store.session import Session
@@ -107,7 +109,13 @@ def loss_of(
     if (away and not (is_lost and config.voter(domain))) or not (is_lost or is_first):
         return None
     damaged = tuple(other for other in away if isinstance(found.errors[other], Damaged))
-    return Need(name, log, "voter", "no replica of it is left", away, damaged, f"{name}: all of it", record)
+    names = ", ".join([name, *sorted(_joined(session, record))])
+    return Need(name, log, "voter", "no replica of it is left", away, damaged, f"{names}: all of it", record)
+
+
+def _joined(session: Session, begun: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns the registrations of the resources that joined a log."""
+    return {name: row for name, row in session.resources().items() if row["log"] == begun["log"] and "start" not in row}
 
 
 def _weighed(need: Need, found: Observation, lead: Lead, planned: Config, new: Member) -> Need:
@@ -188,11 +196,14 @@ def bring_back(session: Session, need: Need, progress: Progress | None, *, loses
 def begin_lost(session: Session, need: Need, domain: str) -> None:
     """Begins a resource anew, empty, with those of its first replicas whose domains are there, else with this one.
 
-    Nobody may use it before an operator says who: what was forbidden since it was created is lost too.
+    Nobody may use it before an operator says who: what was forbidden since it was created is lost too. Neither may they
+    use what else the log carried, which whoever opens it begins anew.
     """
     assert need.record is not None
     start = need.record["start"]
     row = {**start["queue"], "allow": [], "deny": []}
+    if joined := _joined(session, need.record):
+        row[ANEW_MS] = max(clock.now_ms(), *(record["row"]["created_ms"] for record in joined.values()))
     replicas = [item for item in start["locator"]["replicas"] if session.cluster.knows(item["domain"])]
     if all(item["role"] == WITNESS for item in replicas):
         replicas = [{**start["locator"]["replicas"][0], "domain": domain, "role": VOTER}]

@@ -29,7 +29,8 @@ from grafctl.store.resources.queue import records_row
 from grafctl.typed import Any, Mapping, NamedTuple
 
 ALL = "all"  # the filter that leaves nothing out
-SEMANTICS = ("at-most-once", "at-least-once", "effectively-once")
+AT_MOST_ONCE = "at-most-once"
+SEMANTICS = (AT_MOST_ONCE, "at-least-once", "effectively-once")
 
 
 class Leased(NamedTuple):
@@ -132,7 +133,7 @@ class Lease:
         expired = leases.expired(lineage, context.now_ms)
         leases.end(lineage, expired, context.now_ms)
         grants, cursor, skipped = self._grants(queue, group, lineage, context)
-        final = group["semantics"] == "at-most-once"
+        final = group["semantics"] == AT_MOST_ONCE
         is_behind = not grants and cursor < queue["next"]
         if not (grants or expired or settled.ranges) and cursor == group["cursor"]:
             answer = Leased([], None, lineage.floor, settled.changed, cursor, is_behind, lineage.loss())

@@ -12,12 +12,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from grafctl.errors import Usage
+from grafctl.store.blocks import BLOCK_BYTES_MAX
 from grafctl.store.records import DATA, NO_CHAIN, NO_DIGEST, Entry, digest, encode_json, parse_json
 from grafctl.store.replica.scope import placed, scoped
 from grafctl.store.replica.state import State, Writes
 from grafctl.store.requests import Context, Decision, Request
 from grafctl.typed import Any
 
+DATA_BYTES_MAX = BLOCK_BYTES_MAX - (1 << 20)  # of an entry, which may be no larger than one value of a driver
 Part = tuple[int, Request]  # the number of a resource, and what is asked of it
 
 
@@ -52,6 +55,8 @@ class Several:
                 layers.add(_apply_one(layers, change, _provisional(context, decision), context.at))
         if not changes:
             return Decision(answers)
+        if at > DATA_BYTES_MAX:
+            raise Usage(f"What one log is asked at once has {at:,} bytes of records; at most {DATA_BYTES_MAX:,}.")
         block = b"".join(blocks)
         meta = encode_json({"do": "several", "changes": changes})
         return Decision(answers, meta, block, digest(block) if block else NO_DIGEST, kind)
