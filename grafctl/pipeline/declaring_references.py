@@ -15,6 +15,7 @@ from grafctl.declare.table import GUESSES_MAX, Table
 from grafctl.names import shown
 from grafctl.pipeline.model import INGEST, RESOURCE, DeclaredSink, DeclaredSource, DeclaredStage
 from grafctl.pipeline.where import Policy, Use
+from grafctl.store.resources.group import AT_MOST_ONCE
 
 
 class Declared(NamedTuple):
@@ -84,12 +85,19 @@ def resolve(stage: DeclaredStage, table: Table, declared: Declared) -> Staged:
 
 
 def check_groups(stages: Iterable[Staged]) -> None:
-    """Notes a stage that reads its input with the group of another one."""
+    """Notes a stage that reads its input with the group of another one, or with one that loses what fails."""
     seen: dict[tuple[str, str], DeclaredStage] = {}
     for staged in stages:
         stage = staged.stage
         if stage.kind == INGEST or stage.input is None:
             continue
+        group = staged.input.group(stage.group) if staged.input else None
+        if group is not None and group.semantics == AT_MOST_ONCE:
+            staged.table.note(
+                f"{staged.table.title} reads with an {AT_MOST_ONCE} group, {shown(stage.group)} (line "
+                f"{group.lines['']}): a record whose work fails would be lost; take another semantics.",
+                *(["group"] if "group" in staged.table.body else ["input"]),
+            )
         other = seen.setdefault((stage.input, stage.group), stage)
         if other is not stage:
             staged.table.note(

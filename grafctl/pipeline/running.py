@@ -27,7 +27,7 @@ from grafctl.pipeline.stages.work import VISIBILITY_MS, Place, Stage
 from grafctl.results import Result
 from grafctl.store.authority import Asked, pass_placement
 from grafctl.store.checked import checked
-from grafctl.store.resources.group import group_row
+from grafctl.store.resources.group import AT_MOST_ONCE, group_row
 from grafctl.store.resources.queue import queue_row
 
 LOOK_S = 0.05
@@ -115,7 +115,14 @@ class Run:
             for name in dict.fromkeys(filter(None, named)):
                 checked(session.resource(name), lambda state, name=name: queue_row(state, name))  # type: ignore[misc]
             if (resource := stage.input) is not None:
-                checked(session.resource(resource), lambda state: group_row(state, resource, stage.group))
+                group = checked(session.resource(resource), lambda state: group_row(state, resource, stage.group))
+                if group["semantics"] == AT_MOST_ONCE:
+                    raise Usage(
+                        f"Group {stage.group} of {resource} is {AT_MOST_ONCE}: what a stage could not work on is lost.",
+                        hint="Read with a group of another semantics.",
+                        resource=resource,
+                        group=stage.group,
+                    )
         except NotFound as error:
             error.hint = f"Run `grafctl apply {self.pipeline.file}` to create what the pipeline declares."
             raise

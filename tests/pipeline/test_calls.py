@@ -100,6 +100,7 @@ SECRET = "hunter2"
         ("value['b']", "KeyError in line 3."),
         ("value[value['a']]", "KeyError in line 3."),
         ("json.loads(value['a'])", "JSONDecodeError in line 3."),
+        ("import sys; sys.exit('paid')", "SystemExit in line 3."),
         ("raise KeyError('paid') if value['a'] else ValueError('paid')", "KeyError in line 3."),
         ("x = 'hunter2'; raise ValueError(value['a'])", "ValueError in line 3."),
         ("work(value)", "RecursionError in line 3."),

@@ -87,6 +87,14 @@ ALONE = [
 ]  # fmt: skip
 
 
+def test_a_group_that_finishes_what_it_delivers_is_no_input() -> None:
+    group = '[[queue.group]]\nname = "tidy"\nallow = ["aws", "gcp"]\nsemantics = "at-most-once"'
+    text = spoilt(RAW, f"{RAW}\n{group}").replace('input = "raw"', 'input = "raw" #!')
+    ((line, told),) = problems(text)
+    assert [line] == marked(text)
+    assert "an at-most-once group, 'tidy' (line 17): a record whose work fails would be lost" in told
+
+
 @pytest.mark.parametrize(("old", "new", "sentence"), [case for case in ALONE if case[2]])
 def test_what_the_parts_say_of_each_other(old: str, new: str, sentence: str) -> None:
     text = spoilt(old, new)

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from grafctl.errors import DomainUnavailable, IdempotencyConflict, NoQuorum, NotFound, SchemaMismatch, Timeout
+from grafctl.errors import DomainUnavailable, IdempotencyConflict, NoQuorum, NotFound, SchemaMismatch, Timeout, Usage
 from grafctl.pipeline import declaring
 from grafctl.pipeline.running import Run, Until
 from grafctl.pipeline.stages.ingesting import IngestStage
@@ -110,6 +110,29 @@ def test_a_run_names_what_is_not_there(ours: Shop) -> None:
     with pytest.raises(NotFound, match="no group others") as missing:
         ours.run("tidy")
     assert "grafctl apply" in (missing.value.hint or "")
+
+
+def test_a_group_that_finishes_what_it_delivers_is_no_input(ours: Shop) -> None:
+    ours.world.store.consumers.create("raw", "hasty", allow=["aws"], semantics="at-most-once")
+    ours.texts["tidy"] = 'group = "hasty"'
+    ours.orders(*orders(range(3)))
+    ours.run("take")
+    pipeline = ours.pipeline
+    with pytest.raises(Usage, match="hasty of raw is at-most-once"):
+        Run(ours.world.store, pipeline, "aws", stages=["tidy"])
+    assert ours.world.store.consumers.show("raw", "hasty").body["cursor"] == 0
+
+
+def test_a_record_that_becomes_too_much_for_one_entry_goes_aside(tmp_path: Path) -> None:
+    steps = '[[stage.step]]\nop = "explode"\nfield = "items"'
+    with shop(tmp_path, "lmdb", steps=steps) as ours:
+        more = {"pad": "x" * 400_000, "items": list(range(200))}
+        ours.orders(*orders([1], items=[1, 2]), *orders([2], **more), *orders([3], items=[]), *orders([4], items=[7]))
+        counts = _counts(ours.run("take", "tidy"))["tidy"]
+        assert (counts["written"], counts["refused"]) == (3, 1)
+        (letter,) = ours.world.store.dead.list("raw", "tidy").items
+        assert letter["offset"] == 1 and "at most 33,554,432 are committed for one record" in letter["reason"]
+        assert [record.id for record in ours.records("clean")] == ["tidy:o1", "tidy:o1#1", "tidy:o4"]
 
 
 def test_a_changed_definition_does_not_pass_for_a_replay(ours: Shop) -> None:

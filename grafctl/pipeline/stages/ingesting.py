@@ -21,7 +21,7 @@ from grafctl.errors import GrafctlError
 from grafctl.pipeline.model import DEAD_LETTER, DeclaredSource, DeclaredStage
 from grafctl.pipeline.sources.item import Item
 from grafctl.pipeline.sources.opening import Source, open_source
-from grafctl.pipeline.stages.publishing import culprits
+from grafctl.pipeline.stages.publishing import culprits, weight
 from grafctl.pipeline.stages.work import BYTES_AIM, Counts, Letter, Place, stopped, stops
 from grafctl.store.authority import PUBLISH, Asked, pass_placement
 from grafctl.store.blocks import HEADERS_BYTES_MAX, Outgoing
@@ -68,7 +68,7 @@ class IngestStage:
         for items in batches:
             for item in items:
                 waiting.append(item)
-                size += len(item.payload)
+                size += weight(item)
                 if len(waiting) == self.declared.batch or size >= BYTES_AIM:
                     yield waiting
                     waiting, size = [], 0

@@ -13,6 +13,7 @@ from collections.abc import Iterable
 
 from grafctl.errors import GrafctlError, IdempotencyConflict, SchemaMismatch, Usage
 from grafctl.pipeline.message import Message, Output, Refused, encode_value
+from grafctl.pipeline.sources.item import Item
 from grafctl.pipeline.stages.work import Letter
 from grafctl.results import Record
 from grafctl.store.blocks import ID_BYTES_MAX, Outgoing, check_record
@@ -45,6 +46,12 @@ def outgoing(stage: str, resource: str, record: Record, output: Output, number: 
     except Usage as error:
         raise Refused(error.message) from None
     return found
+
+
+def weight(item: Outgoing | Item) -> int:
+    """Returns how many bytes a record takes in an entry, or some more."""
+    names = 4 * (len(item.id or "") + len(item.key or "")) + 24
+    return len(item.payload) + names + 6 * sum(len(name) + len(text) + 6 for name, text in (item.headers or {}).items())
 
 
 def message_of(record: Record, value: object) -> Message:

@@ -19,9 +19,9 @@ from typing import NamedTuple
 from grafctl.errors import GrafctlError
 from grafctl.pipeline.message import Refused, Transform, decode_value
 from grafctl.pipeline.model import DeclaredStage
-from grafctl.pipeline.stages.publishing import culprits, message_of, outgoing, source_id
+from grafctl.pipeline.stages.publishing import culprits, message_of, outgoing, source_id, weight
 from grafctl.pipeline.stages.reading import Input, is_lost_lease
-from grafctl.pipeline.stages.work import BYTES_AIM, Counts, Letter, Place, stopped, stops
+from grafctl.pipeline.stages.work import BYTES_AIM, RECORD_BYTES_MAX, Counts, Letter, Place, stopped, stops
 from grafctl.results import Record
 from grafctl.store.blocks import Outgoing
 from grafctl.store.driver.kill import point
@@ -36,6 +36,7 @@ class Made(NamedTuple):
     record: Record
     outputs: list[tuple[str, Outgoing]]  # where each goes
     effect: tuple[str, bytes, bytes] | None
+    weight: int = 0  # of the outputs
 
 
 class TransformStage:
@@ -76,7 +77,7 @@ class TransformStage:
                     made.append(found)
                     break
             made.append(found)
-            size += sum(len(item.payload) for _, item in found.outputs)
+            size += found.weight
             if size >= BYTES_AIM:
                 self._commit(made, letters)
                 made, letters, size, begun = [], [], 0, at + 1
@@ -92,7 +93,12 @@ class TransformStage:
             if to not in stage.outputs:
                 raise Refused(f"It is routed to {to[:100]!r}, which is no output of the stage.")
             found.append((to, outgoing(stage.name, resource, record, output, number, at)))
-        return Made(record, found, self._effect(record, len(found)) if stage.effects is not None else None)
+        size = sum(weight(item) for _, item in found)
+        if size > RECORD_BYTES_MAX:
+            raise Refused(
+                f"What comes of it has {size:,} bytes; at most {RECORD_BYTES_MAX:,} are committed for one record."
+            )
+        return Made(record, found, self._effect(record, len(found)) if stage.effects is not None else None, size)
 
     def _effect(self, record: Record, outputs: int) -> tuple[str, bytes, bytes]:
         """Returns what is recorded of a record: what it was, by which definition, and how much came of it."""

@@ -17,6 +17,7 @@ from grafctl.store.session import Session
 
 VISIBILITY_MS = 60_000
 BYTES_AIM = 8 << 20  # of what one entry of a stage publishes; more is committed in several
+RECORD_BYTES_MAX = 32 << 20  # of all that comes of one record: it is one entry, with what else is in it
 
 
 @dataclass(frozen=True, slots=True)

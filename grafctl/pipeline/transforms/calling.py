@@ -59,7 +59,7 @@ class Call:
             raise ExternalFailed(
                 f"The function {self._name} failed: {type(error).__name__}.", hint="Run the same command again."
             ) from error
-        except Exception as error:
+        except (Exception, SystemExit) as error:  # nothing that a record makes a function do ends the stage
             raise Refused(f"{self._name}: {self._what(error)}.") from None
         if made is None:
             return ()
@@ -68,7 +68,7 @@ class Call:
             raise Refused(f"{self._name}: the record becomes more than {OUTPUTS_MAX}.")
         return [self._output(item, message) for item in items]
 
-    def _what(self, error: Exception) -> str:
+    def _what(self, error: BaseException) -> str:
         """Returns what an exception says without a value of the record."""
         line, at = "", error.__traceback__
         while at is not None:
