@@ -75,7 +75,16 @@ STORY: list[tuple[str, str, int | str]] = [
     ("authority revoke watch --yes", COMMIT, "unchanged"),
 ]
 # These are below, have tests of their own, or have no step to stop at: `domain fail` makes one file, `keygen` two.
-ELSEWHERE = {"publish", "catch-up", "backup", "restore", "domain fail", "domain repair", "authority keygen"}
+ELSEWHERE = {
+    "publish",
+    "pipeline run",
+    "catch-up",
+    "backup",
+    "restore",
+    "domain fail",
+    "domain repair",
+    "authority keygen",
+}
 
 
 def interrupted(run: Runner, line: str, step: str, *numbers: int, is_json: bool = True) -> tuple[int, str, str]:
