@@ -1,19 +1,40 @@
-"""The page on pipelines does what it says: its table of domains that may be away is tried, row by row."""
+"""The page on pipelines does what it says: its commands are typed in order, its table of domains is tried by row."""
 
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 from conftest import ROOT
+from test_readme import blocks, script
 
 import grafctl
 from grafctl.errors import NoQuorum
 
 PAGE = (ROOT / "docs" / "pipelines.md").read_text()
+STEPS = PAGE.partition("## A mirrored ETL pipeline, step by step")[2].partition("\n## ")[0]
 TABLE = PAGE.partition("## Which domains survive what")[2].partition("\n## ")[0]
 DOMAINS = ("aws", "gcp", "azure")
+
+
+def test_the_commands_of_the_page_end_as_it_says(tmp_path: Path) -> None:
+    (tmp_path / "examples").symlink_to(ROOT / "examples")
+    typed = script(blocks(STEPS, "sh")).replace(
+        "\ngrafctl() {", f'\npython() {{ {sys.executable} "$@"; }}\ngrafctl() {{'
+    )
+    ended = subprocess.run(
+        ["bash", "-c", typed],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        env={"PATH": "/usr/bin:/bin", "PYTHONPATH": str(ROOT), "TMPDIR": str(tmp_path)},
+    )
+    assert ended.returncode == 0, ended.stderr
+    promised = re.findall(r"^#> (.*)$", STEPS, re.MULTILINE)
+    assert promised and all(line in ended.stdout.splitlines() for line in promised)
 
 
 def table() -> list[tuple[list[str], bool, dict[str, bool]]]:
