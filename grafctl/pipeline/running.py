@@ -23,9 +23,8 @@ from grafctl.pipeline.model import INGEST, RESOURCE, TRANSFORM, DeclaredStage, P
 from grafctl.pipeline.stages.ingesting import IngestStage
 from grafctl.pipeline.stages.sinking import SinkStage
 from grafctl.pipeline.stages.transforming import TransformStage
-from grafctl.pipeline.stages.work import VISIBILITY_MS, Place, Stage
+from grafctl.pipeline.stages.work import VISIBILITY_MS, Place, Stage, pass_stage
 from grafctl.results import Result
-from grafctl.store.authority import Asked, pass_placement
 from grafctl.store.checked import checked
 from grafctl.store.resources.group import AT_MOST_ONCE, group_row
 from grafctl.store.resources.queue import queue_row
@@ -89,22 +88,15 @@ class Run:
                 raise NotFound(
                     f"{self.pipeline.name} has no stage {name[:100]}.", hint=f"It has {', '.join(by_name) or 'none'}."
                 )
-            self._pass(by_name[name])
+            pass_stage(self._place, by_name[name])
         if names:
             return [by_name[name] for name in dict.fromkeys(names)], []
         chosen = [stage for stage in by_name.values() if stage.placement.decide(self.domain)[0]]
         if not chosen:
             for stage in by_name.values():
-                self._pass(stage)
+                pass_stage(self._place, stage)
             raise Usage(f"{self.pipeline.name} has no stages.")
         return chosen, [stage.name for stage in by_name.values() if stage not in chosen]
-
-    def _pass(self, stage: DeclaredStage) -> None:
-        """Raises `DomainUnavailable` (11) where the stage may not run in this domain."""
-        session = self._place.session
-        with session.audited("pipeline run", stage=stage.name):
-            asked = Asked("run", stage.name, self.domain, None, None, session.cluster.knows(self.domain))
-            pass_placement(asked, stage.placement)
 
     def _require(self, stage: DeclaredStage) -> None:
         """Raises `NotFound` where the store lacks what the stage works on."""

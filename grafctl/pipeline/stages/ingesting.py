@@ -22,8 +22,8 @@ from grafctl.pipeline.model import DEAD_LETTER, DeclaredSource, DeclaredStage
 from grafctl.pipeline.sources.item import Item
 from grafctl.pipeline.sources.opening import Source, open_source
 from grafctl.pipeline.stages.publishing import culprits, weight
-from grafctl.pipeline.stages.work import BYTES_AIM, Counts, Letter, Place, stopped, stops
-from grafctl.store.authority import PUBLISH, Asked, pass_placement
+from grafctl.pipeline.stages.work import BYTES_AIM, Counts, Letter, Place, pass_stage, stopped, stops
+from grafctl.store.authority import PUBLISH
 from grafctl.store.blocks import HEADERS_BYTES_MAX, Outgoing
 from grafctl.store.checked import checked
 from grafctl.store.driver.kill import point
@@ -48,9 +48,8 @@ class IngestStage:
     def _pass_gate(self) -> None:
         """Raises `DomainUnavailable` (11) where the stage, or a publish to what it writes, is not allowed here."""
         place, stage = self.place, self.declared
+        pass_stage(place, stage)
         known = place.session.cluster.knows(place.domain)
-        with place.session.audited("pipeline run", stage=stage.name):
-            pass_placement(Asked("run", stage.name, place.domain, None, None, known), stage.placement)
         for resource in self._resources():
             with place.session.audited(PUBLISH):
                 request = Publish(resource, [], place.domain, known=known)

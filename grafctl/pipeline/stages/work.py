@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
-from grafctl.errors import GrafctlError, SchemaMismatch
+from grafctl.errors import DomainUnavailable, GrafctlError, SchemaMismatch
 from grafctl.pipeline.model import STOP, DeclaredStage, Pipeline
 from grafctl.store.session import Session
 
@@ -86,6 +86,26 @@ class Stage(Protocol):
     def interrupt(self) -> None:
         """Ends a wait for input soon; may be called in a signal handler."""
         ...
+
+
+def pass_stage(place: Place, stage: DeclaredStage) -> None:
+    """Raises `DomainUnavailable` (11), which is audited, where a stage may not run in the caller's domain."""
+    known = place.session.cluster.knows(place.domain)
+    allowed, line = stage.placement.decide(place.domain)
+    if known and allowed:
+        return
+    why = f"the stage does not allow it ({line})" if known else "the store does not know this domain"
+    with place.session.audited("pipeline run", stage=stage.name):
+        raise DomainUnavailable(
+            f"{place.domain} may not run {stage.name}: {why}.",
+            reason="not_in_placement",
+            hint=f"Run `grafctl pipeline plan {place.pipeline.file}` to see where each stage may run, and why.",
+            stage=stage.name,
+            domain=place.domain,
+            allowed=list(stage.placement.allow),
+            denied=list(stage.placement.deny) or None,
+            by=line,
+        )
 
 
 def stopped(stage: DeclaredStage, where: str, letter: Letter) -> GrafctlError:
