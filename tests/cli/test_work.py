@@ -15,7 +15,9 @@ import pytest
 from conftest import Runner
 from typer.testing import CliRunner
 
+from grafctl import client
 from grafctl.cli import app
+from grafctl.store.blocks import Outgoing
 
 AWS, GCP = "aws/us-east-1/us-east-1a", "gcp/us-central1"
 
@@ -99,6 +101,15 @@ def test_a_conflicting_id_is_reported_with_its_line_and_the_rest_is_published(st
     assert "stdin:2: id 1 was used before" in store.err and "SECRET" not in store.err
     assert store.json("publish", "q", "new", "--id", "1", code=16)["code"] == "idempotency_conflict"
     assert "already published" in store("publish", "q", "old", "--id", "1")
+
+
+def test_a_conflict_that_comes_alone_does_not_end_the_stream(store: Store) -> None:
+    store("publish", "q", "old", "--id", "1")
+    with client.open(store.path) as opened:
+        batches = [[Outgoing(b"a", "2")], [Outgoing(b"new", "1")], [Outgoing(b"b", "3")]]
+        acks = list(opened.publish_stream("q", batches, domain=GCP))
+    assert [(ack.count, bool(ack.conflicts)) for ack in acks] == [(1, False), (0, True), (1, False)]
+    assert store("peek", "q", "--offset", "1") == "1\t2\ta\n2\t3\tb\n"
 
 
 def test_atomic_publishes_nothing_when_one_is_refused(store: Store) -> None:

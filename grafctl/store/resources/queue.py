@@ -50,7 +50,7 @@ class Published(NamedTuple):
     conflicts: list[dict[str, Any]]
     generation: int
     trim_due: bool = False
-    added: int = 0  # how many of them are new, where the request was decided by itself
+    added: int = 0  # how many of them are new
 
 
 def queue_row(state: State, resource: str) -> dict[str, Any]:
@@ -98,6 +98,7 @@ class Publish:
 
     __slots__ = (
         "atomic", "compression", "domain", "epoch", "hashes", "known", "packed", "records", "resource", "schema",
+        "skips",
     )  # fmt: skip
 
     def __init__(
@@ -115,10 +116,13 @@ class Publish:
         self.compression = blocks.NONE  # as the queue's row says, where the process has read it
         self.packed: tuple[bytes, bytes] | None = None  # block and digest, made before the lock is taken
         self.hashes: Sequence[Hash | None] | None = None  # of records with ids, made there too
+        self.skips = False  # what conflicts is told, and no refusal, also where it comes alone
 
     def of(self, records: Sequence[Outgoing] | Sequence[bytes]) -> Publish:
-        """Returns the same request for other records."""
-        return Publish(self.resource, records, self.domain, self.epoch, self.schema, self.atomic, self.known)
+        """Returns the same request for one batch of many, in which the rest goes on where a record conflicts."""
+        part = Publish(self.resource, records, self.domain, self.epoch, self.schema, self.atomic, self.known)
+        part.skips = True
+        return part
 
     def prepare(self) -> None:
         """Packs and hashes the records, so that no lock is held meanwhile; where all ids are new, this is the block."""
@@ -172,7 +176,7 @@ class Publish:
     ) -> Decision:
         known = _index().find(state, hashes)
         fresh, offsets, conflicts = self.sort_out(hashes, known, queue["next"])
-        if conflicts and (self.atomic or len(self.records) == 1):
+        if conflicts and (self.atomic or (len(self.records) == 1 and not self.skips)):
             raise self.refuse(conflicts, queue["next"])
         if not fresh:
             first = offsets[0] if offsets else queue["next"]

@@ -48,7 +48,8 @@ def recall(request: Publish, entry: Entry, place: int, state: State) -> Publishe
             conflicts.append(conflict_of(record, held, own))
     if at < stop:
         raise _other_records(request)
-    return Published(offsets[0], len(offsets), scattered(offsets), True, conflicts, generation_of(state))
+    answer = Published(offsets[0], len(offsets), scattered(offsets), True, conflicts, generation_of(state))
+    return answer._replace(added=stop - first)
 
 
 def _is_same(record: Outgoing | bytes, stored: Packed) -> bool:

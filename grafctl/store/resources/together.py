@@ -113,13 +113,14 @@ def _decide_one(
     """Returns the places of a member's new records, and its answer; `mine` is what those before it bring."""
     if hashes is None:
         count = len(member.records)
-        return range(count), Published(following, count, None, False, [], generation)
+        return range(count), Published(following, count, None, False, [], generation, added=count)
     own = mine if len(hashes) == 1 else dict(mine)
     fresh, offsets, conflicts = member.sort_out(hashes, known, following, own)
-    if conflicts and (member.atomic or len(hashes) == 1):
+    if conflicts and (member.atomic or (len(hashes) == 1 and not member.skips)):
         return (), member.refuse(conflicts, following)
     if own is not mine:
         mine |= own
     offsets = list(range(following, following + len(fresh))) if offsets is None else offsets
     first = offsets[0] if offsets else following
-    return fresh, Published(first, len(offsets), scattered(offsets), not fresh, conflicts, generation)
+    answer = Published(first, len(offsets), scattered(offsets), not fresh, conflicts, generation)
+    return fresh, answer._replace(added=len(fresh))
