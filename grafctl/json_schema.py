@@ -1,4 +1,4 @@
-"""JSON Schema: a document made into functions that check a value; no code is generated and nothing is fetched.
+"""JSON Schema: a document made into functions that check a value; nothing is fetched.
 
 Understood is what describes data in draft 2020-12, and of draft 7 what means the same. A keyword that is not known is
 refused, because one that is passed over checks nothing: a typing error in `required` would let everything through.
@@ -25,6 +25,7 @@ from grafctl.names import shown
 DOCUMENT_BYTES_MAX = 64 << 10
 DEPTH_MAX = 32
 STEPS_MAX = 100_000  # references followed for one value
+ASKED_BEFORE_QUICK = 50  # values; a command that publishes one does not wait for code to be made
 
 Check = Callable[[Any, list[int]], "Mismatch | None"]  # a value, and the steps that are left
 
@@ -87,7 +88,10 @@ class Schema:
     def __init__(self, document: Mapping[str, Any]) -> None:
         from grafctl.json_schema_rules import Reader  # which imports this module
 
+        self._document = document
         self._check: Check = Reader(document).read()
+        self._is_plain: Callable[[Any], bool] = self._is_not_sure
+        self._asked = 0
 
     def mismatch(self, payload: bytes) -> Mismatch | None:
         """Returns why a payload does not conform, or None where it does."""
@@ -95,6 +99,8 @@ class Schema:
             value = _decode(payload)
         except (ValueError, RecursionError):
             return Mismatch((), "it is no JSON")
+        if self._is_plain(value):
+            return None
         steps = [STEPS_MAX]
         try:
             found = self._check(value, steps)
@@ -102,13 +108,27 @@ class Schema:
             return fail("it is nested too deeply")
         return fail("checking it takes too many steps") if steps[0] < 0 else found
 
+    def _is_not_sure(self, value: Any) -> bool:
+        """Stands for the quick test, which takes longer to make than a few values to check."""
+        self._asked += 1
+        if self._asked == ASKED_BEFORE_QUICK:
+            from grafctl.json_schema_quick import quick_test
+
+            self._is_plain = quick_test(self._document) or (lambda value: False)
+        return False
+
 
 def _decode(payload: bytes) -> Any:
     """Returns the value of a JSON text in UTF-8."""
-    return _decoder.decode(str(payload, "utf-8"))
+    text = str(payload, "utf-8")
+    try:
+        value, end = _decoder.scan_once(text, 0)
+    except StopIteration:  # it begins with space, or is none
+        return _decoder.decode(text)
+    return value if end == len(text) else _decoder.decode(text)
 
 
-_decoder = json.JSONDecoder(parse_constant=_no_constant)
+_decoder: Any = json.JSONDecoder(parse_constant=_no_constant)
 
 
 def frozen(value: Any) -> Any:

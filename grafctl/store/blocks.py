@@ -106,8 +106,26 @@ def _are_plainly_fine(records: Sequence[Outgoing]) -> bool:
     return fits and "".join(ids).isascii()
 
 
+def is_plainly_fine(record: Outgoing) -> bool:
+    """Returns whether a record has nothing but a payload, an ASCII id and an ASCII key that keep their limits: then
+    it may go in. False means no more than that `check_part_by_part` has to look."""
+    payload, id, key, headers, _ = record
+    return (
+        not headers
+        and (id is None or (id.isascii() and 0 < len(id) <= ID_BYTES_MAX))
+        and (key is None or (key.isascii() and len(key) <= KEY_BYTES_MAX))
+        and len(payload) <= PAYLOAD_BYTES_MAX
+    )
+
+
 def check_record(record: Outgoing) -> None:
     """Raises `Usage` when a part of the record passes its limit."""
+    if not is_plainly_fine(record):
+        check_part_by_part(record)
+
+
+def check_part_by_part(record: Outgoing) -> None:
+    """Raises what `check_record` raises: the long way, which knows what is wrong."""
     where = f"Line {record.line}: the" if record.line else "The"
     headers = [("headers", text) for pair in record.headers.items() for text in pair] if record.headers else []
     for what, text in (("id", record.id), ("key", record.key), *headers):

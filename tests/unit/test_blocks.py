@@ -277,3 +277,18 @@ def test_what_is_just_within_the_limits_is_taken(record: Outgoing) -> None:
 def test_headers_that_are_no_text_are_refused(headers: dict[str, str]) -> None:
     with pytest.raises(Usage):
         blocks.check_record(Outgoing(b"x", headers=headers))
+
+
+LIMITS = st.sampled_from([0, 1, blocks.ID_BYTES_MAX - 1, blocks.ID_BYTES_MAX, blocks.ID_BYTES_MAX + 1])
+NEAR = st.builds(lambda size, last: "i" * size + last, LIMITS, st.sampled_from(["", "ä", "\ud800", "\0"]))
+KEYS = st.builds(lambda size, last: "k" * (blocks.KEY_BYTES_MAX - 1 + size) + last, st.integers(0, 2), TEXTS)
+
+
+@given(
+    st.builds(
+        Outgoing, st.just(b"x"), st.none() | NEAR, st.none() | TEXTS | KEYS | st.just("\ud800"), st.none() | HEADERS
+    )
+)
+def test_what_is_plainly_fine_is_fine_part_by_part(record: Outgoing) -> None:
+    if blocks.is_plainly_fine(record):
+        blocks.check_part_by_part(record)

@@ -16,7 +16,9 @@ from grafctl.pipeline.message import Message, Output, Refused, encode_value
 from grafctl.pipeline.sources.item import Item
 from grafctl.pipeline.stages.work import Letter
 from grafctl.results import Record
-from grafctl.store.blocks import ID_BYTES_MAX, Outgoing, check_record
+from grafctl.store.blocks import ID_BYTES_MAX, Outgoing, check_part_by_part, is_plainly_fine
+
+_new = tuple.__new__  # of a tuple whose fields are all there: half the time of its class
 
 
 def source_id(resource: str, record: Record) -> str:
@@ -34,28 +36,32 @@ def derived_id(stage: str, source: str, number: int) -> str:
 
 def outgoing(stage: str, resource: str, record: Record, output: Output, number: int, at: int) -> Outgoing:
     """Returns the record of one output, at a place of its batch; raises `Refused` where a record cannot be so."""
-    found = Outgoing(
-        encode_value(output.value),
-        output.id if output.id is not None else derived_id(stage, source_id(resource, record), number),
-        output.key if output.key is not None else record.key,
-        dict(output.headers) if output.headers is not None else record.headers,
-        at + 1,
-    )
-    try:
-        check_record(found._replace(line=0))
-    except Usage as error:
-        raise Refused(error.message) from None
+    value, _, key, id, headers = output
+    if id is None:
+        id = derived_id(stage, source_id(resource, record), number)
+    if key is None:
+        key = record.key
+    headers = record.headers if headers is None else dict(headers)
+    found = _new(Outgoing, (encode_value(value), id, key, headers, at + 1))
+    if not is_plainly_fine(found):
+        try:
+            check_part_by_part(found._replace(line=0))
+        except Usage as error:
+            raise Refused(error.message) from None
     return found
 
 
 def weight(item: Outgoing | Item) -> int:
     """Returns how many bytes a record takes in an entry, or some more."""
     names = 4 * (len(item.id or "") + len(item.key or "")) + 24
-    return len(item.payload) + names + 6 * sum(len(name) + len(text) + 6 for name, text in (item.headers or {}).items())
+    plain = len(item.payload) + names
+    if not item.headers:
+        return plain
+    return plain + 6 * sum(len(name) + len(text) + 6 for name, text in item.headers.items())
 
 
 def message_of(record: Record, value: object) -> Message:
-    return Message(value, record.id, record.key, record.headers, record.offset)
+    return _new(Message, (value, record.id, record.key, record.headers, record.offset))
 
 
 def culprits(error: GrafctlError, effects: Iterable[int] = ()) -> list[Letter]:

@@ -47,6 +47,7 @@ class TransformStage:
         self._input = Input(place, declared, self.counts)
         self._transform = transform
         self._definition = transform.fingerprint.encode()
+        self._begun = len(self._definition).to_bytes(4, "big") + self._definition
 
     def step(self) -> bool:
         try:
@@ -102,7 +103,7 @@ class TransformStage:
 
     def _effect(self, record: Record, outputs: int) -> tuple[str, bytes, bytes]:
         """Returns what is recorded of a record: what it was, by which definition, and how much came of it."""
-        whole = hashlib.sha256(len(self._definition).to_bytes(4, "big") + self._definition + record.payload)
+        whole = hashlib.sha256(self._begun + record.payload)
         result = b"%s %d" % (self._definition, outputs)
         return source_id(self._input.resource, record), whole.digest(), result
 
