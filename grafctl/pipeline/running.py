@@ -121,7 +121,7 @@ class Run:
 
     def _make(self, declared: DeclaredStage) -> Stage:
         """Returns a stage at work, in the thread that calls."""
-        folder = self.pipeline.file.parent
+        folder = self.pipeline.file.absolute().parent
         if declared.kind == INGEST:
             source = next(source for source in self.pipeline.sources if source.name == declared.source)
             return IngestStage(self._place, declared, source)

@@ -291,3 +291,13 @@ def test_what_nobody_knew_of_is_not_stored_twice(tmp_path: Path, monkeypatch: py
         Run(ours.world.store, declaring.read(file), "aws", stages=["take"], until=Until.IDLE, timeout_s=60).run()
         assert len(tries) == 3 and len(set(tries)) == 1
         assert [record.offset for record in ours.records("raw")] == list(range(20))
+
+
+def test_a_program_that_is_a_source_runs_in_the_folder_of_the_file(tmp_path: Path) -> None:
+    with shop(tmp_path, "memory") as ours:
+        file = ours.pipeline.file
+        ours.orders(*orders(range(5)))
+        text = file.read_text().replace('kind = "jsonl"', 'kind = "exec"')
+        file.write_text(text.replace('path = "orders.jsonl"', 'command = ["cat", "orders.jsonl"]'))
+        Run(ours.world.store, declaring.read(file), "aws", stages=["take"], until=Until.ONCE, timeout_s=60).run()
+        assert len(ours.records("raw")) == 5

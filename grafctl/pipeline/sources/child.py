@@ -9,7 +9,7 @@ Promises
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import PurePath
+from pathlib import Path, PurePath
 
 from grafctl.errors import ExternalFailed
 from grafctl.pipeline import children
@@ -24,11 +24,11 @@ _PAUSE_S = 0.02  # between two looks at whether a child that closed its output h
 class Child:
     """The program of one source, while it runs."""
 
-    def __init__(self, source: DeclaredSource, stop: Stop) -> None:
+    def __init__(self, source: DeclaredSource, stop: Stop, folder: Path | None) -> None:
         self._who = f"Source {source.name}"
         self._name = PurePath(source.command[0]).name
         self._stop = stop
-        self._process = children.start(source.command, self._who)
+        self._process = children.start(source.command, self._who, folder=folder)
 
     def items(self, reader: Reader) -> Iterator[list[Item]]:
         """Yields the items of its lines; raises `ExternalFailed` after the last where it failed."""

@@ -14,6 +14,7 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Generator, Iterator
+from pathlib import Path
 from typing import Self
 
 from grafctl.errors import Usage
@@ -30,7 +31,7 @@ from grafctl.pipeline.sources.stopping import Stop, Stopped
 class Source:
     """An iterator of items; use it in a `with`, or close it."""
 
-    def __init__(self, source: DeclaredSource, start: int) -> None:
+    def __init__(self, source: DeclaredSource, start: int, folder: Path | None) -> None:
         self._declared = source
         self._naming = Naming(source)
         for path in source.paths:
@@ -39,7 +40,7 @@ class Source:
         self._child: Child | None = None
         try:
             if source.kind == EXEC:
-                self._child = Child(source, self._stop)
+                self._child = Child(source, self._stop, folder)
         except BaseException:
             self._stop.close()
             raise
@@ -97,8 +98,11 @@ class Source:
                 os.close(descriptor)
 
 
-def open_source(source: DeclaredSource, *, start: int = 0) -> Source:
-    """Returns the items of a source from the one with this number on; raises `NotFound` and `Usage`."""
+def open_source(source: DeclaredSource, *, start: int = 0, folder: Path | None = None) -> Source:
+    """Returns the items of a source from the one with this number on; raises `NotFound` and `Usage`.
+
+    A program runs in `folder`, or where the caller is.
+    """
     if start < 0:
         raise Usage(f"A source starts at item 0 or later, not at {start}.")
-    return Source(source, start)
+    return Source(source, start, folder)

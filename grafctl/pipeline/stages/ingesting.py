@@ -39,7 +39,7 @@ class IngestStage:
     def __init__(self, place: Place, declared: DeclaredStage, source: DeclaredSource) -> None:
         self.place, self.declared, self.counts = place, declared, Counts()
         self._pass_gate()
-        self._source: Source = open_source(source)
+        self._source: Source = open_source(source, folder=place.pipeline.file.absolute().parent)
         self._batches = self._gather(self._source.batches())
         self._pending: list[Item] | None = None  # read, and not committed yet
         self._is_finished = False
