@@ -94,28 +94,26 @@ def check_records(records: Records) -> None:
 
 
 def _are_plainly_fine(records: Sequence[Outgoing]) -> bool:
-    """Returns whether all have a short ASCII id and neither key nor headers; thousands are looked at as one."""
+    """Returns whether all have a short ASCII id, a key like it or none, and no headers; thousands are one look."""
     if set(map(type, records)) != {Outgoing}:
         return False
     payloads, ids, keys, headers, _ = zip(*records, strict=True)
     number = len(records)
-    if None in ids or keys.count(None) != number or headers.count(None) != number:
+    if None in ids or keys.count(None) not in (0, number) or headers.count(None) != number:
         return False
     sizes = list(map(len, ids))
     fits = min(sizes) > 0 and max(sizes) <= ID_BYTES_MAX and max(map(len, payloads)) <= PAYLOAD_BYTES_MAX
+    if keys[0] is not None:
+        fits = fits and max(map(len, keys)) <= KEY_BYTES_MAX and "".join(keys).isascii()
     return fits and "".join(ids).isascii()
 
 
 def is_plainly_fine(record: Outgoing) -> bool:
-    """Returns whether a record has nothing but a payload, an ASCII id and an ASCII key that keep their limits: then
-    it may go in. False means no more than that `check_part_by_part` has to look."""
-    payload, id, key, headers, _ = record
-    return (
-        not headers
-        and (id is None or (id.isascii() and 0 < len(id) <= ID_BYTES_MAX))
-        and (key is None or (key.isascii() and len(key) <= KEY_BYTES_MAX))
-        and len(payload) <= PAYLOAD_BYTES_MAX
-    )
+    """Returns whether a record has a short ASCII id, a key like it or none, and no headers: a quick look."""
+    name, key = record.id, record.key
+    if not name or not name.isascii() or len(name) > ID_BYTES_MAX or record.headers:
+        return False
+    return len(record.payload) <= PAYLOAD_BYTES_MAX and (key is None or (key.isascii() and len(key) <= KEY_BYTES_MAX))
 
 
 def check_record(record: Outgoing) -> None:
