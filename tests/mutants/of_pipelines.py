@@ -8,6 +8,13 @@ WHERE, REFERENCES = "grafctl/pipeline/where.py", "grafctl/pipeline/declaring_ref
 DECLARING, SECRETS = "grafctl/pipeline/declaring.py", "grafctl/pipeline/declaring_secrets.py"
 STEPS, TRYING, GRAPH = (f"grafctl/pipeline/{name}.py" for name in ("declaring_steps", "trying", "graph"))
 STORE = "grafctl/pipeline/declaring_store.py"
+INGESTING, TRANSFORMING, SINKING = (
+    f"grafctl/pipeline/stages/{name}.py" for name in ("ingesting", "transforming", "sinking")
+)
+SQLITE = "grafctl/pipeline/sinks/sqlite.py"
+DYING = "tests/running/test_failures.py::test_a_{}"
+TRANSFORMER_DIES = (DYING.format("transformer_that_dies_goes_on_in_the_other_domain"),)
+SINK_DIES = (DYING.format("sink_that_dies_between_row_and_acknowledgement_writes_no_second_row"),)
 PLACES, FILES = ("tests/pipeline/test_declaring_places.py",), ("tests/pipeline/test_declaring.py",)
 TRIED, DRAWN = ("tests/pipeline/test_trying.py",), ("tests/pipeline/test_graph.py",)
 
@@ -85,5 +92,30 @@ OF_PIPELINES = (
         "route to what is no output", STEPS,
         "    if text not in outputs:\n", "    if text not in outputs and not outputs:\n",
         "A record is routed to where the stage was never checked to publish.", FILES,
+    ),
+    # --- what a stage that dies, or cannot commit for now, leaves
+    Mutant(
+        "what could not be committed passed over", INGESTING,
+        "        self._commit(self._pending)\n        self._pending = None\n",
+        "        items, self._pending = self._pending, None\n        self._commit(items)\n",
+        "A batch that an ingest has read while no quorum was there is lost.", ("tests/pipeline/test_running.py",),
+    ),
+    Mutant(
+        "input finished before its outputs", TRANSFORMING,
+        "                answers = step(self.place.session, changes) if changes else []\n",
+        "                answers = [step(self.place.session, [change])[0] for change in reversed(changes)]\n",
+        "A transformer that dies in between has made nothing of records that never come again.", TRANSFORMER_DIES,
+    ),
+    Mutant(
+        "records finished before their rows", SINKING,
+        "        self._input.hold()\n        if rows:\n",
+        "        step(self.place.session, self._input.changes([record.offset for record in records], []))\n"
+        "        self._input.settled([record.offset for record in records])\n        if rows:\n",
+        "A sink that dies in between has written no rows for records that never come again.", SINK_DIES,
+    ),
+    Mutant(
+        "row without its effect key", SQLITE,
+        "                if not self._file.add_effects(rows):\n", "                if not rows:\n",
+        "A sink that dies before its records are finished writes their rows twice.", SINK_DIES,
     ),
 )  # fmt: skip
