@@ -88,7 +88,7 @@ FLOORS = [
             "pipeline.message",
             *(
                 f"pipeline.transforms.{name}"
-                for name in ("steps", "options", "drafts", "routing", "shaping", "converting")
+                for name in ("steps", "options", "plans", "fusing", "drafts", "routing", "shaping", "converting")
             ),
         ),
         "an open store: its own logs, its resources by name, its audit; what files declare",

@@ -36,6 +36,7 @@ from grafctl.names import shown
 from grafctl.pipeline.message import Refused
 from grafctl.pipeline.transforms.drafts import Draft, Path, Work, change, put
 from grafctl.pipeline.transforms.options import Options
+from grafctl.pipeline.transforms.plans import Change, Lookup
 from grafctl.pipeline.transforms.shaping import named
 
 DECIMALS_MAX = 18
@@ -49,6 +50,7 @@ Cast = Callable[[Any], Any]
 
 def make_cast(options: Options) -> Work:
     fields = {path: _cast_of(kind) for path, kind in options.table("fields and kinds").items()}
+    options.plan = Change(list(fields.items()))
     return _changing([(path, _leaving_null(cast)) for path, cast in fields.items()])
 
 
@@ -102,6 +104,8 @@ def _decimal_of(places: int) -> Cast:
 
     def cast(value: Any) -> int:
         kind = type(value)
+        if kind is str:
+            return _decimal_text(value, places)
         if kind is float:
             # The nearest count is the one that is meant where it gives this very double again, and has so few digits
             # that no other one does.
@@ -111,8 +115,6 @@ def _decimal_of(places: int) -> Cast:
             raise Refused(f"a fraction of more than {places} digits behind the point, or more than a double keeps")
         if kind is int:
             return _in_bounds(value * factor)
-        if kind is str:
-            return _in_bounds(_decimal_text(value, places))
         raise Refused(f"{kind_of(value)} has no count")
 
     return cast
@@ -130,7 +132,7 @@ def _decimal_text(text: str, places: int) -> int:
     sign, whole, behind = found[1], found[2], found[3] or ""
     if behind[places:].strip("0"):
         raise Refused(f"a number of more than {places} digits behind the point")
-    return int(sign + whole + behind[:places].ljust(places, "0"))
+    return _in_bounds(int(sign + whole + behind[:places].ljust(places, "0")))
 
 
 def _in_bounds(count: int) -> int:
@@ -148,12 +150,18 @@ def make_lookup(options: Options) -> Work:
     default = options.take("default", "a value", *_JSON_KINDS, default=MISSING)
     _check_value("default", default)
 
+    def look(value: Any) -> Any:
+        kind = type(value)
+        if kind is str:
+            return table.get(value, default)
+        return table.get(str(value), default) if kind is int and abs(value) <= INTEGER_MAX else default
+
+    options.plan = Lookup(path, into, look)
+
     def lookup(draft: Draft) -> None:
         record = draft.own()
         value = find(record, path)
-        kind = type(value)
-        key = value if kind is str else str(value) if kind is int and abs(value) <= INTEGER_MAX else None
-        found = default if key is None else table.get(key, default)
+        found = look(value)
         if found is MISSING:
             raise Refused(_not_found(path, value))
         record[into[0]] = found if len(into) == 1 else put(record, into, found)[into[0]]
@@ -217,4 +225,5 @@ def make_hash(options: Options) -> Work:
             raise Refused("it cannot be written as JSON") from None
         return (hashlib.sha256(body) if salt is None else hmac.new(salt, body, "sha256")).hexdigest()
 
+    options.plan = Change([(path, hashed) for path in paths])
     return _changing([(path, hashed) for path in paths])

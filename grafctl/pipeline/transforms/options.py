@@ -19,6 +19,7 @@ from grafctl.expression.paths import parse_path
 from grafctl.expression.scope import is_about
 from grafctl.names import shown
 from grafctl.pipeline.transforms.drafts import Draft
+from grafctl.pipeline.transforms.plans import Plan
 
 FIELDS_MAX = 1000  # that one step names
 FILE_BYTES_MAX = 64 << 20
@@ -33,6 +34,7 @@ class Options:
     def __init__(self, step: Mapping[str, Any], outputs: tuple[str, ...], folder: Path) -> None:
         self.step, self.outputs, self.folder = step, outputs, folder
         self.digests: dict[str, str] = {}
+        self.plan: Plan | None = None  # set by a step that may be fused with others
         self._taken = ["op"]
 
     def take(self, key: str, what: str, *kinds: type, default: Any = _ABSENT) -> Any:

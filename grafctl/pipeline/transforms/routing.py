@@ -16,12 +16,14 @@ from grafctl.expression.failing import EvaluationError, kind_of
 from grafctl.pipeline.message import Refused
 from grafctl.pipeline.transforms.drafts import DROP, Draft, Work
 from grafctl.pipeline.transforms.options import Evaluate, Options, compiled
+from grafctl.pipeline.transforms.plans import Filter
 
 CASES_MAX = 1000
 
 
 def make_filter(options: Options) -> Work:
-    _, evaluate = compiled(options.take("when", "an expression", str), "bool")
+    expression, evaluate = compiled(options.take("when", "an expression", str), "bool")
+    options.plan = Filter(expression)
 
     def choose(draft: Draft) -> Any:
         return None if _is_true(evaluate, draft) else DROP

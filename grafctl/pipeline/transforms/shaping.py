@@ -19,12 +19,14 @@ from typing import Any
 
 from grafctl.errors import Usage
 from grafctl.expression.failing import kind_of
+from grafctl.expression.language import Expression
 from grafctl.expression.paths import MISSING, find, parse_path
 from grafctl.expression.scope import ABOUT
 from grafctl.names import shown
 from grafctl.pipeline.message import Refused
 from grafctl.pipeline.transforms.drafts import Draft, Path, Work, put, remove
 from grafctl.pipeline.transforms.options import Evaluate, Options, compiled
+from grafctl.pipeline.transforms.plans import Drop, Keep, Rename, Set
 
 ITEMS_MAX = 10_000
 
@@ -39,6 +41,7 @@ def make_keep(options: Options) -> Work:
     if any("*" in path for path in paths):
         raise Usage("keep takes no *; drop does.")
     _no_overlap(paths)
+    options.plan = Keep(paths)
     if all(len(path) == 1 for path in paths):
         names = [path[0] for path in paths]
 
@@ -61,6 +64,7 @@ def make_keep(options: Options) -> Work:
 
 def make_drop(options: Options) -> Work:
     paths = options.paths()
+    options.plan = Drop(paths)
 
     def drop(draft: Draft) -> None:
         record = draft.own()
@@ -76,6 +80,7 @@ def make_rename(options: Options) -> Work:
     _no_overlap([new for _, new in pairs])
     if any("*" in path for pair in pairs for path in pair):
         raise Usage("rename takes no *.")
+    options.plan = Rename(pairs)
     if all(len(path) == 1 for pair in pairs for path in pair):
         return _rename_names({old[0]: new[0] for old, new in pairs})
 
@@ -109,10 +114,13 @@ def make_set(options: Options) -> Work:
     fields = options.table("fields and expressions")
     _no_overlap(list(fields))
     work, shares = list[tuple[Callable[[Draft, Any], None], Evaluate]](), False
+    said = list[tuple[Path, Expression]]()
     for path, text in fields.items():
         expression, evaluate = compiled(text)
+        said.append((path, expression))
         shares |= "_value" in expression.names
         work.append((_setter(path, alone=len(fields) == 1), evaluate))
+    options.plan = Set(said)
 
     def set_one(draft: Draft) -> None:
         value = evaluate(draft)
