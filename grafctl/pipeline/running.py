@@ -18,7 +18,7 @@ from typing import Any
 
 from grafctl import clock, threads
 from grafctl.client import Store
-from grafctl.errors import GrafctlError, NotFound, Timeout, Usage
+from grafctl.errors import ExternalFailed, GrafctlError, NotFound, Timeout, Usage
 from grafctl.pipeline.model import INGEST, RESOURCE, TRANSFORM, DeclaredStage, Pipeline
 from grafctl.pipeline.stages.ingesting import IngestStage
 from grafctl.pipeline.stages.sinking import SinkStage
@@ -275,8 +275,12 @@ class _Lane:
             pause_s = min(pause_s * 1.5, longest_s)
 
     def _wait_out(self, error: GrafctlError, pause_s: float) -> None:
-        """Waits for what passes; raises everything else."""
-        if self.run.until is Until.ONCE or not error.as_json()["retryable"]:
+        """Waits for what passes; raises everything else.
+
+        A program or a warehouse that has failed is for somebody to look at: a source that died gives nothing more.
+        """
+        is_passing = error.as_json()["retryable"] and not isinstance(error, ExternalFailed)
+        if self.run.until is Until.ONCE or not is_passing:
             raise error
         if not self._is_away:
             self.run.say(f"{self.declared.name}: {error.message} Waiting for it.")

@@ -8,7 +8,16 @@ from typing import Any
 
 import pytest
 
-from grafctl.errors import DomainUnavailable, IdempotencyConflict, NoQuorum, NotFound, SchemaMismatch, Timeout, Usage
+from grafctl.errors import (
+    DomainUnavailable,
+    ExternalFailed,
+    IdempotencyConflict,
+    NoQuorum,
+    NotFound,
+    SchemaMismatch,
+    Timeout,
+    Usage,
+)
 from grafctl.pipeline import declaring
 from grafctl.pipeline.running import Run, Until
 from grafctl.pipeline.stages.ingesting import IngestStage
@@ -301,3 +310,24 @@ def test_a_program_that_is_a_source_runs_in_the_folder_of_the_file(tmp_path: Pat
         file.write_text(text.replace('path = "orders.jsonl"', 'command = ["cat", "orders.jsonl"]'))
         Run(ours.world.store, declaring.read(file), "aws", stages=["take"], until=Until.ONCE, timeout_s=60).run()
         assert len(ours.records("raw")) == 5
+
+
+@pytest.mark.parametrize("until", list(Until))
+def test_a_source_that_fails_is_no_source_that_has_ended(tmp_path: Path, until: Until) -> None:
+    with shop(tmp_path, "memory") as ours:
+        file = ours.pipeline.file
+        ours.orders(*orders(range(5)))
+        text = file.read_text().replace('kind = "jsonl"', 'kind = "exec"')
+        file.write_text(text.replace('path = "orders.jsonl"', 'command = ["sh", "-c", "cat orders.jsonl; exit 3"]'))
+        with pytest.raises(ExternalFailed, match="ended with 3"):
+            Run(ours.world.store, declaring.read(file), "aws", stages=["take"], until=until, timeout_s=20).run()
+        assert len(ours.records("raw")) == 5, "what it printed before was taken"
+
+
+def test_a_row_that_conflicts_stops_a_sink_that_is_to_stop(tmp_path: Path) -> None:
+    with shop(tmp_path, "memory", load='on_error = "stop"') as ours:
+        made = [Outgoing(b'{"id": "x", "total": 1}', "1"), Outgoing(b'{"id": "x", "total": 2}', "2")]
+        ours.world.store.publish_batch("clean", made, domain="aws")
+        with pytest.raises(IdempotencyConflict, match="load stopped at offset 1 of clean"):
+            ours.run("load")
+        assert ours.rows() == {"x": 1}

@@ -3,12 +3,14 @@
 Promises
 - A batch is held as long as its work lasts: the lease is renewed in between, by the thread that works.
 - What was finished by a sink, and so is not part of a larger change, is acked with the lease of the next batch: one
-  entry for both. `settle` acks it by itself.
+  entry for both. `leave` acks it by itself.
 - A batch whose work failed for now (no quorum, say) is given out again by the next `take`, less what was finished.
 - A lease that is over ends its batch: nothing of it is finished here, and its records come again.
 """
 
 from __future__ import annotations
+
+from collections.abc import Callable, Sequence
 
 from grafctl import clock
 from grafctl.errors import Fenced, GrafctlError
@@ -16,6 +18,7 @@ from grafctl.pipeline.model import DeclaredStage
 from grafctl.pipeline.stages.work import Counts, Place
 from grafctl.results import Record
 from grafctl.store import keys
+from grafctl.store.driver.kill import point
 from grafctl.store.intervals import from_offsets, size
 from grafctl.store.operations.polling import ack, nack, poll, renew
 from grafctl.store.operations.stepping import Change
@@ -36,6 +39,20 @@ class Input:
         self._open: list[int] = []  # offsets of the lease that nothing became of yet
         self._done: list[int] = []  # finished here, to be acked with the next poll
         self._renew_at_s = 0.0
+
+    def work_on(self, work: Callable[[Sequence[Record]], None]) -> bool:
+        """Takes a batch and works on it; returns whether there was one. A lease that is lost meanwhile is counted."""
+        try:
+            records = self.take()
+            if not records:
+                return False
+            point("stage.leased")
+            work(records)
+        except GrafctlError as error:
+            if not is_lost_lease(error):
+                raise
+            self._counts.lost += self.lost()
+        return True
 
     def take(self) -> list[Record]:
         """Returns what is left of a batch that failed, or the next one; what was done is finished by the same entry."""

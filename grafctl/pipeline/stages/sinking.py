@@ -11,12 +11,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from grafctl.errors import GrafctlError, IdempotencyConflict
+from grafctl.errors import IdempotencyConflict
 from grafctl.pipeline.message import Refused, decode_value
 from grafctl.pipeline.model import DeclaredStage
 from grafctl.pipeline.sinks.row import Row, Sink
 from grafctl.pipeline.stages.publishing import message_of
-from grafctl.pipeline.stages.reading import Input, is_lost_lease
+from grafctl.pipeline.stages.reading import Input
 from grafctl.pipeline.stages.work import Counts, Letter, Place, stopped, stops
 from grafctl.results import Record
 from grafctl.store.driver.kill import point
@@ -32,17 +32,7 @@ class SinkStage:
         self._sink = sink
 
     def step(self) -> bool:
-        try:
-            records = self._input.take()
-            if not records:
-                return False
-            point("stage.leased")
-            self._work(records)
-        except GrafctlError as error:
-            if not is_lost_lease(error):
-                raise
-            self.counts.lost += self._input.lost()
-        return True
+        return self._input.work_on(self._work)
 
     def _work(self, records: Sequence[Record]) -> None:
         rows, places, letters = self._rows(records)
@@ -52,7 +42,7 @@ class SinkStage:
             point("sink.committed")
             self.counts.written += written.written
             self.counts.replayed += written.replayed
-            letters += [Letter(places[number], reason) for number, reason in written.conflicts]
+            letters += [Letter(places[number], reason, _conflict(reason)) for number, reason in written.conflicts]
         stop = min((letter.at for letter in letters), default=None) if stops(self.declared) else None
         refused = {letter.at for letter in letters}
         done = [records[at].offset for at in places if at not in refused]
@@ -101,6 +91,6 @@ class SinkStage:
         """Nothing here waits."""
 
 
-def conflict(reason: str) -> IdempotencyConflict:
+def _conflict(reason: str) -> IdempotencyConflict:
     """Returns the error of a row whose effect key holds another one."""
     return IdempotencyConflict(reason, hint="Give the new row a key of its own, or mend the record.")

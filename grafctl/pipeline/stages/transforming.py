@@ -20,7 +20,7 @@ from grafctl.errors import GrafctlError
 from grafctl.pipeline.message import Refused, Transform, decode_value
 from grafctl.pipeline.model import DeclaredStage
 from grafctl.pipeline.stages.publishing import culprits, message_of, outgoing, source_id, weight
-from grafctl.pipeline.stages.reading import Input, is_lost_lease
+from grafctl.pipeline.stages.reading import Input
 from grafctl.pipeline.stages.work import BYTES_AIM, RECORD_BYTES_MAX, Counts, Letter, Place, stopped, stops
 from grafctl.results import Record
 from grafctl.store.blocks import Outgoing
@@ -50,17 +50,7 @@ class TransformStage:
         self._begun = len(self._definition).to_bytes(4, "big") + self._definition
 
     def step(self) -> bool:
-        try:
-            records = self._input.take()
-            if not records:
-                return False
-            point("stage.leased")
-            self._work(records)
-        except GrafctlError as error:
-            if not is_lost_lease(error):
-                raise
-            self.counts.lost += self._input.lost()
-        return True
+        return self._input.work_on(self._work)
 
     def _work(self, records: Sequence[Record]) -> None:
         """Transforms and commits the batch, in parts where much comes of it."""
