@@ -48,8 +48,8 @@ mutants: $(READY) ## every error of tests/mutants, each in a copy of the tree, a
 model: $(READY) ## the long run of the protocol explorer
 	@cd tests && ../$(PY) -m model --long
 
-simulate: $(READY) ## random histories of the whole store under faults; SEEDS=10000 plays so many, SEED=17 shows one
-	@cd tests && PYTHONPATH=.. ../$(PY) -m simulation $(if $(SEED),--seed $(SEED),--seeds $(SEEDS))
+simulate: $(READY) ## random histories of the whole store under faults; SEEDS=10000 plays so many, SEED=17 shows one, FLOW=1 those of a stage at work
+	@cd tests && PYTHONPATH=.. ../$(PY) -m simulation $(if $(FLOW),--flow) $(if $(SEED),--seed $(SEED),--seeds $(SEEDS))
 
 kills: $(READY) ## directed kills, singly, in pairs and with a domain away; CASES=0 takes all there are
 	@cd tests && PYTHONPATH=.. ../$(PY) -m faults.kills --cases $(CASES)

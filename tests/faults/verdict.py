@@ -27,6 +27,7 @@ from grafctl.store.log import Log
 from grafctl.store.reading import Held, read_columns
 from grafctl.store.records import Entry
 from grafctl.store.replica.replica import Replica
+from grafctl.store.replica.scope import FIRST
 from grafctl.store.resources.delivery import Lineage
 from grafctl.store.resources.leases import leases_of
 
@@ -201,14 +202,19 @@ class History:
 
     def add(self, index: int, entry: Entry) -> None:
         request = entry.request
+        for change in request.get("changes", [request]):
+            if change.get("of", FIRST) == FIRST:
+                self._add(index, entry.stamped_ms, change)
+
+    def _add(self, index: int, now_ms: int, request: dict[str, Any]) -> None:
         if request["do"] == "group":
             name = request["group"]["lineage"]
             self.lineages[request["group"]["name"]] = name
             self.final.setdefault(name, set())
             self.leases.setdefault(name, {})
-        elif request["do"] in ("lease", "finalise", "give_back", "renew"):
+        elif request["do"] in ("lease", "finalise", "give_back", "renew", "bury"):
             name = self.lineages[request["group"]]
-            getattr(self, f"_{request['do']}")(index, entry.stamped_ms, name, request)
+            getattr(self, f"_{request['do']}")(index, now_ms, name, request)
 
     def _lease(self, index: int, now_ms: int, name: str, request: dict[str, Any]) -> None:
         if request.get("finish"):  # before anything is given
@@ -241,6 +247,9 @@ class History:
 
     def _give_back(self, index: int, now_ms: int, name: str, request: dict[str, Any]) -> None:
         self._release(name, _offsets(request["ranges"]))
+
+    def _bury(self, index: int, now_ms: int, name: str, request: dict[str, Any]) -> None:
+        self._release(name, {offset for offset, _ in request["letters"]})
 
     def _renew(self, index: int, now_ms: int, name: str, request: dict[str, Any]) -> None:
         self.leases[name][request["token"]] = (request["until"], self.leases[name][request["token"]][1])

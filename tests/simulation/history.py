@@ -12,6 +12,7 @@ import hashlib
 import traceback
 from collections import Counter
 from dataclasses import dataclass
+from random import Random
 
 from faults.stores import DOMAINS
 from faults.verdict import judge
@@ -23,10 +24,10 @@ from grafctl import client
 from grafctl.results import Record
 from grafctl.store.driver.faults import COMMIT_AFTER, FaultDriver
 from simulation.accidents import SECOND_US, Accidents
-from simulation.clients import Client, Wrong
+from simulation.clients import Client, Step, Wrong
 from simulation.programs import programs
 from simulation.scheduler import Process, Scheduler, Task, simulated
-from simulation.stores import ground
+from simulation.stores import Ground, ground
 
 SHAPES = ("three", "three", "three", "two", "witness", "witness1")
 
@@ -60,10 +61,10 @@ class History:
         self.scheduler.switch = random.choice((0.05, 0.2, 0.5))
         shape = random.choice(SHAPES)
         with simulated(self.scheduler):
-            self.ground = ground(shape)
+            self.ground = self.begin(shape)
             self.ledger = self.ground.ledger
             self.accidents = Accidents(self.scheduler, self.ground, DOMAINS, can_damage=shape == "three")
-            drawn = programs(random, shape, may_remove=not self.accidents.can_damage)
+            drawn = self.draw(random, shape)
             self.clients = [
                 Client(self, f"client-{number}", program, is_short_lived=random.random() < 0.4)
                 for number, program in enumerate(drawn, start=1)
@@ -75,6 +76,18 @@ class History:
         counts["steps"] += self.scheduler.steps
         counts["calls in models"] += len(self.recorder.operations)
         return Report(self.seed, shape, failure, counts, self._digest(), self.scheduler.trace)
+
+    def begin(self, shape: str) -> Ground:
+        """Returns the store that the history begins with."""
+        return ground(shape)
+
+    def draw(self, random: Random, shape: str) -> list[list[Step]]:
+        """Returns what each client is to do."""
+        return programs(random, shape, may_remove=not self.accidents.can_damage)
+
+    def judge(self, store: client.Store) -> None:
+        """Raises `AssertionError` with what does not hold at the end."""
+        judge(store, self.ledger, away=self.accidents.damaged)
 
     def _run(self) -> str | None:
         self.scheduler.on_end = self._ended
@@ -98,7 +111,7 @@ class History:
         def run() -> None:
             try:
                 with self.open(judge_process) as store:
-                    judge(store, self.ledger, away=self.accidents.damaged)
+                    self.judge(store)
             except AssertionError:
                 wrong.append(traceback.format_exc())
 
@@ -141,10 +154,3 @@ def random_us(scheduler: Scheduler, low_s: float, high_s: float) -> int:
 def play(seed: int) -> Report:
     """Plays the history of a seed."""
     return History(seed).play()
-
-
-def play_briefly(seed: int) -> Report:
-    """Plays the history of a seed, and leaves the trace out."""
-    report = play(seed)
-    report.trace.clear()
-    return report

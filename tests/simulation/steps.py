@@ -44,6 +44,7 @@ class Publish:
     domain: str
     epoch: int | None = None
     threads: int = 1
+    queue: str = QUEUE
 
     def run(self, client: Client) -> None:
         others = [client.start(partial(self._one, client, draft)) for draft in self.records[1 : self.threads]]
@@ -73,7 +74,7 @@ class Publish:
                 one.refusals = {FENCED: "fenced"}
             outgoing = [draft.outgoing(line) for line, draft in enumerate(records)]
             ack = client.store.publish_batch(
-                QUEUE, outgoing, domain=self.domain, epoch=self.epoch, operation=one.operation
+                self.queue, outgoing, domain=self.domain, epoch=self.epoch, operation=one.operation
             )
             one.ends("ok")
             return ack

@@ -11,6 +11,7 @@ import copy
 import os
 import shutil
 import tempfile
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -55,40 +56,47 @@ class Ground:
         return self.file.places(self.directory)[domain].path
 
 
-_made: dict[str, Ground] = {}
+Fill = Callable[[Ground], None]
+_made: dict[tuple[str, Fill], Ground] = {}
 
 
-def prepare(shape: str) -> None:
+def prepare(shape: str, fill: Fill | None = None) -> None:
     """Makes the store of a shape, unless it is there."""
-    if shape not in _made:
-        _made[shape] = _make(shape)
+    fill = fill or begin_queue
+    if (shape, fill) not in _made:
+        _made[shape, fill] = _make(shape, fill)
 
 
-def ground(shape: str) -> Ground:
+def ground(shape: str, fill: Fill | None = None) -> Ground:
     """Returns a fresh copy of the store of a shape, whose locks are those of the scheduler that is simulated."""
-    prepare(shape)
-    return _made[shape].copy()
+    prepare(shape, fill)
+    return _made[shape, fill or begin_queue].copy()
 
 
-def _make(shape: str) -> Ground:
+def _make(shape: str, fill: Fill) -> Ground:
     fast = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
     directory = Path(tempfile.mkdtemp(prefix="grafctl-simulation-", dir=fast))
     atexit.register(shutil.rmtree, directory, ignore_errors=True)
     made = Ground(shape, directory, MemoryDriver(), files.StoreFile("", "memory", {}), Ledger(QUEUE))
     scheduler = Scheduler(seed=0, switch=0.0)
     with simulated(scheduler):
-        scheduler.spawn(Process("maker"), "maker", lambda: _fill(made))
+        scheduler.spawn(Process("maker"), "maker", lambda: fill(made))
         scheduler.run()
     assert scheduler.failure is None, scheduler.failure
     return made
 
 
-def _fill(made: Ground) -> None:
-    """Three records, of which the first is final in the lineage of `g`; d was observed as healthy."""
+def begin(made: Ground) -> None:
+    """A store with its domains and nothing else."""
     create_store(made.directory, dict.fromkeys(DOMAINS), made.driver, dry_run=False)
     made.file = files.read(made.directory)
     for domain in DOMAINS:
         made.path(domain).mkdir(parents=True)  # so that a catch-up finds where to lock
+
+
+def begin_queue(made: Ground) -> None:
+    """Three records, of which the first is final in the lineage of `g`; d was observed as healthy."""
+    begin(made)
     replicas, min_payload = SHAPES[made.shape]
     client.keygen("watch", made.directory)
     with made.open(made.driver) as store:
