@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import grafctl.client as client
+from faults import etl
 from grafctl.errors import DomainUnavailable, NoQuorum, NotFound, Timeout
 from grafctl.store.blocks import Outgoing
 from grafctl.store.log import Log
@@ -223,6 +224,7 @@ DEEDS: dict[str, Callable[..., None]] = {
     "back_up": back_up,
     "restore_backup": restore_backup,
     "init": init,
+    **etl.DEEDS,
     "publish_many": publish_many,
     "consume_many": consume_many,
 }

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import grafctl.client as client
+from faults import etl
 from faults.deeds import GROUP, HOUR_MS, QUEUE
 from faults.forks import Forks, Ran
 from faults.verdict import Ledger
@@ -147,6 +148,10 @@ class Templates:
             opened.publish("lone", "given up", domain="b")
         overwrite_meta(store / "domains" / "b")
 
+    def etl(self, store: Path, shape: str, ledger: Ledger) -> None:
+        """A pipeline whose resources share a log of this shape."""
+        etl.make(store, *SHAPES[shape])
+
 
 def overwrite_meta(place: Path) -> None:
     """Overwrites both meta pages of a domain, so that every opening sees it."""
@@ -170,6 +175,7 @@ STAGES: dict[str, tuple[str | None, Stage]] = {
     "headless for good": ("base", Templates.headless_for_good),
     "witnessed": ("base", Templates.witnessed),
     "lone": ("base", Templates.lone),
+    "etl": ("base", Templates.etl),
 }
 
 

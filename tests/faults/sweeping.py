@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 import grafctl.client as client
 from faults.deeds import STREAM
+from faults.etl import LOAD, TAKE, TIDY
 from faults.forks import Forks, Ran
 from faults.stores import CHUNKS, DOMAINS, SHAPES, Templates, note, publish
 from faults.verdict import Ledger, verdict
@@ -45,6 +46,8 @@ class Command:
     tries: tuple[str, ...] = ()  # payloads that each run may add
     once: tuple[str, ...] = ()  # payloads that all runs together may add, because they have ids
     is_idempotent: bool = True  # a run after the successful one says `changed: false`
+    share: int = 1  # the normal run takes every so many of its single kills
+    is_counted: bool = True  # each run passes each point as often: no thread of it looks again when it may
 
 
 def _replicas(templates: Templates, shape: str) -> dict[str, Any]:
@@ -60,6 +63,7 @@ def _backup(templates: Templates, shape: str) -> dict[str, Any]:
     return {"backup": str(templates.backup(shape))}
 
 
+PIPELINE = "pipeline run"  # the only one whose work is not in the store alone
 _STREAM = tuple(text for batch in STREAM for _, text in batch)
 _MOVING = ("two", "three", "witness")  # the rule of `witness1` holds for no other voter set
 
@@ -87,6 +91,19 @@ COMMANDS: dict[str, Command] = {
     "placement set": Command("placement"),
     "fence": Command("fence"),
     "queue create": Command("queue_create", about=_replicas),
+    "topic create --log": Command("topic_create", "etl", ("three", "witness"), share=3),
+    "apply FILE": Command("apply", shapes=("three",), share=3),
+    "apply PLAN": Command("apply_plan", shapes=("three",), share=3),
+    "schema add": Command("schema_add", shapes=("three",), share=3),
+    "idem reserve, complete": Command("idem_work", "etl", ("three",), share=3),
+    "idem release": Command("idem_release", "etl", ("three",), share=3),
+    "idem expire": Command("idem_expire", "etl", ("three",), share=3),
+    "pipeline run --stage tidy": Command(
+        "pipeline_run", "etl", ("three", "witness1"), about={"stages": [TIDY]}, is_counted=False, share=2
+    ),
+    PIPELINE: Command(
+        "pipeline_run", "etl", ("three",), about={"stages": [TAKE, TIDY, LOAD]}, is_counted=False, share=4
+    ),
     "domain add": Command("domain_add", shapes=("two", "three")),
     "domain restore": Command("restore", "behind", PAYLOAD3),
     "backup": Command("back_up", is_idempotent=False, patch=CHUNKS),
@@ -155,10 +172,11 @@ class Sweep:
 
     def kills(self, name: str, shape: str, away: str | None = None) -> list[tuple[str, int]]:
         """Returns where to kill a command: at the first hits of each point, in the middle of many, and at the last."""
+        late = (1, 0) if self.commands[name].is_counted else ()
         return [
             (point, n)
             for point, count in sorted(self.hits(name, shape, away).items())
-            for n in sorted({n for n in (*HITS, (count + 1) // 2, count - 1, count) if 1 <= n <= count})
+            for n in sorted({n for n in (*HITS, (count + 1) // 2, *(count - k for k in late)) if 1 <= n <= count})
         ]
 
     def plain(self, name: str, shape: str) -> list[Case]:

@@ -1,7 +1,8 @@
 """SIGKILL at every named point of every command, in real processes; then the same command again, and the verdict.
 
-The default run takes every single kill of each command in its home shape, and every k-th of the other cases: other
-shapes, a domain away before or after, a kill inside the recovery of a kill. `pytest -m slow tests/faults` takes all.
+The default run takes every single kill of each command in its home shape (of some, a share), and every k-th of the
+other cases: other shapes, a domain away before or after, a kill inside the recovery of a kill. `pytest -m slow
+tests/faults` takes all.
 """
 
 from __future__ import annotations
@@ -53,7 +54,8 @@ def some(cases: list[Case], step: int, pair: tuple[str, str]) -> list[Case]:
 @pytest.mark.parametrize(("command", "shape"), PAIRS)
 def test_killed_at_every_point_the_same_command_finishes(sweep: Sweep, command: str, shape: str) -> None:
     cases = sweep.plain(command, shape)
-    run_all(sweep, cases if shape == home(command) else some(cases, PLAIN_STEP, (command, shape)))
+    step = COMMANDS[command].share if shape == home(command) else PLAIN_STEP
+    run_all(sweep, some(cases, step, (command, shape)))
 
 
 @pytest.mark.parametrize(("command", "shape"), PAIRS)
