@@ -93,20 +93,20 @@ class Actions:
 
     def memory(self, _: float) -> float:
         """Returns the most memory in MB that this process ever had, with the pages of its files that it has mapped."""
-        if (kept := _status_mb("VmHWM")) is not None:
+        if (kept := status_mb("VmHWM")) is not None:
             return kept
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         return peak / 1e6 if sys.platform == "darwin" else peak * 1024 / 1e6
 
     def own_memory(self, _: float) -> float:
         """Returns the memory in MB that this process has now without pages of files, or 0 where that is not told."""
-        return _status_mb("RssAnon") or 0.0
+        return status_mb("RssAnon") or 0.0
 
 
-def _status_mb(field: str) -> float | None:
-    """Returns a field of what Linux says of this process; its `ru_maxrss` would be at least that of who started us."""
+def status_mb(field: str, process: int | str = "self") -> float | None:
+    """Returns a field of what Linux says of a process; its `ru_maxrss` would be at least that of who started it."""
     try:
-        lines = Path("/proc/self/status").read_text().splitlines()
+        lines = Path(f"/proc/{process}/status").read_text().splitlines()
     except OSError:
         return None
     return next((int(line.split()[1]) * 1024 / 1e6 for line in lines if line.startswith(f"{field}:")), None)

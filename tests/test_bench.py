@@ -13,7 +13,7 @@ import pytest
 from conftest import ROOT
 
 from bench import peers, plot, postgres
-from bench.__main__ import MEASUREMENTS, main
+from bench.__main__ import KNOWN, main
 from bench.report import BEGIN, DOCS, END, put_in_docs
 from bench.rows import Row, Target, markdown, table, unmeasured
 from bench.svg import Axis
@@ -35,14 +35,16 @@ TINY: dict[str, tuple[dict[str, Any], int]] = {
     "where": ({"PUBLISHES": 3, "POLLS": 2, "RECORDS": 20, "THREADS": 3, "EACH": 2}, 0),
     "preallocation": ({"COMMITS": 3}, 0),
     "transforms": ({"ROUNDS": 1, "FILTERS": 10, "RECORDS": 10, "ASKED": 5}, 0),
+    "pipeline": ({"SCALE": 0.001, "ROUNDS": 1}, 2),
+    "pipeline_memory": ({"FEW": 0.001, "MANY": 0.002, "TIMES": 2}, 4),
 }
 
 
 def test_every_measurement_is_tried_here() -> None:
-    assert set(TINY) == set(MEASUREMENTS)
+    assert set(TINY) == set(KNOWN)
 
 
-@pytest.mark.parametrize("name", MEASUREMENTS)
+@pytest.mark.parametrize("name", KNOWN)
 def test_it_measures_what_it_says(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     module = import_module(f"bench.{name}")
     sizes, with_target = TINY[name]
