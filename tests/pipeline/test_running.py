@@ -103,6 +103,7 @@ def test_a_stage_runs_only_where_it_may(ours: Shop) -> None:
     with pytest.raises(DomainUnavailable):
         ours.run(domain="azure")
     ours.world.store.placement.set("raw", allow=["gcp"])
+    (ours.folder / "orders.jsonl").unlink()  # who may not, does not even look for it
     with pytest.raises(DomainUnavailable, match="aws may not publish raw"):
         ours.run("take", domain="aws")
     raw = ours.world.log_id("raw")
@@ -119,6 +120,22 @@ def test_a_run_names_what_is_not_there(ours: Shop) -> None:
     with pytest.raises(NotFound, match="no group others") as missing:
         ours.run("tidy")
     assert "grafctl apply" in (missing.value.hint or "")
+
+
+def test_what_makes_no_row_goes_aside_or_stops_the_sink(ours: Shop) -> None:
+    ours.texts["load"] = 'on_error = "stop"'
+    store = ours.world.store
+    given = ['{"id": "a", "total": 1}', '{"id": "none"}', '{"id": "a", "total": 2}', '{"id": "b", "total": 3}']
+    store.publish_batch("clean", [Outgoing(line.encode()) for line in given], domain="aws")
+    with pytest.raises(SchemaMismatch, match="load stopped at offset 1 of clean"):
+        ours.run("load")
+    assert ours.rows() == {"a": 1} and store.consumers.show("clean", "load").body["ack_floor"] == 1
+    ours.texts["load"] = ""
+    counts = _counts(ours.run("load"))["load"]
+    assert (counts["read"], counts["written"], counts["refused"]) == (3, 1, 2)
+    assert ours.rows() == {"a": 1, "b": 3}
+    assert [letter["offset"] for letter in store.dead.list("clean", "load").items] == [1, 2]
+    assert ours.run("load").stages[0]["read"] == 0 and ours.is_whole()
 
 
 def test_a_group_that_finishes_what_it_delivers_is_no_input(ours: Shop) -> None:

@@ -19,10 +19,15 @@ from grafctl.errors import (
     Usage,
 )
 from grafctl.store import elect as electing
+from grafctl.store import keys
 from grafctl.store.blocks import Outgoing
 from grafctl.store.log import Log
 from grafctl.store.operations.retention import sweep
+from grafctl.store.operations.stepping import Change, step
 from grafctl.store.operations.verify import verify
+from grafctl.store.records import encode_json, encode_row, parse_json, row_body
+from grafctl.store.resources import ids
+from grafctl.store.resources.burying import Bury
 from grafctl.store.resources.carried import Create
 from grafctl.store.resources.group import Caller, Finalise, Lease
 from grafctl.store.resources.queue import Publish, queue_row
@@ -123,6 +128,26 @@ def test_a_later_part_sees_what_an_earlier_one_changed(etl: World) -> None:
     assert (done.ack_floor, one.first, leased.grants, two.first) == (1, 0, [[1, 3, 1]], 1)
     assert [r.payload for r in store.peek("clean", domain="azure").body["records"]] == [b"1", b"2"]
     assert not list(verify(store.session))
+
+
+def test_a_backup_that_was_away_comes_to_the_same_state_by_the_entries_alone(etl: World) -> None:
+    store = etl.store
+    store.domains.fail("azure")
+    publishes = [
+        Publish(name, [Outgoing(b"%d" % place, str(place))], "aws") for place, name in enumerate(("raw", "clean"))
+    ]
+    for publish in publishes:
+        publish.prepare()
+    _whole(etl).append(Several([(1, publishes[0]), (2, publishes[1])]))
+    ids._recent.clear()  # as in another process, which has only what is in the entry
+    store.domains.restore("azure")
+    _whole(etl).settle()
+    store.publish("raw", "x", domain="aws")
+    assert not list(verify(store.session))
+    heads = {sight.row.state_sum for sight in _whole(etl).observe().sights.values()}
+    assert len(heads) == 1, "the same rows in each domain"
+    for domain in DOMAINS:
+        assert [r.id for r in store.peek("clean", domain=domain).body["records"]] == ["1"]
 
 
 def test_a_resource_joins_a_log_once_and_only_one_that_is_there(etl: World) -> None:
@@ -246,6 +271,59 @@ def test_a_catch_up_of_one_resource_proves_and_brings_all_of_the_log(etl: World)
     store.consumers.shift("clean", "readers", as_="there", allow=["oracle"], proof=proof.proof)
     assert [r.payload for r in store.poll("clean", "there", domain="oracle").records] == [b"X", b"Y"]
     assert not list(verify(store.session))
+
+
+def test_a_copy_of_which_another_resource_differs_is_not_proven(etl: World) -> None:
+    store = etl.store
+    store.publish("raw", "x", domain="aws")
+    store.publish("clean", "y", domain="aws")
+    store.domains.add("oracle")
+    etl.observe("oracle")
+    store.locator.set("clean", generation=2, add=["or=oracle:learner"])
+    assert store.catch_up("clean", domain="oracle").match
+    key = keys.state(etl.log_id("raw"), keys.lineage("readers"))
+    with store.session.cluster.writing("oracle") as batch:
+        row = parse_json(row_body(batch.get(key) or b"", key) or b"")
+        batch.put(key, encode_row(encode_json({**row, "floor": 1}), key))
+    with pytest.raises(ProofRequired, match="The copy of raw in oracle is not the one in aws: finalised differ"):
+        store.catch_up("clean", domain="oracle")
+
+
+def test_only_who_holds_a_record_buries_it_and_it_comes_again_by_a_redrive(etl: World) -> None:
+    store, log = etl.store, etl.store.session.resource("raw")
+    store.publish_batch("raw", [b"a", b"b", b"c"], domain="aws")
+    caller, token = Caller("raw", "readers", "aws"), store.poll("raw", "readers", domain="aws", max=2).lease
+    assert token is not None
+    assert log.append(Bury(caller, [(0, "r" * 600)], token)).answer == 1
+    (letter,) = store.dead.list("raw", "readers").items
+    assert (letter["offset"], letter["deliveries"], letter["reason"]) == (0, 1, "r" * 500)
+    for offset, held in ((0, token), (1, token + 1), (2, token)):
+        with pytest.raises(Fenced):
+            log.append(Bury(caller, [(offset, "not held")], held))
+    with pytest.raises(Usage):
+        log.append(Bury(caller, [], token))
+    assert not list(verify(store.session))
+    etl.advance(3_600_000)
+    assert [record.offset for record in store.poll("raw", "readers", domain="gcp").records] == [1, 2]
+    assert store.dead.redrive("raw", "readers").changed
+    assert [record.offset for record in store.poll("raw", "readers", domain="gcp").records] == [0]
+
+
+def test_the_log_of_the_last_change_comes_last_and_not_after_a_refusal(etl: World) -> None:
+    store = etl.store
+    store.publish("raw", "x", domain="aws")
+    store.publish("other", "first", id="1", domain="aws")
+    token = store.poll("raw", "readers", domain="aws").lease
+    changes = [
+        Change("clean", Publish("clean", [Outgoing(b"X", "1")], "aws", atomic=True)),
+        Change("other", Publish("other", [Outgoing(b"another", "1")], "aws", atomic=True)),
+        Change("raw", Finalise(Caller("raw", "readers", "aws"), [[0, 1]], token, all_held=True)),
+    ]
+    before = etl.dump()
+    with pytest.raises(IdempotencyConflict):
+        step(store.session, changes)
+    assert etl.dump() == before, "what finishes the input is not there before what came of it"
+    assert [answer is None for answer in step(store.session, [changes[0], changes[2]])] == [False, False]
 
 
 def test_placement_and_epoch_are_each_resources_own_and_the_policy_is_the_logs(etl: World) -> None:
