@@ -24,13 +24,15 @@ _SPACE = " \t\n\r"
 def decode(payload: bytes) -> Any:
     """Returns the value of a payload; raises `ValueError` with a sentence."""
     try:
-        value, end = _READER.raw_decode(text := payload.decode().strip(_SPACE))
+        value, end = _read(text := payload.decode().strip(_SPACE), 0)
     except UnicodeDecodeError:
         raise ValueError("It is not UTF-8.") from None
     except RecursionError:
         raise ValueError(_TOO_DEEP) from None
     except _NotExact as error:
         raise ValueError(str(error)) from None
+    except StopIteration as error:
+        raise ValueError(f"It is not JSON: it goes wrong at character {error.value + 1}.") from None
     except ValueError as error:
         place = getattr(error, "pos", None)
         where = "an integer has too many digits" if place is None else f"it goes wrong at character {place + 1}"
@@ -38,7 +40,7 @@ def decode(payload: bytes) -> Any:
     if end != len(text):
         raise ValueError(f"It is not JSON: there is more after character {end}.")
     _check_depth(payload, value)
-    if b"\\u" in payload:
+    if b"\\" in payload and b"\\u" in payload:  # one letter is found much sooner than two
         encode(value)
     return value
 
@@ -101,7 +103,8 @@ def _constant(text: str) -> Any:
     raise _NotExact("It holds NaN or Infinity, which are no JSON.")
 
 
-_READER = JSONDecoder(object_pairs_hook=_object, parse_float=_fraction, parse_constant=_constant)
+_reader: Any = JSONDecoder(object_pairs_hook=_object, parse_float=_fraction, parse_constant=_constant)
+_read = _reader.scan_once  # what `raw_decode` calls; where no value begins it raises `StopIteration` with the place
 
 
 def _is_deep(value: Any) -> bool:

@@ -78,13 +78,16 @@ class TransformStage:
     def _make(self, record: Record, at: int) -> Made:
         stage, resource = self.declared, self._input.resource
         outputs = self._transform(message_of(record, decode_value(record.payload)))
-        found = []
+        found, size = [], 0
         for number, output in enumerate(outputs):
-            to = output.to if output.to is not None else stage.outputs[0]
-            if to not in stage.outputs:
+            to = output.to
+            if to is None:
+                to = stage.outputs[0]
+            elif to not in stage.outputs:
                 raise Refused(f"It is routed to {to[:100]!r}, which is no output of the stage.")
-            found.append((to, outgoing(stage.name, resource, record, output, number, at)))
-        size = sum(weight(item) for _, item in found)
+            item = outgoing(stage.name, resource, record, output, number, at)
+            found.append((to, item))
+            size += weight(item)
         if size > RECORD_BYTES_MAX:
             raise Refused(
                 f"What comes of it has {size:,} bytes; at most {RECORD_BYTES_MAX:,} are committed for one record."
