@@ -187,7 +187,7 @@ def test_a_name_is_never_code() -> None:
 
 
 def test_a_name_that_an_earlier_step_gave_is_taken() -> None:
-    steps = [
+    steps: list[dict[str, Any]] = [
         {"op": "set", "fields": {"b": "1"}},
         {"op": "rename", "fields": {"a": "b"}},
         {"op": "keep", "fields": ["b"]},
