@@ -236,17 +236,29 @@ class _Lane:
 
     def _live(self) -> None:
         try:
-            self._stage = stage = self.run.make(self.declared)
-            try:
-                self._work(stage)
-            finally:
-                self._leave(stage)
+            self._stage = stage = self._begin()
+            if stage is not None:
+                try:
+                    self._work(stage)
+                finally:
+                    self._leave(stage)
         except BaseException as error:
             if self.error is None:
                 self.error = error
             self.run.stop()
         finally:
             self._ended.set()
+
+    def _begin(self) -> Stage | None:
+        """Returns the stage at work, once what it needs can be opened; None where the run is over before."""
+        retry_s = RETRY_PAUSE_S[0]
+        while not self.run.is_stopping:
+            try:
+                return self.run.make(self.declared)
+            except GrafctlError as error:
+                self._wait_out(error, retry_s)
+                retry_s = min(retry_s * 2, RETRY_PAUSE_S[1])
+        return None
 
     def _work(self, stage: Stage) -> None:
         pause_s, longest_s = IDLE_PAUSE_S

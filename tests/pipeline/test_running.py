@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import pytest
 
 from grafctl.errors import (
+    Busy,
     DomainUnavailable,
     ExternalFailed,
     IdempotencyConflict,
@@ -20,6 +22,7 @@ from grafctl.errors import (
 )
 from grafctl.pipeline import declaring
 from grafctl.pipeline.running import Run, Until
+from grafctl.pipeline.sources.item import Item
 from grafctl.pipeline.stages.ingesting import IngestStage
 from grafctl.pipeline.stages.transforming import TransformStage
 from grafctl.pipeline.stages.work import Place
@@ -136,6 +139,26 @@ def test_what_makes_no_row_goes_aside_or_stops_the_sink(ours: Shop) -> None:
     assert ours.rows() == {"a": 1, "b": 3}
     assert [letter["offset"] for letter in store.dead.list("clean", "load").items] == [1, 2]
     assert ours.run("load").stages[0]["read"] == 0 and ours.is_whole()
+
+
+def test_a_warehouse_that_another_program_holds_is_waited_for(ours: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("grafctl.pipeline.sinks.opening.open_sink.__kwdefaults__", {"wait_s": 0.1})
+    ours.orders(*orders(range(9)))
+    ours.run("take", "tidy")
+    other = sqlite3.connect(ours.folder / "rows.db", isolation_level=None, check_same_thread=False)
+    other.execute("create table held (x)")
+    other.execute("begin exclusive")
+    said: list[str] = []
+
+    def say(sentence: str) -> None:
+        said.append(sentence)
+        other.execute("commit")
+
+    with pytest.raises(Busy):
+        ours.run("load", until=Until.ONCE)
+    run = Run(ours.world.store, ours.pipeline, "aws", stages=["load"], until=Until.IDLE, timeout_s=60, say=say)
+    assert run.run().stages[0]["written"] == 9
+    assert ours.rows() == rows_of(range(9)) and len(said) == 1 and "Waiting for it." in said[0]
 
 
 def test_a_group_that_finishes_what_it_delivers_is_no_input(ours: Shop) -> None:
@@ -339,6 +362,23 @@ def test_a_source_that_fails_is_no_source_that_has_ended(tmp_path: Path, until: 
         with pytest.raises(ExternalFailed, match="ended with 3"):
             Run(ours.world.store, declaring.read(file), "aws", stages=["take"], until=until, timeout_s=20).run()
         assert len(ours.records("raw")) == 5, "what it printed before was taken"
+
+
+def test_what_was_read_before_a_source_failed_is_taken(ours: Shop) -> None:
+    ours.orders()
+    pipeline = ours.pipeline
+    stage = IngestStage(Place(ours.world.store.session, pipeline, "aws", bool), pipeline.stages[0], pipeline.sources[0])
+    item = Item(b"{}", "1", None, None, "orders.jsonl:1", None)
+
+    def failing() -> Iterator[list[Item]]:
+        yield [item]
+        raise ExternalFailed("The program ended with 3.")
+
+    gathered = stage._gather(failing())
+    assert next(gathered) == [item]
+    with pytest.raises(ExternalFailed):
+        next(gathered)
+    stage.leave()
 
 
 def test_a_row_that_conflicts_stops_a_sink_that_is_to_stop(tmp_path: Path) -> None:

@@ -64,16 +64,21 @@ class IngestStage:
         """Yields as many items as the stage takes at once, and what there is before the source waits for more."""
         waiting: list[Item] = []
         size = 0
-        for items in batches:
-            for item in items:
-                waiting.append(item)
-                size += weight(item)
-                if len(waiting) == self.declared.batch or size >= BYTES_AIM:
+        try:
+            for items in batches:
+                for item in items:
+                    waiting.append(item)
+                    size += weight(item)
+                    if len(waiting) == self.declared.batch or size >= BYTES_AIM:
+                        yield waiting
+                        waiting, size = [], 0
+                if waiting and not items:
                     yield waiting
                     waiting, size = [], 0
-            if waiting and not items:
+        except GrafctlError:
+            if waiting:  # what was read before the source failed
                 yield waiting
-                waiting, size = [], 0
+            raise
         if waiting:
             yield waiting
 
