@@ -25,6 +25,7 @@ KILLS = 12
 WRITER = """
 import os, signal, sys
 from pathlib import Path
+from grafctl.errors import Busy
 from pipeline.warehouses import open_at, row
 kind, path, when, (first, rows, batch, at) = sys.argv[1], Path(sys.argv[2]), sys.argv[3], map(int, sys.argv[4:])
 sink = open_at(kind, path)
@@ -44,7 +45,12 @@ if when == "start":
     print("ready", flush=True)
     signal.sigwait([signal.SIGUSR1])
 for start in range(first, rows, batch):
-    sink.commit([row(sink, number) for number in range(start, min(rows, start + batch))])
+    while True:
+        try:
+            sink.commit([row(sink, number) for number in range(start, min(rows, start + batch))])
+            break
+        except Busy:  # as a stage does where another one is writing
+            assert when == "start"
     print(start + batch, flush=True)
 sink.close()
 """
