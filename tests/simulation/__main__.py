@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from functools import partial
 from multiprocessing import get_context
 
-from simulation.flow import play_flow
+from simulation.flow import play_briefly, play_flow
 from simulation.history import Report, play
 
 SHOWN = 2_000  # characters of a failure
@@ -29,13 +29,6 @@ def reports(first: int, count: int, jobs: int, *, is_flow: bool) -> Iterator[Rep
     """Yields what comes of each seed, as it comes."""
     with get_context("spawn").Pool(jobs) as pool:
         yield from pool.imap_unordered(partial(play_briefly, is_flow=is_flow), range(first, first + count), CHUNK)
-
-
-def play_briefly(seed: int, *, is_flow: bool) -> Report:
-    """Plays the history of a seed, and leaves the trace out."""
-    report = play_flow(seed) if is_flow else play(seed)
-    report.trace.clear()
-    return report
 
 
 def many(first: int, count: int, jobs: int, *, is_flow: bool) -> int:

@@ -36,7 +36,7 @@ from grafctl.store.replica.scope import scoped, whole
 from grafctl.store.replica.state import State
 from grafctl.store.resources.delivery import Lineage
 from simulation.clients import Client, Refused, Step, Try, Wrong
-from simulation.history import History, Report
+from simulation.history import History, Report, play
 from simulation.steps import ABSENT, FENCED, NEVER, Draft, Publish
 from simulation.stores import Ground, begin, ground
 
@@ -222,3 +222,10 @@ def _records(view: View, log: bytes, domain: str, state: State) -> Iterator[tupl
 def play_flow(seed: int) -> Report:
     """Plays the history of a seed."""
     return FlowHistory(seed).play()
+
+
+def play_briefly(seed: int, *, is_flow: bool) -> Report:
+    """Plays the history of a seed, and leaves the trace out."""
+    report = play_flow(seed) if is_flow else play(seed)
+    report.trace.clear()
+    return report
