@@ -18,7 +18,7 @@ from bench.stores import GRAFCTL, ROOT, run_process, surroundings
 
 EXAMPLE = "mirrored-etl.toml"
 AWS, GCP = "aws/us-east-1", "gcp/us-central1"
-BATCH = 1000  # as in the example
+BATCH = 5000  # as in the example
 WATCH_S = 0.02
 STALLED_S = 120.0
 

@@ -21,6 +21,7 @@ from __future__ import annotations
 import ast
 import warnings
 
+from grafctl import threads
 from grafctl.errors import Usage
 from grafctl.expression import operators
 from grafctl.expression.code import NAMESPACE, Coder
@@ -52,8 +53,17 @@ class Expression:
         return (compile_expression, (self.source,))
 
 
+# One at a time: CPython 3.11 counts the depth of syntax trees for all threads together, and warnings are everybody's.
+_compiling = threads.lock()
+
+
 def compile_expression(text: str) -> Expression:
     """Returns the expression that a text says; raises `Usage`."""
+    with _compiling:
+        return _compile(text)
+
+
+def _compile(text: str) -> Expression:
     tree = _parse(text)
     coder = Coder(text)
     code = coder.strict(tree)
