@@ -73,14 +73,13 @@ def test_types_come_back_as_they_were(tmp_path: Path, kind: str) -> None:
     sink = open_at(kind, tmp_path / "w", columns={name: name for name in types}, types=types, key="k")
     sink.commit([sink.make_row(Message(record | {"k": 1})), sink.make_row(Message(empty | {"k": 2}))])
     sink.close()
-    found = held(kind, tmp_path / "w", 'i, r, b, t, j, "at"')
+    at = 'epoch("at")' if kind == "duckdb" else '"at"'  # whose Python makes a moment only with another library
+    found = held(kind, tmp_path / "w", f"i, r, b, t, j, {at}")
     full, null = sorted(found, key=lambda values: values[0] is None)
     assert null == (None,) * 6
     assert full[:4] == (-(2**63), 0.1, True, "a\0é'\"")
     assert full[4] == (record["j"] if kind == "jsonl" else '{"x":[1,null]}')
-    assert str(full[5]).startswith(("2024-05-31T10:00:00", "2024-05-31 "))
-    if kind == "duckdb":
-        assert full[5].timestamp() == 1717149600
+    assert full[5] == 1717149600 if kind == "duckdb" else str(full[5]).startswith("2024-05-31T10:00:00")
 
 
 HOSTILE = 'x"; DROP TABLE orders; --'
