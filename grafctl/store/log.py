@@ -193,21 +193,22 @@ class Log:
         if found is None:
             return None
         at, place = found
-        if attempt.last is not None:
-            return Done(attempt.last.answer, at)
+        entry = writer.entry(at)
+        if (at, entry.term) in attempt.tried:  # not the last one: an earlier try may be the one that stayed
+            return Done(attempt.tried[at, entry.term], at)
         recall = getattr(attempt.request, "recall", None)
-        answer = recall(writer.entry(at), place, self.scope(writer.state)) if recall else None
+        answer = recall(entry, place, self.scope(writer.state)) if recall else None
         return None if recall and answer is None else Done(answer, at)
 
     def _decide(self, attempt: Attempt, writer: Writer, lead: Lead, config: Config) -> Done:
         head = writer.row.head
-        if attempt.last is None and not attempt.may_be_written:
+        if not attempt.tried and not attempt.may_be_written:
             attempt.hint = max(head.commit, lead.known)
         now_ms = max(clock.now_ms(), writer.row.stamped_ms)
         decision = attempt.request.decide(self.scope(writer.state), Context(head.tail, now_ms, config))
-        attempt.last = decision
         if decision.meta is None:
             return Done(decision.answer)
+        attempt.tried[head.tail, head.acc] = decision.answer
         block = (decision.block, decision.block_digest)
         meta = numbered(decision.meta, self.number)
         draft = Draft(decision.kind, head.acc, now_ms, attempt.operation, meta, *block)

@@ -85,13 +85,13 @@ def may_use_reserve(entry: Mapping[str, Any]) -> bool:
 class Attempt:
     """What one append remembers between its tries."""
 
-    __slots__ = ("deadline_s", "exclude", "full", "hint", "last", "may_be_written", "operation", "request", "turn")
+    __slots__ = ("deadline_s", "exclude", "full", "hint", "may_be_written", "operation", "request", "tried", "turn")
 
     def __init__(self, request: Request, operation: bytes, hint: int, deadline_s: float) -> None:
         self.request, self.operation, self.deadline_s = request, operation, deadline_s
         self.hint = hint  # the operation cannot stand before this index
         self.may_be_written = False
-        self.last: Decision | None = None
+        self.tried: dict[tuple[int, Term], Any] = {}  # where an entry was to stand, in which term -> its answer
         self.exclude: set[str] = set()
         self.full: set[str] = set()
         self.turn: Turn | None = None
