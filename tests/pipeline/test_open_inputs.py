@@ -193,7 +193,8 @@ def test_a_program_reads_nothing_of_ours_and_has_signals_as_they_come() -> None:
     done = run(f"print([item.payload for item in items(declare_source(kind='exec', command={command!r}))])")
     assert done.stdout == b"[b'0', b'4']\n", (done.stdout, done.stderr)
     (item,) = items(declare_source(kind="exec", command=("grep", "SigIgn", "/proc/self/status")))
-    assert int(item.payload.split()[1], 16) == 0
+    ignored = int(item.payload.split()[1], 16)  # with whatever was ignored before there was Python
+    assert not any(ignored >> (number - 1) & 1 for number in (signal.SIGPIPE, signal.SIGXFSZ))
 
 
 def test_a_program_that_waits_is_told_to_end_and_what_it_started_too() -> None:

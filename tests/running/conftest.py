@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -29,7 +30,7 @@ def empty(tmp_path_factory: pytest.TempPathFactory) -> Plant:
     """A plant whose store holds nothing."""
     plant = make_plant(tmp_path_factory.mktemp("empty"), FILE, SCHEMA)
     file = plant.folder / FILE
-    file.write_text(file.read_text().replace("batch = 1000", f"batch = {BATCH}"))
+    file.write_text(re.sub(r"^batch = \d+", f"batch = {BATCH}", file.read_text(), flags=re.MULTILINE))
     return plant
 
 
