@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,7 +15,9 @@ from grafctl.errors import DomainUnavailable, GrafctlError, IdempotencyConflict,
 from grafctl.store import keys
 from grafctl.store.blocks import Outgoing
 from grafctl.store.driver.faults import COMMIT_AFTER, Fault, FaultDriver, Kind
+from grafctl.store.log import Log
 from grafctl.store.records import decode_entry
+from grafctl.store.requests import Attempt, Outcome
 from grafctl.store.resources.queue import Publish
 from grafctl.store.resources.together import Together
 from store.world import World, open_store, world
@@ -197,8 +200,15 @@ def test_an_unknown_outcome_has_a_key_of_its_own_for_each(tmp_path: Path) -> Non
             assert sorted(payload for _, payload, _ in shown(made)) == sorted([b"first", *payloads])
 
 
-def test_many_threads_lose_and_repeat_nothing(shop: World) -> None:
+def test_many_threads_lose_and_repeat_nothing(shop: World, monkeypatch: pytest.MonkeyPatch) -> None:
     found: dict[int, bytes] = {}
+    real = Log._try
+
+    def slow(log: Log, attempt: Attempt) -> Outcome:
+        time.sleep(0.0005)  # as a disk does: in memory nobody would have to wait for another
+        return real(log, attempt)
+
+    monkeypatch.setattr(Log, "_try", slow)
 
     def work(worker: int) -> None:
         for number in range(30):
