@@ -71,9 +71,9 @@ class Run:
         say: Say | None = None,
     ) -> None:
         self.pipeline, self.domain, self.until, self.timeout_s = pipeline, domain, until, timeout_s
-        self._say = say or (lambda sentence: None)
-        self._is_stopping = False
-        self._place = Place(store.session, pipeline, domain, lambda: self._is_stopping, visibility_ms)
+        self.say = say or (lambda sentence: None)
+        self.is_stopping = False
+        self._place = Place(store.session, pipeline, domain, visibility_ms)
         chosen, self.skipped = self._choose(stages)
         for declared in chosen:
             self._require(declared)
@@ -119,7 +119,7 @@ class Run:
             error.hint = f"Run `grafctl apply {self.pipeline.file}` to create what the pipeline declares."
             raise
 
-    def _make(self, declared: DeclaredStage) -> Stage:
+    def make(self, declared: DeclaredStage) -> Stage:
         """Returns a stage at work, in the thread that calls."""
         folder = self.pipeline.file.absolute().parent
         if declared.kind == INGEST:
@@ -149,13 +149,9 @@ class Run:
 
     def stop(self) -> None:
         """Lets every stage finish its commit and end."""
-        self._is_stopping = True
+        self.is_stopping = True
         for lane in self._lanes:
             lane.interrupt()
-
-    @property
-    def is_stopping(self) -> bool:
-        return self._is_stopping
 
     def worked(self) -> int:
         """Returns how many batches were done so far, by all stages."""
@@ -188,19 +184,13 @@ class Run:
         return [{"stage": lane.declared.name, "kind": lane.declared.kind, **lane.counts()} for lane in self._lanes]
 
     def _is_over(self) -> bool:
-        if self._is_stopping:
+        if self.is_stopping:
             return True
         if self.until is Until.STOPPED:
             return all(lane.is_finished for lane in self._lanes)
         worked = self.worked()
         is_quiet = all(lane.is_finished or lane.empty_at == worked for lane in self._lanes)
         return is_quiet and (self.until is Until.ONCE or all(lane.is_idle for lane in self._lanes))
-
-    def make(self, declared: DeclaredStage) -> Stage:
-        return self._make(declared)
-
-    def say(self, sentence: str) -> None:
-        self._say(sentence)
 
 
 class _Lane:

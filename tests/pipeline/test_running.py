@@ -29,6 +29,7 @@ from grafctl.pipeline.stages.work import Place
 from grafctl.pipeline.transforms.making import make_transform
 from grafctl.store.blocks import Outgoing
 from grafctl.store.log import Log
+from grafctl.store.operations.stepping import Step
 from pipeline.shop import Shop, orders, rows_of, shop
 
 
@@ -238,7 +239,7 @@ def test_a_lost_lease_finishes_nothing_and_its_records_come_again(ours: Shop) ->
         def close(self) -> None:
             inner.close()
 
-    stage = TransformStage(Place(ours.world.store.session, ours.pipeline, "aws", bool), declared, Slow())
+    stage = TransformStage(Place(ours.world.store.session, ours.pipeline, "aws"), declared, Slow())
     assert stage.step()
     assert stage.counts.lost == 4 and not ours.records("clean")
     ours.world.advance(3_600_000)
@@ -272,7 +273,7 @@ def test_what_could_not_be_committed_for_now_is_tried_again_and_not_passed_over(
         for domain in ("gcp", "azure"):
             store.domains.restore(domain)
 
-    place = Place(store.session, pipeline, "aws", bool)
+    place = Place(store.session, pipeline, "aws")
     take = IngestStage(place, pipeline.stages[0], pipeline.sources[0])
     assert take.step()
     without_quorum(take.step)
@@ -367,7 +368,7 @@ def test_a_source_that_fails_is_no_source_that_has_ended(tmp_path: Path, until: 
 def test_what_was_read_before_a_source_failed_is_taken(ours: Shop) -> None:
     ours.orders()
     pipeline = ours.pipeline
-    stage = IngestStage(Place(ours.world.store.session, pipeline, "aws", bool), pipeline.stages[0], pipeline.sources[0])
+    stage = IngestStage(Place(ours.world.store.session, pipeline, "aws"), pipeline.stages[0], pipeline.sources[0])
     item = Item(b"{}", "1", None, None, "orders.jsonl:1", None)
 
     def failing() -> Iterator[list[Item]]:
@@ -388,3 +389,30 @@ def test_a_row_that_conflicts_stops_a_sink_that_is_to_stop(tmp_path: Path) -> No
         with pytest.raises(IdempotencyConflict, match="load stopped at offset 1 of clean"):
             ours.run("load")
         assert ours.rows() == {"x": 1}
+
+
+@pytest.mark.parametrize("policy", ['on_error = "stop"', 'dead_letter = "aside"'])
+def test_what_was_found_out_of_a_batch_is_not_forgotten_while_something_is_away(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, policy: str
+) -> None:
+    """The conflict is known, and then there is no quorum for a moment: nothing behind it may pass for committed."""
+    with shop(tmp_path, "memory", take=policy) as ours:
+        ours.orders(*orders(range(3)), {"id": "o1", "status": "new", "total": "9.99"}, *orders([5]))
+        calls = 0
+        real = Step.run
+
+        def run(step: Step) -> list[Any]:
+            nonlocal calls
+            calls += 1
+            if calls == 2:
+                raise NoQuorum("Not for now.", outcome="not_written")
+            return real(step)
+
+        monkeypatch.setattr(Step, "run", run)
+        if "stop" in policy:
+            with pytest.raises(IdempotencyConflict, match=r"take stopped at orders\.jsonl:4"):
+                ours.run("take")
+            assert [record.id for record in ours.records("raw")] == ["o0", "o1", "o2"]
+        else:
+            counts = _counts(ours.run("take"))["take"]
+            assert (counts["written"], counts["refused"], len(ours.records("aside"))) == (4, 1, 1)

@@ -155,7 +155,7 @@ class Work:
         place = client.history.place(TIDY)
         (declared,) = pipeline().stages
         stage = TransformStage(
-            Place(client.store.session, pipeline(), place, lambda: False, self.visibility_ms),
+            Place(client.store.session, pipeline(), place, self.visibility_ms),
             declared,
             make_transform(declared, Path("/")),
         )

@@ -21,8 +21,8 @@ from grafctl.errors import GrafctlError
 from grafctl.pipeline.model import DEAD_LETTER, DeclaredSource, DeclaredStage
 from grafctl.pipeline.sources.item import Item
 from grafctl.pipeline.sources.opening import Source, open_source
-from grafctl.pipeline.stages.publishing import culprits, weight
-from grafctl.pipeline.stages.work import BYTES_AIM, Counts, Letter, Place, pass_stage, stopped, stops
+from grafctl.pipeline.stages.publishing import refused_too, weight
+from grafctl.pipeline.stages.work import BYTES_AIM, Counts, Letter, Place, pass_stage, sort_out, stopped
 from grafctl.store.authority import PUBLISH
 from grafctl.store.blocks import HEADERS_BYTES_MAX, Outgoing
 from grafctl.store.checked import checked
@@ -42,6 +42,7 @@ class IngestStage:
         self._source: Source = open_source(source, folder=place.pipeline.file.absolute().parent)
         self._batches = self._gather(self._source.batches())
         self._pending: list[Item] | None = None  # read, and not committed yet
+        self._letters: list[Letter] = []  # those of them that are refused, as far as it is known
         self._is_finished = False
         self._step: Step | None = None  # which an error that may pass has cut short
 
@@ -90,34 +91,29 @@ class IngestStage:
                 return False
             point("stage.read")
             self.counts.read += len(self._pending)
+            found = enumerate(self._pending)
+            self._letters = [Letter(at, item.problem) for at, item in found if item.problem is not None]
         self._commit(self._pending)
         self._pending = None
         return True
 
     def _commit(self, items: Sequence[Item]) -> None:
-        letters = [Letter(at, item.problem) for at, item in enumerate(items) if item.problem is not None]
         while True:
-            refused = {letter.at: letter for letter in letters}
-            stop = min(refused, default=None) if stops(self.declared) else None
-            kept = [at for at in range(len(items) if stop is None else stop) if at not in refused]
-            aside = [] if stop is not None else [refused[at] for at in sorted(refused)]
+            kept, aside, stop = sort_out(self.declared, len(items), self._letters)
             changes = self._changes(items, kept, aside)
             try:
                 answers = self._run(changes) if changes else []
             except GrafctlError as error:
-                found = culprits(error)
-                if not found or not refused.keys().isdisjoint(letter.at for letter in found):
-                    raise
-                letters = letters + found
+                self._letters = refused_too(error, self._letters)
                 continue
             point("stage.committed")
             self._count(answers[0] if kept else None, len(aside))
             if stop is not None:
-                raise stopped(self.declared, items[stop].place, refused[stop])
+                raise stopped(self.declared, items[stop.at].place, stop)
             return
 
     def _run(self, changes: list[Change]) -> list[Any]:
-        """Makes the changes, or goes on with those of an earlier try: the same, since the items are the same."""
+        """Makes the changes, or goes on with those of an earlier try: equal, since items and letters are the same."""
         if self._step is None:
             self._step = Step(self.place.session, changes)
         try:

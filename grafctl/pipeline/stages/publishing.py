@@ -9,7 +9,7 @@ Promises
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from grafctl.errors import GrafctlError, IdempotencyConflict, SchemaMismatch, Usage
 from grafctl.pipeline.message import Message, Output, Refused, encode_value
@@ -62,6 +62,14 @@ def weight(item: Outgoing | Item) -> int:
 
 def message_of(record: Record, value: object) -> Message:
     return _new(Message, (value, record.id, record.key, record.headers, record.offset))
+
+
+def refused_too(error: GrafctlError, letters: Sequence[Letter], effects: Iterable[int] = ()) -> list[Letter]:
+    """Returns the letters with those of the records for which the store refused a batch; else raises the error."""
+    found = culprits(error, effects)
+    if not found or not {letter.at for letter in letters}.isdisjoint(letter.at for letter in found):
+        raise error
+    return [*letters, *found]
 
 
 def culprits(error: GrafctlError, effects: Iterable[int] = ()) -> list[Letter]:

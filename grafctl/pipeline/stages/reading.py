@@ -11,6 +11,7 @@ Promises
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Protocol
 
 from grafctl import clock
 from grafctl.errors import Fenced, GrafctlError
@@ -131,6 +132,43 @@ class Input:
             lineage = Lineage.of(state.get_json(keys.lineage(group_row(state, self.resource, self.group)["lineage"])))
             published: int = state.get_json(keys.queue())["next"]
         return lineage.floor + size(lineage.done) + size(lineage.dead) >= published
+
+
+class Closing(Protocol):
+    """What a stage holds open besides its lease."""
+
+    def close(self) -> None: ...
+
+
+class ReadingStage:
+    """A stage that reads an input; what it does with a batch is its own."""
+
+    def __init__(self, place: Place, declared: DeclaredStage, held: Closing) -> None:
+        self.place, self.declared, self.counts = place, declared, Counts()
+        self._input = Input(place, declared, self.counts)
+        self._held = held
+
+    def _work(self, records: Sequence[Record]) -> None:
+        """Does a batch; raises `Fenced` where its lease is lost."""
+        raise NotImplementedError
+
+    def step(self) -> bool:
+        return self._input.work_on(self._work)
+
+    def is_finished(self) -> bool:
+        return False
+
+    def is_idle(self) -> bool:
+        return self._input.is_idle()
+
+    def leave(self) -> None:
+        try:
+            self._input.leave()
+        finally:
+            self._held.close()
+
+    def interrupt(self) -> None:
+        """Nothing here waits."""
 
 
 def is_lost_lease(error: GrafctlError) -> bool:

@@ -16,23 +16,19 @@ from grafctl.pipeline.message import Refused, decode_value
 from grafctl.pipeline.model import DeclaredStage
 from grafctl.pipeline.sinks.row import Row, Sink
 from grafctl.pipeline.stages.publishing import message_of
-from grafctl.pipeline.stages.reading import Input
-from grafctl.pipeline.stages.work import Counts, Letter, Place, stopped, stops
+from grafctl.pipeline.stages.reading import ReadingStage
+from grafctl.pipeline.stages.work import Letter, Place, stopped, stops
 from grafctl.results import Record
 from grafctl.store.driver.kill import point
 from grafctl.store.operations.stepping import step
 
 
-class SinkStage:
+class SinkStage(ReadingStage):
     """A sink at work."""
 
     def __init__(self, place: Place, declared: DeclaredStage, sink: Sink) -> None:
-        self.place, self.declared, self.counts = place, declared, Counts()
-        self._input = Input(place, declared, self.counts)
+        super().__init__(place, declared, sink)
         self._sink = sink
-
-    def step(self) -> bool:
-        return self._input.work_on(self._work)
 
     def _work(self, records: Sequence[Record]) -> None:
         rows, places, letters = self._rows(records)
@@ -74,21 +70,6 @@ class SinkStage:
             else:
                 places.append(at)
         return rows, places, letters
-
-    def is_finished(self) -> bool:
-        return False
-
-    def is_idle(self) -> bool:
-        return self._input.is_idle()
-
-    def leave(self) -> None:
-        try:
-            self._input.leave()
-        finally:
-            self._sink.close()
-
-    def interrupt(self) -> None:
-        """Nothing here waits."""
 
 
 def _conflict(reason: str) -> IdempotencyConflict:

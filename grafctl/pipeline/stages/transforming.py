@@ -19,9 +19,9 @@ from typing import NamedTuple
 from grafctl.errors import GrafctlError
 from grafctl.pipeline.message import Refused, Transform, decode_value
 from grafctl.pipeline.model import DeclaredStage
-from grafctl.pipeline.stages.publishing import culprits, message_of, outgoing, source_id, weight
-from grafctl.pipeline.stages.reading import Input
-from grafctl.pipeline.stages.work import BYTES_AIM, RECORD_BYTES_MAX, Counts, Letter, Place, stopped, stops
+from grafctl.pipeline.stages.publishing import message_of, outgoing, refused_too, source_id, weight
+from grafctl.pipeline.stages.reading import ReadingStage
+from grafctl.pipeline.stages.work import BYTES_AIM, RECORD_BYTES_MAX, Letter, Place, sort_out, stopped, stops
 from grafctl.results import Record
 from grafctl.store.blocks import Outgoing
 from grafctl.store.driver.kill import point
@@ -39,18 +39,14 @@ class Made(NamedTuple):
     weight: int = 0  # of the outputs
 
 
-class TransformStage:
+class TransformStage(ReadingStage):
     """A transform at work."""
 
     def __init__(self, place: Place, declared: DeclaredStage, transform: Transform) -> None:
-        self.place, self.declared, self.counts = place, declared, Counts()
-        self._input = Input(place, declared, self.counts)
+        super().__init__(place, declared, transform)
         self._transform = transform
         self._definition = transform.fingerprint.encode()
         self._begun = len(self._definition).to_bytes(4, "big") + self._definition
-
-    def step(self) -> bool:
-        return self._input.work_on(self._work)
 
     def _work(self, records: Sequence[Record]) -> None:
         """Transforms and commits the batch, in parts where much comes of it."""
@@ -103,26 +99,21 @@ class TransformStage:
     def _commit(self, made: list[Made], letters: list[Letter]) -> None:
         """Commits what came of some records; those that the store refuses are put aside, and the rest tried again."""
         while True:
-            refused = {letter.at: letter for letter in letters}
-            stop = min(refused, default=None) if stops(self.declared) else None
-            kept = {at: item for at, item in enumerate(made) if at not in refused and (stop is None or at < stop)}
-            aside = [] if stop is not None else list(refused.values())
+            places, aside, stop = sort_out(self.declared, len(made), letters)
+            kept = {at: made[at] for at in places}
             effects = {at: item.effect for at, item in kept.items() if item.effect is not None}
             changes = self._changes(made, kept, aside, list(effects.values()))
             try:
                 answers = step(self.place.session, changes) if changes else []
             except GrafctlError as error:
-                found = culprits(error, effects)
-                if not found or not refused.keys().isdisjoint(letter.at for letter in found):
-                    raise
-                letters = letters + found
+                letters = refused_too(error, letters, effects)
                 continue
             point("stage.committed")
             self._count(kept, aside, answers)
             self._input.settled([made[at].record.offset for at in (*kept, *(letter.at for letter in aside))])
             if stop is not None:
-                where = f"offset {made[stop].record.offset} of {self._input.resource}"
-                raise stopped(self.declared, where, refused[stop])
+                where = f"offset {made[stop.at].record.offset} of {self._input.resource}"
+                raise stopped(self.declared, where, stop)
             return
 
     def _changes(
@@ -150,18 +141,3 @@ class TransformStage:
             if isinstance(answer, Published):
                 counts.written += answer.added
                 counts.replayed += answer.records - answer.added
-
-    def is_finished(self) -> bool:
-        return False
-
-    def is_idle(self) -> bool:
-        return self._input.is_idle()
-
-    def leave(self) -> None:
-        try:
-            self._input.leave()
-        finally:
-            self._transform.close()
-
-    def interrupt(self) -> None:
-        """Nothing here waits."""

@@ -7,7 +7,7 @@ Promises
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
@@ -22,12 +22,11 @@ RECORD_BYTES_MAX = 32 << 20  # of all that comes of one record: it is one entry,
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where a stage runs: an open store, the caller's domain, and whether it has been told to stop."""
+    """Where a stage runs: an open store, and the caller's domain."""
 
     session: Session
     pipeline: Pipeline
     domain: str
-    is_stopping: Callable[[], bool]
     visibility_ms: int = VISIBILITY_MS
 
 
@@ -122,3 +121,20 @@ def stopped(stage: DeclaredStage, where: str, letter: Letter) -> GrafctlError:
 
 def stops(stage: DeclaredStage) -> bool:
     return stage.on_error == STOP
+
+
+class Sorted(NamedTuple):
+    """The records of a batch by what becomes of them, as places in it."""
+
+    kept: list[int]
+    aside: list[Letter]
+    stop: Letter | None  # at which the stage is to stop; nothing behind it is kept
+
+
+def sort_out(stage: DeclaredStage, count: int, letters: Sequence[Letter]) -> Sorted:
+    """Returns what becomes of each of so many records, of which those of the letters are refused."""
+    refused = {letter.at: letter for letter in letters}
+    if stops(stage) and refused:
+        stop = min(refused)
+        return Sorted(list(range(stop)), [], refused[stop])
+    return Sorted([at for at in range(count) if at not in refused], [refused[at] for at in sorted(refused)], None)
