@@ -48,6 +48,7 @@ FLOORS = [
             "store.blocks",
             "store.intervals",
             "store.rules",
+            "store.moving_rules",
         ),
         "pure functions from values to values",
     ),
