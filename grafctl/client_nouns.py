@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from grafctl.nouns.policies import Policies
     from grafctl.nouns.queues import Queues
     from grafctl.nouns.schemas import Schemas
+    from grafctl.nouns.tables import Tables
     from grafctl.nouns.topics import Topics
 
 
@@ -65,6 +66,12 @@ class Nouns:
         from grafctl.nouns.idems import Idems
 
         return Idems(self.session)
+
+    @property
+    def tables(self) -> Tables:
+        from grafctl.nouns.tables import Tables
+
+        return Tables(self.session)
 
     @property
     def schemas(self) -> Schemas:

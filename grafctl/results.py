@@ -68,13 +68,23 @@ class Result:
 
 def plain(value: Any) -> Any:
     """Returns a value that a JSON encoder knows."""
-    if isinstance(value, (Result, Record)):
+    if isinstance(value, (Result, Record, Row)):
         return value.fields()
     if isinstance(value, (list, tuple)):
         return [plain(item) for item in value]
     if isinstance(value, dict):
         return {name: plain(item) for name, item in value.items()}
     return value
+
+
+def text_fields(name: str, value: bytes) -> dict[str, str]:
+    """Returns bytes as JSON has them: text under their name, or base64 where they are not UTF-8."""
+    try:
+        return {name: value.decode()}
+    except UnicodeDecodeError:
+        import base64
+
+        return {f"{name}_base64": base64.b64encode(value).decode()}
 
 
 class Record(NamedTuple):
@@ -94,12 +104,7 @@ class Record(NamedTuple):
             body["id"] = self.id
         if self.key is not None:
             body["key"] = self.key
-        try:
-            body["payload"] = self.payload.decode()
-        except UnicodeDecodeError:
-            import base64
-
-            body["payload_base64"] = base64.b64encode(self.payload).decode()
+        body |= text_fields("payload", self.payload)
         if self.headers:
             body["headers"] = self.headers
         if self.delivery is not None:
@@ -169,17 +174,41 @@ class Reservation(Result):
         """Returns the fields as JSON has them: the result is text in `result`, or base64 in `result_base64`."""
         body = super().fields()
         result = body.pop("result", None)
-        return body if result is None else body | self.result_fields(result)
+        return body if result is None else body | text_fields("result", result)
 
-    @staticmethod
-    def result_fields(result: bytes) -> dict[str, str]:
-        """Returns a result as JSON has it."""
-        try:
-            return {"result": result.decode()}
-        except UnicodeDecodeError:
-            import base64
 
-            return {"result_base64": base64.b64encode(result).decode()}
+class Row(NamedTuple):
+    """A key of a table with what is there."""
+
+    key: bytes
+    value: bytes
+    version: int
+    vshard: int
+
+    def fields(self) -> dict[str, Any]:
+        """Returns the row as it is in JSON."""
+        body: dict[str, Any] = {**text_fields("key", self.key), **text_fields("value", self.value)}
+        return {**body, "version": self.version, "vshard": self.vshard}
+
+    def as_json(self) -> dict[str, Any]:
+        """Returns the row as a JSON document of its own."""
+        return {"v": JSON_VERSION, "ok": True, **self.fields()}
+
+
+class Stored(Result):
+    """What became of a put or a delete; a version of 0 says that the key is not there."""
+
+    table: str
+    key: bytes
+    version: int
+    vshard: int
+    changed: bool
+    acked_by: list[str]
+    dry_run: bool | None = None
+
+    def fields(self) -> dict[str, Any]:
+        body = super().fields()
+        return {"table": body.pop("table"), **text_fields("key", body.pop("key")), **body}
 
 
 class Change(Result):

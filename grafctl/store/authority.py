@@ -16,6 +16,7 @@ from grafctl.typed import Any, Mapping, NamedTuple, Sequence
 
 POLL, PEEK, PUBLISH, ACK, NACK, CATCH_UP, SHIFT = "poll", "peek", "publish", "ack", "nack", "catch-up", "shift"
 RESERVE, COMPLETE, RELEASE, EXPIRE = "reserve", "complete", "release", "expire"
+PUT, GET, DELETE, SCAN, MIGRATE = "put", "get", "delete", "scan", "migrate"
 
 #: operation -> whose placement decides, and whether the caller's own domain must hold a ready, healthy replica
 OPERATIONS: dict[str, tuple[str, bool]] = {
@@ -29,6 +30,11 @@ OPERATIONS: dict[str, tuple[str, bool]] = {
     COMPLETE: ("resource", False),
     RELEASE: ("resource", False),
     EXPIRE: ("resource", False),
+    PUT: ("resource", False),
+    GET: ("resource", False),
+    DELETE: ("resource", False),
+    SCAN: ("resource", False),
+    MIGRATE: ("resource", False),
 }
 
 

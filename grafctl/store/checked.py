@@ -17,11 +17,12 @@ from grafctl.typed import Callable, TypeVar
 T = TypeVar("T")
 
 
-def checked(log: Log, look: Callable[[State], T], prefer: str | None = None) -> T:
+def checked(log: Log, look: Callable[[State], T], prefer: str | None = None, *, newest: bool = False) -> T:
     """Returns what `look` finds in the committed state, read in `prefer` if it can be, and elsewhere where damaged.
 
     What one replica cannot show is read in another. Raises the refusal of `look`, or `NoQuorum` where an entry that is
-    not known here might lift it.
+    not known here might lift it; with `newest` also where one that was acknowledged before this call might change what
+    is found, because voters are away.
     """
     is_settled = False
     damaged: frozenset[str] = frozenset()
@@ -30,7 +31,8 @@ def checked(log: Log, look: Callable[[State], T], prefer: str | None = None) -> 
         try:
             with log.view(prefer, damaged) as committed:
                 try:
-                    return look(committed.state)
+                    if not newest or is_settled or _is_newest(committed):
+                        return look(committed.state)
                 except Corrupt:
                     raise
                 except GrafctlError:
@@ -65,6 +67,17 @@ def refuse_rather(log: Log, error: GrafctlError, look: Callable[[State], T], pre
             checked(log, look, prefer)
         except (NoQuorum, Timeout, StoreFull):
             pass
+
+
+def _is_newest(committed: Committed) -> bool:
+    """Returns whether nothing was acknowledged that this state does not show."""
+    force, sights = committed.lead.force(), committed.found.sights
+    there = {sight.member for sight in sights.values()}
+    if RULES.lacks_promises(force, there) is not None:
+        return False
+    if all(voter.member in there for config in force for voter in config.voters):
+        return True
+    return max(sight.head.tail for sight in sights.values()) <= committed.upto
 
 
 def _is_final(committed: Committed, log: Log, look: Callable[[State], T]) -> bool:

@@ -1,4 +1,4 @@
-"""Every key of an environment; no other file joins key bytes.
+"""Every key of an environment; no other file joins key bytes, but `vshard_keys.py` for the rows of tables.
 
 | tag  | parts                          | value                        | written by            |
 |------|--------------------------------|------------------------------|-----------------------|
@@ -23,9 +23,10 @@ speak of the first, and `replica/scope.py` puts another number in its place. Que
 offset, `I` the index of ids (`ID` its directory, `IA` records by number, `IR` items by run and first item, `IF` filters
 by run and first cell), `G` groups, `N` lineages, `T` leases by lineage and token, `D` dead letters by lineage and
 offset. Idempotency store: `Q`, `B` and `I` as a queue has them, of what is completed; `K` keys (`KR` reservations by
-stage and digest, `KS` counts by stage). Control: `R` resources by name, `A` authorities, `O` health observations by
-domain, `P` saved plans that were applied, `S` schemas by id. Audit: `C` the counters, `U` the
-latest record of each refusal.
+stage and digest, `KS` counts by stage). Table, and the parts that hold its moved vshards: `Q` as a queue has it, `V`
+vshards, `W` rows by vshard and key, `M` migrations by vshard, `Y` ways back by vshard. Control: `R` resources by name,
+`A` authorities, `O` health observations by domain, `P` saved plans that were applied, `S` schemas by id, `V` routes by
+table and vshard. Audit: `C` the counters, `U` the latest record of each refusal.
 """
 
 from __future__ import annotations
@@ -67,7 +68,7 @@ def config(log: bytes, index: int) -> bytes:
 
 
 def configs(log: bytes) -> tuple[bytes, bytes]:
-    return _range(b"\x11" + log)
+    return range_of(b"\x11" + log)
 
 
 def seen(log: bytes, domain: str) -> bytes:
@@ -95,7 +96,7 @@ def quarantine(log: bytes, index: int, term: tuple[int, int]) -> bytes:
 
 
 def quarantines(log: bytes) -> tuple[bytes, bytes]:
-    return _range(b"\x22" + log)
+    return range_of(b"\x22" + log)
 
 
 def parse_index(key: bytes) -> int:
@@ -112,7 +113,7 @@ def state(log: bytes, row: bytes) -> bytes:
 
 def states(log: bytes) -> tuple[bytes, bytes]:
     """Returns the range of all state rows of a log."""
-    return _range(b"\x30" + log)
+    return range_of(b"\x30" + log)
 
 
 # --- subkeys of state rows: what `decide` and `apply` see
@@ -127,7 +128,7 @@ def locator_generation(generation: int) -> bytes:
 
 
 def locator_history() -> tuple[bytes, bytes]:
-    return _range(LOG_ITSELF + b"H")
+    return range_of(LOG_ITSELF + b"H")
 
 
 def proof(proof_id: str) -> bytes:
@@ -135,7 +136,7 @@ def proof(proof_id: str) -> bytes:
 
 
 def proofs() -> tuple[bytes, bytes]:
-    return _range(LOG_ITSELF + b"P")
+    return range_of(LOG_ITSELF + b"P")
 
 
 def carried_prefix(number: int) -> bytes:
@@ -149,7 +150,7 @@ def carried(number: int) -> bytes:
 
 
 def all_carried() -> tuple[bytes, bytes]:
-    return _range(LOG_ITSELF + b"R")
+    return range_of(LOG_ITSELF + b"R")
 
 
 def parse_carried(row: bytes) -> int:
@@ -180,7 +181,7 @@ def parse_block(row: bytes) -> int:
 
 def ids() -> tuple[bytes, bytes]:
     """Returns the range of all rows of the index of ids."""
-    return _range(PAYLOAD + b"I")
+    return range_of(PAYLOAD + b"I")
 
 
 def id_directory() -> bytes:
@@ -217,7 +218,7 @@ def group(name: str) -> bytes:
 
 
 def groups() -> tuple[bytes, bytes]:
-    return _range(PAYLOAD + b"G")
+    return range_of(PAYLOAD + b"G")
 
 
 def lineage(name: str) -> bytes:
@@ -225,7 +226,7 @@ def lineage(name: str) -> bytes:
 
 
 def lineages() -> tuple[bytes, bytes]:
-    return _range(PAYLOAD + b"N")
+    return range_of(PAYLOAD + b"N")
 
 
 def lease(lineage_name: str, token: int) -> bytes:
@@ -233,11 +234,11 @@ def lease(lineage_name: str, token: int) -> bytes:
 
 
 def leases(lineage_name: str) -> tuple[bytes, bytes]:
-    return _range(PAYLOAD + b"T" + lineage_name.encode() + b"\0")
+    return range_of(PAYLOAD + b"T" + lineage_name.encode() + b"\0")
 
 
 def all_leases() -> tuple[bytes, bytes]:
-    return _range(PAYLOAD + b"T")
+    return range_of(PAYLOAD + b"T")
 
 
 def dead(lineage_name: str, offset: int) -> bytes:
@@ -245,11 +246,11 @@ def dead(lineage_name: str, offset: int) -> bytes:
 
 
 def dead_letters(lineage_name: str) -> tuple[bytes, bytes]:
-    return _range(PAYLOAD + b"D" + lineage_name.encode() + b"\0")
+    return range_of(PAYLOAD + b"D" + lineage_name.encode() + b"\0")
 
 
 def all_dead_letters() -> tuple[bytes, bytes]:
-    return _range(PAYLOAD + b"D")
+    return range_of(PAYLOAD + b"D")
 
 
 def name_of(row: bytes) -> str:
@@ -264,7 +265,7 @@ def reservation(stage: str, digest: bytes) -> bytes:
 
 
 def reservations(stage: str | None = None) -> tuple[bytes, bytes]:
-    return _range(PAYLOAD + b"KR" + (b"" if stage is None else stage.encode() + b"\0"))
+    return range_of(PAYLOAD + b"KR" + (b"" if stage is None else stage.encode() + b"\0"))
 
 
 def parse_reservation(row: bytes) -> tuple[str, bytes]:
@@ -287,19 +288,17 @@ def parse_stage(row: bytes) -> str:
 
 
 def stages() -> tuple[bytes, bytes]:
-    return _range(PAYLOAD + b"KS")
+    return range_of(PAYLOAD + b"KS")
 
 
 def idem_keys() -> tuple[bytes, bytes]:
     """Returns the range of all rows of reservations and stages."""
-    return _range(PAYLOAD + b"K")
+    return range_of(PAYLOAD + b"K")
 
 
 def last_u64(row: bytes) -> int:
     """Returns the number that ends a row's subkey: a token, an offset, an id's number, a cell of a filter."""
-    if len(row) < 8:
-        raise Corrupt(f"Row {row.hex()} ends in no number.", key=row.hex())
-    return int(U64.unpack_from(row, len(row) - 8)[0])
+    return last_number(U64, row)
 
 
 def resource(name: str) -> bytes:
@@ -307,7 +306,7 @@ def resource(name: str) -> bytes:
 
 
 def resources() -> tuple[bytes, bytes]:
-    return _range(PAYLOAD + b"R")
+    return range_of(PAYLOAD + b"R")
 
 
 def authority(name: str) -> bytes:
@@ -315,7 +314,7 @@ def authority(name: str) -> bytes:
 
 
 def authorities() -> tuple[bytes, bytes]:
-    return _range(PAYLOAD + b"A")
+    return range_of(PAYLOAD + b"A")
 
 
 def observation(domain: str) -> bytes:
@@ -323,7 +322,7 @@ def observation(domain: str) -> bytes:
 
 
 def observations() -> tuple[bytes, bytes]:
-    return _range(PAYLOAD + b"O")
+    return range_of(PAYLOAD + b"O")
 
 
 def plan(plan_id: str) -> bytes:
@@ -335,7 +334,7 @@ def schema(schema_id: str) -> bytes:
 
 
 def schemas() -> tuple[bytes, bytes]:
-    return _range(PAYLOAD + b"S")
+    return range_of(PAYLOAD + b"S")
 
 
 def audit_counters() -> bytes:
@@ -346,7 +345,14 @@ def refusal(digest: bytes) -> bytes:
     return PAYLOAD + b"U" + digest
 
 
-def _range(prefix: bytes) -> tuple[bytes, bytes]:
+def last_number(number: struct.Struct, row: bytes) -> int:
+    """Returns the number that ends a row's subkey; raises `Corrupt` where the row is too short."""
+    if len(row) < number.size:
+        raise Corrupt(f"Row {row.hex()} ends in no number.", key=row.hex())
+    return int(number.unpack_from(row, len(row) - number.size)[0])
+
+
+def range_of(prefix: bytes) -> tuple[bytes, bytes]:
     """Returns the half-open range of all keys with this prefix."""
     cut = prefix.rstrip(b"\xff")
     return prefix, cut[:-1] + bytes([cut[-1] + 1])

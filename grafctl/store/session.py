@@ -77,6 +77,7 @@ class Session:
         self._carriers: dict[bytes, Log] = {}
         self._bound: dict[str, Bound] = {}  # by resource
         self.held = Held()
+        self.tables: dict[str, Any] = {}  # of `operations/routing.py`, by name
         self.known: dict[tuple[str, str], Known | None] = {}  # of groups that were polled; None: it has no filter
         self._health: tuple[dict[str, bytes | None] | None, dict[str, str]] | None = None
 
@@ -92,7 +93,9 @@ class Session:
 
     def _look_up(self, name: str, state: State) -> dict[str, Any]:
         """Returns the registration of a resource, and keeps what its schema is bound to."""
-        record = _record_of(state, name)
+        from grafctl.store.resources.control import record_of
+
+        record = record_of(state, name)
         row = record["start"]["queue"] if "start" in record else record["row"]
         if (schema_id := row.get("schema")) is not None:
             self._bound[name] = Bound(schema_id, document_of(state, schema_id), clock.monotonic_s())
@@ -208,11 +211,11 @@ class Session:
     # --- audit
 
     @contextmanager
-    def audited(self, op: str, **about: Any) -> Iterator[None]:
+    def audited(self, op: str, what: tuple[type[GrafctlError], ...] = AUDITED, **about: Any) -> Iterator[None]:
         """Notes a refusal that leaves the block, and gives the error its number."""
         try:
             yield
-        except AUDITED as error:
+        except what as error:
             self.note_refusal(error, op, **about)
             raise
 
@@ -256,12 +259,3 @@ def document_of(state: State, schema_id: str) -> str | None:
     """Returns the document that a schema id is bound to in the control log, or None."""
     row = state.get_json(keys.schema(schema_id))
     return None if row is None else str(row["document"])
-
-
-def _record_of(state: State, name: str) -> dict[str, Any]:
-    record: dict[str, Any] | None = state.get_json(keys.resource(name))
-    if record is None:
-        raise NotFound(
-            f"There is no resource {name}.", hint="Run `grafctl status` to see those there are.", resource=name
-        )
-    return record

@@ -169,7 +169,7 @@ def test_every_key_shape_has_golden_bytes() -> None:
     ranges |= {"all_carried", "authorities", "observations", "id_records_from", "id_items_of", "id_filters_of"}
     ranges |= {"reservations", "stages", "idem_keys", "schemas"}
     parsers = {"parse_head", "parse_index", "parse_block", "parse_carried", "parse_reservation", "parse_stage"}
-    parsers |= {"last_u64", "name_of"}
+    parsers |= {"last_u64", "last_number", "name_of", "range_of"}
     made = {
         name
         for name, value in vars(keys).items()

@@ -13,7 +13,7 @@ from functools import partial
 from grafctl import clock
 from grafctl.errors import NoQuorum, NotFound, StoreFull, Timeout, Usage
 from grafctl.names import check_domain, check_name, shown
-from grafctl.results import Change, Reservation, Shown
+from grafctl.results import Change, Reservation, Shown, text_fields
 from grafctl.store import keys
 from grafctl.store.authority import COMPLETE, EXPIRE, RELEASE, RESERVE
 from grafctl.store.blocks import ID_BYTES_MAX, Packed
@@ -208,7 +208,7 @@ def completed_fields(packed: Packed, ref: dict[str, Any]) -> dict[str, Any]:
     fingerprint, result = split_effect(packed.payload)
     fields = {"state": "completed", "fingerprint": fingerprint_text(fingerprint), "token": ref.get("token")}
     fields |= {"domain": ref["domain"], "completed_ms": ref["ms"]}
-    return fields | Reservation.result_fields(result)
+    return fields | text_fields("result", result)
 
 
 def reserved_fields(row: dict[str, Any], now_ms: int) -> dict[str, Any]:

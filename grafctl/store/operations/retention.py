@@ -20,6 +20,8 @@ from grafctl.store.resources.carried import numbers
 from grafctl.store.resources.retention import Trim, Trimmed, first_kept_index
 from grafctl.store.session import Session
 
+SWEEP_EVERY = 1024  # entries
+
 
 def trim(session: Session, resource: str) -> Trimmed:
     """Lets go of what retention allows, and notes what a subscription lost by it."""
@@ -40,6 +42,12 @@ def would_trim(session: Session, resource: str) -> Trimmed:
         context = Context(committed.upto, clock.now_ms(), committed.lead.config)
         trimmed: Trimmed = Trim(resource).decide(committed.state, context).answer
     return trimmed
+
+
+def sweep_at_times(log: Log, tail: int) -> None:
+    """Sweeps once in so many entries: those of a table are needed only until every voter has them."""
+    if tail % SWEEP_EVERY == 0:
+        sweep(log)
 
 
 def sweep(log: Log) -> None:

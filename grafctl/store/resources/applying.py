@@ -44,6 +44,13 @@ MODULES = {
     "note": "audit",
     "create": "carried",
     "several": "several",
+    "put": "table",
+    "vshard": "moving",
+    "copy": "receiving",
+    "replay": "receiving",
+    "open": "receiving",
+    "drop": "receiving",
+    "route": "routes",
 }  # what an entry does -> the module of this package whose `apply_…` applies it
 
 _loaded: dict[str, Apply] = {}

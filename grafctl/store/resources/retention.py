@@ -9,7 +9,9 @@ Promises
 
 from __future__ import annotations
 
-from grafctl.store import keys
+from itertools import islice
+
+from grafctl.store import keys, vshard_keys
 from grafctl.store.intervals import offsets
 from grafctl.store.records import Entry, encode_json, parse_json
 from grafctl.store.replica.state import State, Writes, json_write
@@ -114,6 +116,9 @@ def losses_of(state: State) -> list[str]:
 
 
 def first_kept_index(state: State) -> int | None:
-    """Returns the index of the first entry whose block is still retained, or None where none is."""
-    found = next(iter(state.scan(keys.blocks(0))), None)
-    return None if found is None else int(parse_json(found[1])["index"])
+    """Returns the index of the first entry that is still needed, or None where none is: for the records of its block,
+    for the migration of a vshard, or for its way back."""
+    kept = [int(parse_json(body)["index"]) for _, body in islice(state.scan(keys.blocks(0)), 1)]
+    for span in (vshard_keys.migrations(), vshard_keys.ways_back()):
+        kept += [row["since"] for row in (parse_json(body) for _, body in state.scan(span)) if "since" in row]
+    return min(kept, default=None)

@@ -1,0 +1,148 @@
+"""Where the vshards of a table are, as this process knows it, and how it finds out that they went elsewhere.
+
+Promises
+- What a log says of a vshard is believed before any route. A vshard that went elsewhere is looked for there; one that
+  is sealed is waited for, and where its budget is over, whoever waits lifts the seal.
+- A claim, which opens a vshard in the log it went to, comes from a committed row of the log that gave it away.
+"""
+
+from __future__ import annotations
+
+from grafctl import clock
+from grafctl.errors import GrafctlError, NotFound, Timeout, Usage
+from grafctl.names import check_name, noun_of, with_article
+from grafctl.store.checked import checked
+from grafctl.store.log import Log
+from grafctl.store.replica.state import State
+from grafctl.store.resources.control import record_of
+from grafctl.store.resources.moving import Place, Unseal
+from grafctl.store.resources.routes import routes_of
+from grafctl.store.resources.table import KIND, MOVED, RETIRED, SEALED, Elsewhere
+from grafctl.store.session import Session
+from grafctl.store.vshards import vshard_of
+from grafctl.typed import Any, Iterable, Mapping
+
+_PAUSE_S, _PAUSE_S_MAX = 0.0005, 0.02
+_HOPS = 8  # from log to log without a pause
+
+
+class Table:
+    """A table as this process knows it, for the threads of it."""
+
+    def __init__(self, session: Session, name: str) -> None:
+        self.session, self.name = session, name
+        self.vshards = 0
+        self._parts: dict[int, str] = {}  # of vshards that are not in the home
+        self._claims: dict[int, int] = {}  # tokens under which they were given away
+        self.look_up()
+
+    def look_up(self) -> None:
+        """Reads the definition and the routes from the control log; raises `NotFound`."""
+
+        def look(state: State) -> tuple[dict[str, Any], dict[int, str]]:
+            record = record_of(state, self.name)
+            return record, {number: route.part for number, route in routes_of(state, self.name).items()}
+
+        record, self._parts = checked(self.session.control, look)
+        if record["kind"] != KIND:
+            raise NotFound(
+                f"{self.name} is {with_article(noun_of(record['kind']))}, not a table.",
+                hint=f"Run `grafctl {record['kind']} show {self.name}`.",
+                resource=self.name,
+            )
+        self._claims = {}
+        self.vshards = int((record["start"]["queue"] if "start" in record else record["row"])["vshards"])
+
+    def vshard_of(self, key: bytes) -> int:
+        return vshard_of(key, self.vshards)
+
+    def check(self, number: int) -> int:
+        """Returns the vshard; raises `Usage` where the table has none of that number."""
+        if not 0 <= number < self.vshards:
+            raise Usage(f"{self.name} has the vshards 0 to {self.vshards - 1}, and no vshard {number}.")
+        return number
+
+    def part_of(self, number: int) -> str:
+        """Returns the log in which a vshard was last."""
+        return self._parts.get(number, self.name)
+
+    def log_of(self, number: int) -> Log:
+        return self.session.resource(self.part_of(number))
+
+    def claims(self, numbers: Iterable[int]) -> Mapping[int, int]:
+        return {number: self._claims[number] for number in numbers if number in self._claims}
+
+    def is_elsewhere(self, number: int, reason: Elsewhere) -> bool:
+        """Takes in what a log said of a vshard; returns whether there is another log to ask."""
+        self._claims.pop(number, None)
+        if reason.how in (MOVED, RETIRED):
+            if reason.token is not None and reason.how == MOVED:
+                self._claims[number] = reason.token
+        elif reason.part is None:
+            if reason.how == "absent":  # a hint that came too early, or is of another time
+                self._parts.pop(number, None)
+            return reason.how == "absent"
+        self._parts[number] = str(reason.part)
+        return True
+
+
+def table_of(session: Session, name: str) -> Table:
+    """Returns a table; raises `NotFound`."""
+    found: Table | None = session.tables.get(name)
+    if found is None:
+        found = session.tables[name] = Table(session, check_name("table", name))
+    return found
+
+
+class Patience:
+    """How long one call waits for vshards, and what it does meanwhile."""
+
+    def __init__(self, table: Table, timeout_s: float) -> None:
+        self._table = table
+        self._until_s = clock.monotonic_s() + timeout_s
+        self._pause_s = _PAUSE_S
+        self._hops = 0
+        self._seals: dict[tuple[int, int], float] = {}  # (vshard, token) -> since when it is waited for
+
+    @property
+    def left_s(self) -> float:
+        return max(0.0, self._until_s - clock.monotonic_s())
+
+    def learn(self, reasons: Mapping[int, Elsewhere]) -> set[int]:
+        """Takes in why vshards were not served; returns those that are to be waited for."""
+        waiting = {number for number, reason in reasons.items() if not self._table.is_elsewhere(number, reason)}
+        self._hops += len(waiting) < len(reasons)
+        for number in waiting:
+            if reasons[number].how == SEALED:
+                self._lift(number, reasons[number])
+        if self._hops > _HOPS:
+            self._hops = 0
+            return set(reasons)
+        return waiting
+
+    def _lift(self, number: int, reason: Elsewhere) -> None:
+        """Lifts a seal whose budget is over."""
+        token, budget_us = reason.token or 0, reason.budget_us or 0
+        now_s = clock.monotonic_s()
+        waited_us = int((now_s - self._seals.setdefault((number, token), now_s)) * 1e6)
+        if waited_us >= budget_us or clock.now_ms() > (reason.until_ms or 0):
+            unseal = Unseal(Place(self._table.name, number, ""), token, waited_us)
+            self._table.log_of(number).append(unseal)
+
+    def wait(self, number: int, reason: Elsewhere) -> None:
+        """Waits for a moment; raises `Timeout` where the call has waited for too long."""
+        if self.left_s <= 0:
+            raise self.over(number, reason.how)
+        wait_s = self._pause_s if reason.wait_ms is None else reason.wait_ms / 1000
+        clock.sleep(min(wait_s, self.left_s))
+        self._pause_s = min(self._pause_s * 1.5, _PAUSE_S_MAX)
+
+    def over(self, number: int, how: str) -> GrafctlError:
+        name = self._table.name
+        return Timeout(
+            f"vshard {number} of {name} was {how} until the deadline; this call wrote nothing there.",
+            hint=f"Run `grafctl vshard status {name} {number}`, and the same command again.",
+            outcome="not_written",
+            resource=name,
+            vshard=number,
+        )

@@ -1,0 +1,228 @@
+"""Receiving a vshard in another log of its table: what the target of a migration decides (`moving.py` is the source).
+
+Promises
+- What was copied, and how far the copy is, are in one entry; an entry goes on exactly where the last one ended, so two
+  operators cannot interleave.
+- Versions decide between a row that was copied and an entry that is replayed over it, so rows may be copied while they
+  are being written (a fuzzy copy).
+- A copy is opened only under the token for which it was made ready.
+- Dropping a copy takes no row of a vshard that is in use.
+"""
+
+from __future__ import annotations
+
+from grafctl.store import vshard_keys
+from grafctl.store.keys import U64
+from grafctl.store.records import Entry, digest, encode_json
+from grafctl.store.replica.state import State, Writes, json_write
+from grafctl.store.requests import Context, Decision
+from grafctl.store.resources.moving import Place, busy, change, conflict, moving_of, row_of
+from grafctl.store.resources.queue import queue_row
+from grafctl.store.resources.table import (
+    KIND,
+    MOVED,
+    READY,
+    RECEIVING,
+    RETIRED,
+    VshardRow,
+    open_here,
+    vshard_row,
+    written,
+)
+from grafctl.store.table_block import Write, pack, unpack
+from grafctl.typed import Any, Mapping, NamedTuple, Sequence
+
+
+class Receive(NamedTuple):
+    """The request to make room for a vshard that is to come, or to take up an old copy where it was given away."""
+
+    place: Place
+    source: str
+    source_record: Mapping[str, Any]  # row `M` of the source
+
+    def decide(self, state: State, context: Context) -> Decision:
+        place, record = self.place, self.source_record
+        row = vshard_row(state, queue_row(state, place.table), place.vshard)
+        there = state.get_json(vshard_keys.migration(place.vshard))
+        if there is not None:
+            if there["id"] == place.migration:
+                return Decision((False, there))
+            raise busy(place, "still holds what is left of another migration")
+        is_old = record["reverse"] and row is not None and row["state"] == MOVED and row["token"] == record["token"]
+        if not is_old and (record["reverse"] or (row is not None and row["state"] != RETIRED)):
+            raise conflict(place, "is not as the migration left it in the log that it is to go to")
+        sizes = {name: row[name] for name in ("seq", "records", "bytes")} if is_old and row else {}
+        fresh = {"seq": 0, "records": 0, "bytes": 0} | sizes
+        fresh |= {"state": RECEIVING, "from": self.source, "generation": record["generation"]}
+        moving: dict[str, Any] = {"id": place.migration, "from": self.source, "applied": record["since"]}
+        moving |= {"cursor": "", "copied": is_old, "bytes": 0, "records": 0, "old": row if is_old else None}
+        return change("receive", place, (True, moving), fresh, moving)
+
+
+class Copy(NamedTuple):
+    """The request to take rows of the source; they come by key, `cursor` is that of the last copy, and `done` says that
+    there are no more."""
+
+    place: Place
+    cursor: str
+    following: str
+    done: bool
+    block: bytes
+    block_digest: bytes
+
+    @staticmethod
+    def of(place: Place, cursor: str, writes: Sequence[Write], following: str, done: bool) -> Copy:
+        block = pack(writes, versions=True)
+        return Copy(place, cursor, following, done, block, digest(block))
+
+    def decide(self, state: State, context: Context) -> Decision:
+        row, moving = row_of(state, self.place), moving_of(state, self.place)
+        if row["state"] != RECEIVING or moving["cursor"] != self.cursor or moving["copied"]:
+            raise busy(self.place, "is being copied by somebody else")
+        meta = {"do": "copy", "vs": self.place.vshard, "cursor": self.following, "done": self.done}
+        return Decision(True, encode_json(meta), self.block, self.block_digest)
+
+
+def apply_copy(state: State, entry: Entry, index: int) -> Writes:
+    request = entry.request
+    number = request["vs"]
+    moving = state.get_json(vshard_keys.migration(number))
+    taken = unpack(entry.block, f"entry {index}")
+    moving |= {"cursor": request["cursor"], "copied": request["done"], "records": moving["records"] + len(taken)}
+    moving["bytes"] += sum(len(write.key) + len(write.value or b"") for write in taken)
+    return [
+        *_taken(state, number, taken, state.get_json(vshard_keys.vshard(number))),
+        json_write(vshard_keys.migration(number), moving),
+    ]
+
+
+def _taken(state: State, number: int, writes: Sequence[Write], row: VshardRow) -> Writes:
+    """Returns the rows of writes that are newer than what is there, and the vshard's row."""
+    found: dict[bytes, Write] = {}
+    for write in writes:
+        found[write.key] = write  # the last one of a key is its newest
+    rows: Writes = []
+    for write in found.values():
+        old = state.get(vshard_keys.table_row(number, write.key))
+        if old is None or U64.unpack_from(old)[0] < write.version:
+            rows.append(written(state, row, write))
+    row["seq"] = max(row["seq"], max((write.version for write in writes), default=0))
+    return [*rows, json_write(vshard_keys.vshard(number), row)]
+
+
+class Replay(NamedTuple):
+    """The request to take the source's writes of its entries [start, stop); with a token the vshard is ready for it."""
+
+    place: Place
+    start: int
+    stop: int
+    block: bytes
+    block_digest: bytes
+    token: int | None = None
+    generation: int = 0
+
+    @staticmethod
+    def of(place: Place, span: tuple[int, int], writes: Sequence[Write], token: int | None, generation: int) -> Replay:
+        block = pack(writes, versions=True)
+        return Replay(place, *span, block, digest(block), token, generation)
+
+    def decide(self, state: State, context: Context) -> Decision:
+        row, moving = row_of(state, self.place), moving_of(state, self.place)
+        if row["state"] not in (RECEIVING, READY) or moving["applied"] != self.start or not moving["copied"]:
+            raise busy(self.place, "is being caught up by somebody else")
+        meta: dict[str, Any] = {"do": "replay", "vs": self.place.vshard, "stop": self.stop}
+        meta |= {} if self.token is None else {"token": self.token, "generation": self.generation}
+        return Decision(True, encode_json(meta), self.block, self.block_digest)
+
+
+def apply_replay(state: State, entry: Entry, index: int) -> Writes:
+    request = entry.request
+    number = request["vs"]
+    row, moving = state.get_json(vshard_keys.vshard(number)), state.get_json(vshard_keys.migration(number))
+    moving["applied"] = request["stop"]
+    row["state"] = RECEIVING
+    row.pop("token", None)
+    if "token" in request:
+        row |= {"state": READY, "token": request["token"], "generation": request["generation"]}
+    return [
+        *_taken(state, number, unpack(entry.block, f"entry {index}"), row),
+        json_write(vshard_keys.migration(number), moving),
+    ]
+
+
+class Open(NamedTuple):
+    """The request to open a ready vshard; the caller has read at the source that it was given away under this token."""
+
+    place: Place
+    token: int
+
+    def decide(self, state: State, context: Context) -> Decision:
+        row = row_of(state, self.place)
+        if row["state"] == READY and row["token"] == self.token:
+            meta = {"do": "open", "vs": self.place.vshard}
+            return Decision(True, encode_json(meta))
+        return Decision(False)
+
+
+def apply_open(state: State, entry: Entry, index: int) -> Writes:
+    number = entry.request["vs"]
+    row = state.get_json(vshard_keys.vshard(number))
+    return [*open_here(row, number, index), json_write(vshard_keys.vshard(number), row)]
+
+
+class Drop(NamedTuple):
+    """The request to delete up to `most` rows of a copy that is not in use; the answer is whether any are left.
+
+    The copy is that of a migration that was cancelled, or one whose vshard was given away under `token` (retire). The
+    last step makes the row what it was before.
+    """
+
+    place: Place
+    most: int
+    token: int | None = None
+
+    def decide(self, state: State, context: Context) -> Decision:
+        definition = queue_row(state, self.place.table)
+        row = vshard_row(state, definition, self.place.vshard)
+        there = state.get_json(vshard_keys.migration(self.place.vshard))
+        if self.token is None:
+            if there is None or there["id"] != self.place.migration or row is None:
+                return Decision(False)
+            if row["state"] not in (RECEIVING, READY):
+                raise conflict(self.place, f"is {row['state']}, and not a copy to be dropped")
+            if there["old"] is not None:  # what a reverse took up is the kept copy again
+                return change("put back", self.place, False, there["old"], None)
+            last = None if definition["kind"] != KIND else {"state": RETIRED, "to": row["from"], "token": None}
+            last = last and last | {"generation": row["generation"], "seq": 0, "records": 0, "bytes": 0}
+        else:
+            if row is None or row["state"] == RETIRED:
+                return Decision(False)
+            if row["state"] != MOVED or row["token"] != self.token:
+                raise conflict(self.place, f"is {row['state']}, and not a copy to be retired")
+            last = row | {"state": RETIRED, "records": 0, "bytes": 0}
+        count = 0
+        for _ in state.scan(vshard_keys.table_rows(self.place.vshard)):
+            count += 1
+            if count > self.most:
+                break
+        is_last = count <= self.most
+        meta: dict[str, Any] = {"do": "drop", "vs": self.place.vshard, "count": min(count, self.most)}
+        meta |= {"row": last} if is_last else {}
+        return Decision(not is_last, encode_json(meta))
+
+
+def apply_drop(state: State, entry: Entry, index: int) -> Writes:
+    request = entry.request
+    number, count = request["vs"], request["count"]
+    writes: Writes = []
+    for row, _ in state.scan(vshard_keys.table_rows(number)):
+        if len(writes) == count:
+            break
+        writes.append((row, None))
+    if "row" in request:
+        last = request["row"]
+        writes.append(
+            (vshard_keys.vshard(number), None) if last is None else json_write(vshard_keys.vshard(number), last)
+        )
+        writes.append((vshard_keys.migration(number), None))
+    return writes
