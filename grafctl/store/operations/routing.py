@@ -17,7 +17,7 @@ from grafctl.store.replica.state import State
 from grafctl.store.resources.control import record_of
 from grafctl.store.resources.moving import Place, Unseal
 from grafctl.store.resources.routes import routes_of
-from grafctl.store.resources.table import KIND, MOVED, RETIRED, SEALED, Elsewhere
+from grafctl.store.resources.table import KIND, MOVED, RETIRED, SEALED, Claim, Elsewhere
 from grafctl.store.session import Session
 from grafctl.store.vshards import vshard_of
 from grafctl.typed import Any, Iterable, Mapping
@@ -33,7 +33,7 @@ class Table:
         self.session, self.name = session, name
         self.vshards = 0
         self._parts: dict[int, str] = {}  # of vshards that are not in the home
-        self._claims: dict[int, int] = {}  # tokens under which they were given away
+        self._claims: dict[int, Claim] = {}  # under which they were given away
         self.look_up()
 
     def look_up(self) -> None:
@@ -69,15 +69,15 @@ class Table:
     def log_of(self, number: int) -> Log:
         return self.session.resource(self.part_of(number))
 
-    def claims(self, numbers: Iterable[int]) -> Mapping[int, int]:
+    def claims(self, numbers: Iterable[int]) -> Mapping[int, Claim]:
         return {number: self._claims[number] for number in numbers if number in self._claims}
 
     def is_elsewhere(self, number: int, reason: Elsewhere) -> bool:
         """Takes in what a log said of a vshard; returns whether there is another log to ask."""
         self._claims.pop(number, None)
         if reason.how in (MOVED, RETIRED):
-            if reason.token is not None and reason.how == MOVED:
-                self._claims[number] = reason.token
+            if reason.how == MOVED and reason.token is not None and reason.generation is not None:
+                self._claims[number] = (reason.token, reason.generation)
         elif reason.part is None:
             if reason.how == "absent":  # a hint that came too early, or is of another time
                 self._parts.pop(number, None)

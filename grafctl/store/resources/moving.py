@@ -136,7 +136,7 @@ class Begin(NamedTuple):
         since = back["since"] if back is not None else context.at
         record = {"id": place.migration, "to": self.to, "since": since, "reverse": self.reverse, "state": COPYING}
         record |= {"began_ms": context.now_ms, "domain": self.caller.domain, "token": (back or {}).get("token")}
-        record |= {"generation": row["generation"], **self.wishes}
+        record |= {"generation": row["generation"], "seq": row["seq"], **self.wishes}
         return change("begin", place, (True, record), row, record)
 
 

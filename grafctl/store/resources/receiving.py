@@ -55,6 +55,7 @@ class Receive(NamedTuple):
         fresh = {"seq": 0, "records": 0, "bytes": 0} | sizes
         fresh |= {"state": RECEIVING, "from": self.source, "generation": record["generation"]}
         moving: dict[str, Any] = {"id": place.migration, "from": self.source, "applied": record["since"]}
+        moving |= {"seq": record["seq"]}
         moving |= {"cursor": "", "copied": is_old, "bytes": 0, "records": 0, "old": row if is_old else None}
         return change("receive", place, (True, moving), fresh, moving)
 
@@ -144,6 +145,7 @@ def apply_replay(state: State, entry: Entry, index: int) -> Writes:
     row.pop("token", None)
     if "token" in request:
         row |= {"state": READY, "token": request["token"], "generation": request["generation"]}
+        row["seq"] = max(row["seq"], moving["seq"])  # the last writes before the copy may have been deletes
     return [
         *_taken(state, number, unpack(entry.block, f"entry {index}"), row),
         json_write(vshard_keys.migration(number), moving),
@@ -190,8 +192,9 @@ class Drop(NamedTuple):
                 return Decision(False)
             if row["state"] not in (RECEIVING, READY):
                 raise conflict(self.place, f"is {row['state']}, and not a copy to be dropped")
-            if there["old"] is not None:  # what a reverse took up is the kept copy again
-                return change("put back", self.place, False, there["old"], None)
+            if there["old"] is not None:  # what a reverse took up is the kept copy again, with what was replayed
+                now = {name: row[name] for name in ("seq", "records", "bytes")}
+                return change("put back", self.place, False, there["old"] | now, None)
             last = None if definition["kind"] != KIND else {"state": RETIRED, "to": row["from"], "token": None}
             last = last and last | {"generation": row["generation"], "seq": 0, "records": 0, "bytes": 0}
         else:

@@ -30,19 +30,20 @@ KIND, PART = "table", "part"
 OPEN, SEALED, MOVED, RETIRED, RECEIVING, READY = "open", "sealed", "moved", "retired", "receiving", "ready"
 _MINUTE_MS = 60_000
 
-NO_CLAIMS: Mapping[int, int] = {}
+Claim = tuple[int, int]  # the token under which a vshard was given away, and its generation since; neither is enough
+NO_CLAIMS: Mapping[int, Claim] = {}
 
 VshardRow = dict[str, Any]
 
 
 class Caller(NamedTuple):
-    """Who wants to do something with a table, and what it has read elsewhere: claims are {vshard: token}."""
+    """Who wants to do something with a table, and what it has read elsewhere: claims are {vshard: claim}."""
 
     table: str
     domain: str
     epoch: int | None = None
     known: bool = True
-    claims: Mapping[int, int] = NO_CLAIMS
+    claims: Mapping[int, Claim] = NO_CLAIMS
 
     def pass_gate(self, op: str, state: State) -> dict[str, Any]:
         """Returns the definition of the table, or of its part, where the caller may do this now; raises the refusal."""
@@ -105,18 +106,21 @@ def vshard_row(state: State, definition: Mapping[str, Any], number: int) -> Vsha
     return row
 
 
-def elsewhere(row: VshardRow | None, claim: int | None) -> Elsewhere | None:
-    """Returns why a vshard is not to be read here, or None where it is; `claim` is the token the caller has read."""
+def elsewhere(row: VshardRow | None, claim: Claim | None) -> Elsewhere | None:
+    """Returns why a vshard is not to be read here, or None where it is; `claim` is what the caller has read.
+
+    A token alone would not do: it is an index of one log, and that of another may be the same number.
+    """
     if row is None:
         return Elsewhere("absent")
     how = row["state"]
-    if how in (OPEN, SEALED) or (how == READY and claim is not None and claim == row["token"]):
+    if how in (OPEN, SEALED) or (how == READY and claim == (row["token"], row["generation"])):
         return None
     part = row["from"] if how in (RECEIVING, READY) else row["to"]
     return Elsewhere(how, part, row.get("token"), row["generation"])
 
 
-def unwritable(row: VshardRow | None, claim: int | None, now_ms: int) -> Elsewhere | None:
+def unwritable(row: VshardRow | None, claim: Claim | None, now_ms: int) -> Elsewhere | None:
     """Returns why a vshard is not to be written here now, or None where it is."""
     if row is not None and row["state"] == SEALED:
         return Elsewhere(SEALED, None, row["token"], row["generation"], row["until"], row["budget"])
@@ -305,7 +309,7 @@ class Found(NamedTuple):
 
 
 def find(
-    state: State, definition: Mapping[str, Any], table: str, number: int, key: bytes, claim: int | None
+    state: State, definition: Mapping[str, Any], table: str, number: int, key: bytes, claim: Claim | None
 ) -> Found | None:
     """Returns what is there under a key; raises `NotServed` where this log does not serve its vshard."""
     reason = elsewhere(vshard_row(state, definition, number), claim)

@@ -1,0 +1,148 @@
+"""A vshard goes from one log to another and back, as cases over the rows of two logs in memory."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from grafctl import clock
+from grafctl.store import vshard_keys
+from grafctl.store.keys import U64
+from grafctl.store.resources.moving import Abandon, Begin, Flip, ForgetWayBack, Place, Seal
+from grafctl.store.resources.receiving import Copy, Drop, Open, Receive, Replay
+from grafctl.store.resources.table import Ask, Caller, NotServed, Put, find, numbered_writes
+from grafctl.store.table_block import Write
+from resources.rows import AWS, Rows, a_queue
+
+T, N = "accounts", 3
+CALLER = Caller(T, AWS)
+
+
+def a_log(name: str) -> Rows:
+    return a_queue(kind="table" if name == T else "part", name=name, part_of=T, vshards=8)
+
+
+class Table:
+    """A table of one home and some parts."""
+
+    def __init__(self, *parts: str) -> None:
+        self.logs = {name: a_log(name) for name in (T, *parts)}
+        self.owner = T
+        self.claim: tuple[int, int] | None = None
+        self._moves = 0
+
+    @property
+    def row(self) -> dict[str, Any]:
+        found: dict[str, Any] = self.logs[self.owner].get_json(vshard_keys.vshard(N))
+        return found
+
+    def put(self, key: bytes, value: bytes | None, expect: int | None = None, log: str | None = None) -> int:
+        """Writes a key with what this client knows of routes; returns its version."""
+        caller = CALLER if self.claim is None else CALLER._replace(claims={N: self.claim})
+        ((version, _),) = self.logs[log or self.owner].run(Put(caller, [Ask(N, key, value, expect)]))
+        return int(version)
+
+    def rows_of(self, log: str) -> dict[bytes, tuple[int, bytes]]:
+        found = self.logs[log].scan(vshard_keys.table_rows(N))
+        return {vshard_keys.key_of(row): (U64.unpack_from(body)[0], body[8:]) for row, body in found}
+
+    def begin(self, to: str, *, reverse: bool = False) -> Place:
+        self._moves += 1
+        place = Place(T, N, f"move {self._moves}")
+        _, record = self.logs[self.owner].run(Begin(CALLER, place, to, {}, reverse))
+        self.logs[to].run(Receive(place, self.owner, record))
+        return place
+
+    def copy(self, place: Place, to: str) -> None:
+        rows = [Write(N, key, value, version) for key, (version, value) in self.rows_of(self.owner).items()]
+        self.logs[to].run(Copy.of(place, "", rows, "end", True))
+
+    def replay(self, place: Place, to: str, token: int | None = None) -> None:
+        """Replays what the source wrote since; with a token the target is ready under it."""
+        source, target = self.logs[self.owner], self.logs[to]
+        start = target.get_json(vshard_keys.migration(N))["applied"]
+        writes = [
+            write
+            for entry in source.entries[start:]
+            if entry.request["do"] == "put"
+            for write in numbered_writes(entry, "entry")
+        ]
+        generation = self.row["generation"] + (token is not None)
+        target.run(Replay.of(place, (start, len(source.entries)), writes, token, generation))
+
+    def seal(self, place: Place) -> int:
+        return int(self.logs[self.owner].run(Seal(place, 50_000)))
+
+    def cut_over(self, place: Place, to: str) -> None:
+        token = self.seal(place)
+        self.replay(place, to, token)
+        self.logs[self.owner].run(Flip(place, token, clock.monotonic_s() + 60, {}))
+        self.logs[to].run(Open(place, token))
+        self.owner = to
+
+    def move(self, to: str, *, reverse: bool = False) -> None:
+        place = self.begin(to, reverse=reverse)
+        if not reverse:
+            self.copy(place, to)
+        self.cut_over(place, to)
+
+    def retire(self, old: str) -> None:
+        self.logs[self.owner].run(ForgetWayBack(Place(T, N, ""), CALLER))
+        token = self.logs[old].get_json(vshard_keys.vshard(N))["token"]
+        while self.logs[old].run(Drop(Place(T, N, ""), 2, token)):
+            pass
+
+    def require_counts(self) -> None:
+        """The counts of the owner are those of its rows."""
+        rows = self.rows_of(self.owner)
+        assert self.row["records"] == len(rows)
+        assert self.row["bytes"] == sum(len(key) + len(value) for key, (_, value) in rows.items())
+
+
+def test_a_version_is_not_given_again_after_a_move() -> None:
+    table = Table("part")
+    table.put(b"kept", b"1")
+    table.put(b"gone", b"2")
+    last = table.put(b"gone", None)
+    table.move("part")
+    assert table.put(b"gone", b"3") > last
+
+
+def test_counts_hold_after_a_way_back_was_cancelled() -> None:
+    table = Table("part")
+    table.put(b"a", b"1")
+    table.move("part")
+    table.put(b"b", b"22")
+    place = table.begin(T, reverse=True)
+    table.replay(place, T)
+    table.logs[T].run(Drop(place, 10))
+    table.logs["part"].run(Abandon(place, None))
+    table.move(T, reverse=True)
+    table.require_counts()
+    assert table.rows_of(T) == {b"a": (1, b"1"), b"b": (2, b"22")}
+
+
+def test_a_claim_of_an_earlier_move_opens_nothing() -> None:
+    """The indexes of two logs may be the same number, so the token of one move may be that of another."""
+    table = Table("one", "two")
+    for number in range(40):
+        table.put(b"a", b"%d" % number)
+    table.move("one")
+    given = table.logs[T].get_json(vshard_keys.vshard(N))
+    table.claim = (given["token"], given["generation"])
+    table.retire(T)
+    table.move("two")
+    place = table.begin("one", reverse=True)
+    while len(table.logs["two"].entries) < given["token"]:
+        table.put(b"a", b"%d more" % len(table.logs["two"].entries))
+    token = table.seal(place)
+    assert token == given["token"]
+    table.replay(place, "one", token)
+    with pytest.raises(NotServed):  # it is ready there, and not given away yet
+        table.put(b"b", b"too early", log="one")
+    with pytest.raises(NotServed):
+        find(table.logs["one"], table.logs["one"].queue, T, N, b"a", table.claim)
+    now = table.logs["two"].run(Flip(place, token, clock.monotonic_s() + 60, {}))
+    table.claim = (now["token"], now["generation"])
+    assert table.put(b"b", b"in time", log="one") == table.logs["one"].get_json(vshard_keys.vshard(N))["seq"]
