@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from grafctl.nouns.schemas import Schemas
     from grafctl.nouns.tables import Tables
     from grafctl.nouns.topics import Topics
+    from grafctl.nouns.vshards import Vshards
 
 
 class Nouns:
@@ -72,6 +73,12 @@ class Nouns:
         from grafctl.nouns.tables import Tables
 
         return Tables(self.session)
+
+    @property
+    def vshards(self) -> Vshards:
+        from grafctl.nouns.vshards import Vshards
+
+        return Vshards(self.session)
 
     @property
     def schemas(self) -> Schemas:

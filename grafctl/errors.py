@@ -260,6 +260,10 @@ class Unreachable(DriverError):
     """Nothing was read or written: the environment is failed, missing, foreign or locked past the deadline."""
 
 
+class Locked(Unreachable):
+    """Raised when another writer kept the lock of an environment for longer than the caller would wait."""
+
+
 class BeingChecked(Unreachable):
     """Something else has changed the files of a domain, and they are being read through: it may be back soon."""
 

@@ -269,6 +269,31 @@ class Listed(Result):
         return {self.noun: plain(self.items)}
 
 
+class Migrated(Result):
+    """How far the migration of one vshard was brought."""
+
+    table: str
+    vshard: int
+    state: str
+    changed: bool
+    bytes: int
+    records: int
+    generation: int
+    owner: list[str]  # domains that keep it now
+    part: str  # the log that owns it
+    to: list[str] | None = None  # domains it is going to, while it is under way
+    lag: int | None = None  # records, while it is under way
+    lag_at_cutover: int | None = None
+    estimate_us: int | None = None
+    pause_us: int | None = None
+    lock_wait_us: int | None = None
+    budget_us: int | None = None
+    proof: dict[str, Any] | None = None
+    way_back: str | None = None
+    dry_run: bool | None = None
+    actions: list[str] | None = None
+
+
 class Proof(Result):
     """A catch-up proof: digests of what source and target can read back, bound to where and when they were read."""
 

@@ -51,6 +51,29 @@ def locator_fields(resource: str, locator: Locator, health: dict[str, str]) -> d
     return {"resource": resource, "generation": locator["generation"], "replicas": replicas}
 
 
+def check_observed(session: Session, resource: str, domains: list[str], age_ms_max: int = HEALTH_AGE_MS_MAX) -> None:
+    """Raises `DomainUnavailable` unless each new domain was observed as healthy, not too long ago."""
+    observations = session.observations() if domains else {}
+    for domain in domains:
+        seen = observations.get(domain)
+        if seen is not None and seen["status"] == "healthy" and clock.now_ms() - seen["observed_ms"] <= age_ms_max:
+            continue
+        what = (
+            "was never observed as healthy"
+            if seen is None
+            else f"was observed as {seen['status']}"
+            if seen["status"] != "healthy"
+            else f"was last observed as healthy {(clock.now_ms() - seen['observed_ms']) // 1000} s ago"
+        )
+        raise DomainUnavailable(
+            f"{domain} {what}, so it is not added to {resource}.",
+            reason="unhealthy",
+            hint=f"Run `grafctl health observe {domain} healthy --authority NAME --key-file NAME.key`.",
+            resource=resource,
+            domain=domain,
+        )
+
+
 class Locators:
     """The locators of one store's resources."""
 
@@ -103,7 +126,8 @@ class Locators:
                     return self._answer(resource, False, before, before, [], dry_run)
                 pass_generation(resource, generation, before["generation"])
                 _check_new(resource, before, added, removed)
-                self._check_health(resource, added, HEALTH_AGE_MS_MAX if max_age_ms is None else max_age_ms)
+                age_ms = HEALTH_AGE_MS_MAX if max_age_ms is None else max_age_ms
+                check_observed(self.session, resource, [item["domain"] for item in added], age_ms)
                 after = _next(before, generation, added, removed, request)
                 self._check_left(committed.state, resource, before, after)
             actions = [f"add {item['id']} in {item['domain']} as {item['role']}, catching up" for item in added]
@@ -147,28 +171,6 @@ class Locators:
         for replica_id in removed:
             if replica_id not in ids:
                 raise NotFound(f"There is no replica {replica_id}.", hint="Run `grafctl locator show` to see the ids.")
-
-    def _check_health(self, resource: str, added: list[dict[str, str]], age_ms_max: int) -> None:
-        """Raises `DomainUnavailable` unless each new domain was observed as healthy, not too long ago."""
-        observations = self.session.observations() if added else {}
-        for item in added:
-            seen = observations.get(item["domain"])
-            if seen is not None and seen["status"] == "healthy" and clock.now_ms() - seen["observed_ms"] <= age_ms_max:
-                continue
-            what = (
-                "was never observed as healthy"
-                if seen is None
-                else f"was observed as {seen['status']}"
-                if seen["status"] != "healthy"
-                else f"was last observed as healthy {(clock.now_ms() - seen['observed_ms']) // 1000} s ago"
-            )
-            raise DomainUnavailable(
-                f"{item['domain']} {what}, so it is not added to {resource}.",
-                reason="unhealthy",
-                hint=f"Run `grafctl health observe {item['domain']} healthy --authority NAME --key-file NAME.key`.",
-                resource=resource,
-                domain=item["domain"],
-            )
 
     def _check_left(self, state: State, resource: str, before: Locator, after: Locator) -> None:
         """Raises when the voters that are left break the rule, or a group is left without a replica."""

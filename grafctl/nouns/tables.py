@@ -18,13 +18,14 @@ from grafctl.store import keys, vshard_keys
 from grafctl.store.authority import Placement
 from grafctl.store.log import DEADLINE_S
 from grafctl.store.operations import tables
+from grafctl.store.operations.moving.situation import parts_of
 from grafctl.store.operations.routing import table_of
 from grafctl.store.operations.tables import Item, Written
 from grafctl.store.records import parse_json
 from grafctl.store.replica.state import State
 from grafctl.store.resources.carried import policy_row
 from grafctl.store.resources.queue import queue_row
-from grafctl.store.resources.table import KIND, OPEN, PART, READY, SEALED
+from grafctl.store.resources.table import KIND, OPEN, READY, SEALED
 from grafctl.store.vshards import VSHARDS, check_vshards
 
 OWNED = (OPEN, SEALED)
@@ -147,16 +148,6 @@ class Tables(Resources):
         records, size = (sum(row[field] for row in found) for field in ("records", "bytes"))
         fields: dict[str, Any] = {"table": name} | ({} if vshard is None else {"vshard": vshard})
         return Shown({**fields, "count": records, "bytes": size})
-
-
-def parts_of(session: Any, table: str) -> list[str]:
-    """Returns the names of a table's logs: its home, and its parts in the order in which they were made."""
-    parts = [
-        (int(name.rpartition("-")[2]), name)
-        for name, record in session.resources().items()
-        if record["kind"] == PART and record["start"]["queue"]["part_of"] == table
-    ]
-    return [table, *(name for _, name in sorted(parts))]
 
 
 def vshard_rows(session: Any, table: str) -> dict[int, dict[str, Any]]:

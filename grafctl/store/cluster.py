@@ -121,9 +121,9 @@ class Cluster:
             found = self._open[domain] = self.driver.open(place.where, identity)
         return found
 
-    def writing(self, domain: str) -> AbstractContextManager[Batch]:
-        """Opens the write transaction of a domain, as `Environment.write` does, with the store's deadline."""
-        return self.environment(domain).write(wait_s=self.lock_wait_s)
+    def writing(self, domain: str, wait_s: float | None = None) -> AbstractContextManager[Batch]:
+        """Opens the write transaction of a domain, as `Environment.write` does; `wait_s` is the store's if none."""
+        return self.environment(domain).write(wait_s=self.lock_wait_s if wait_s is None else wait_s)
 
     def is_failed(self, domain: str) -> bool:
         """Returns whether a domain is out for a drill, or not of this store."""

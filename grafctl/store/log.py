@@ -20,10 +20,8 @@ from grafctl.errors import (
     Full,
     GrafctlError,
     NoQuorum,
-    OutcomeUnknown,
     StoreFull,
     Timeout,
-    Unreachable,
 )
 from grafctl.store import keys
 from grafctl.store.cluster import Cluster, blaming
@@ -94,16 +92,18 @@ class Log:
         hint: int | None = None,
         deadline_s: float = DEADLINE_S,
         turn: Turn | None = None,
+        lock_wait_s: float | None = None,
     ) -> Outcome:
         """Appends what the request decides, and returns once it is committed.
 
         With `hint`, `operation` names an earlier try of the same request, which began when the log had so many entries;
-        with `turn` it goes after another. Raises the request's refusal, `NoQuorum`, `StoreFull`, `Timeout`, `Corrupt`.
+        with `turn` it goes after another. Raises the request's refusal, `NoQuorum`, `StoreFull`, `Timeout`, `Corrupt`,
+        and with `lock_wait_s` also `Busy` where the primary is locked for longer: nobody is elected for that.
         """
         until = clock.monotonic_s() + deadline_s
         attempt = Attempt(request, operation or new_operation(), 0 if hint is None else hint, until)
         attempt.may_be_written = hint is not None
-        attempt.turn = turn
+        attempt.turn, attempt.lock_wait_s = turn, lock_wait_s
         pause_s = 0.001
         while True:
             try:
@@ -114,7 +114,7 @@ class Log:
                 self._lead = None
             except DriverError as error:
                 self._lead = None
-                self._blame(attempt, error)
+                attempt.blame(error)
             self._check_deadline(attempt)
             clock.sleep(clock.jitter_s(pause_s))
             pause_s = min(pause_s * 2, 0.1)
@@ -132,24 +132,13 @@ class Log:
             operation=attempt.name,
         )
 
-    def _blame(self, attempt: Attempt, error: DriverError) -> None:
-        """Remembers which domain not to ask again in this append."""
-        if isinstance(error, Full) and error.grown:
-            return
-        if isinstance(error, OutcomeUnknown):
-            attempt.may_be_written = True
-        if isinstance(error, Full):
-            attempt.full.add(error.domain)
-        if isinstance(error, (Full, OutcomeUnknown, Damaged, Unreachable)):
-            attempt.exclude.add(error.domain)
-
     def _try(self, attempt: Attempt) -> Outcome:
         lead = self._require_lead(attempt)
         if attempt.turn is not None:
             attempt.turn.enter(lead.term)
         refusal: GrafctlError | None = None
         done: Done | None = None
-        with blaming(lead.primary), self.cluster.writing(lead.primary) as batch:
+        with blaming(lead.primary), self.cluster.writing(lead.primary, attempt.lock_wait_s) as batch:
             writer = Writer(batch, self.id, lead.primary, self.apply)
             config = self._check_primary(writer, lead)
             try:
@@ -364,7 +353,7 @@ class Log:
                 self._lead = None
             except DriverError as error:
                 self._lead = None
-                self._blame(attempt, error)
+                attempt.blame(error)
             self._check_deadline(attempt)
             clock.sleep(clock.jitter_s(0.02))
 

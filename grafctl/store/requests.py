@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from grafctl import clock
-from grafctl.errors import GrafctlError
+from grafctl.errors import Busy, Damaged, DriverError, Full, GrafctlError, Locked, OutcomeUnknown, Unreachable
 from grafctl.store.records import DATA, NO_DIGEST, NO_OPERATION
 from grafctl.store.replica.state import State
 from grafctl.store.rules import NO_TERM, Config, Term
@@ -85,7 +85,10 @@ def may_use_reserve(entry: Mapping[str, Any]) -> bool:
 class Attempt:
     """What one append remembers between its tries."""
 
-    __slots__ = ("deadline_s", "exclude", "full", "hint", "may_be_written", "operation", "request", "tried", "turn")
+    __slots__ = (
+        "deadline_s", "exclude", "full", "hint", "lock_wait_s", "may_be_written", "operation", "request", "tried",
+        "turn",
+    )  # fmt: skip
 
     def __init__(self, request: Request, operation: bytes, hint: int, deadline_s: float) -> None:
         self.request, self.operation, self.deadline_s = request, operation, deadline_s
@@ -95,6 +98,20 @@ class Attempt:
         self.exclude: set[str] = set()
         self.full: set[str] = set()
         self.turn: Turn | None = None
+        self.lock_wait_s: float | None = None  # how long to wait for the primary's lock, and then give up
+
+    def blame(self, error: DriverError) -> None:
+        """Remembers which domain not to ask again; raises `Busy` where the caller would not wait for a lock so long."""
+        if self.lock_wait_s is not None and isinstance(error, Locked):
+            raise self.own(Busy(f"{error.domain}: {error.why}.", outcome=self.outcome)) from None
+        if isinstance(error, Full) and error.grown:
+            return
+        if isinstance(error, OutcomeUnknown):
+            self.may_be_written = True
+        if isinstance(error, Full):
+            self.full.add(error.domain)
+        if isinstance(error, (Full, OutcomeUnknown, Damaged, Unreachable)):
+            self.exclude.add(error.domain)
 
     @property
     def is_reserved(self) -> bool:

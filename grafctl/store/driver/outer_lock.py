@@ -2,7 +2,8 @@
 
 Promises
 - At most one holder at a time; a holder that died is none, because the kernel gives a `flock` back.
-- `take` returns within `wait_s`, holding the lock, or raises `Unreachable`. It can be interrupted while it waits.
+- `take` returns within `wait_s`, holding the lock, or raises `Locked` (an `Unreachable`). It can be interrupted while
+  it waits.
 - The file also carries the mark of `lmdb_files`; it is never removed or renamed while the domain exists.
 - A process that gives the lock back and wants it again at once does not overtake those who wait: whoever waits first
   holds the turnstile (a `flock` on the directory), and everybody passes it on the way to the lock.
@@ -18,7 +19,7 @@ import os
 from fcntl import LOCK_EX, LOCK_NB, LOCK_UN, flock
 
 from grafctl import clock, threads
-from grafctl.errors import Unreachable
+from grafctl.errors import Locked, Unreachable
 
 _FIRST_PAUSE_S = 0.0002
 _LONGEST_PAUSE_S = 0.002  # of those who wait for their turn
@@ -53,7 +54,7 @@ class OuterLock:
         return is_taken
 
     def take(self, wait_s: float) -> bool:
-        """Waits at most `wait_s` for the lock, then raises `Unreachable`; returns False where the lock was closed."""
+        """Waits at most `wait_s` for the lock, then raises `Locked`; returns False where the lock was closed."""
         deadline = 0.0
         if not self._threads.acquire(blocking=False):
             deadline = clock.monotonic_s() + wait_s
@@ -144,5 +145,5 @@ class OuterLock:
             clock.sleep(min(pause_s + clock.jitter_s(pause_s), deadline - now))
             pause_s = min(pause_s * 2, longest_s)
 
-    def _locked(self, wait_s: float) -> Unreachable:
-        return Unreachable(self._domain, f"locked: another writer kept its lock for {max(wait_s, 0):g} s")
+    def _locked(self, wait_s: float) -> Locked:
+        return Locked(self._domain, f"locked: another writer kept its lock for {max(wait_s, 0):g} s")

@@ -33,7 +33,7 @@ from grafctl.store.resources.table import (
 )
 from grafctl.typed import Any, Mapping, NamedTuple
 
-IN_PAUSE = ("seal", "unseal", "flip")
+IN_PAUSE = ("seal", "unseal", "flip", "beat")
 COPYING, FAILED, CANCELLING = "copying", "failed", "cancelling"
 _KEEP: Any = object()
 
@@ -134,10 +134,23 @@ class Begin(NamedTuple):
                 vshard=place.vshard,
             )
         since = back["since"] if back is not None else context.at
-        record = {"id": place.migration, "to": self.to, "since": since, "reverse": self.reverse, "state": COPYING}
+        record = {"id": place.migration, "table": place.table, "to": self.to, "since": since, "state": COPYING}
         record |= {"began_ms": context.now_ms, "domain": self.caller.domain, "token": (back or {}).get("token")}
-        record |= {"generation": row["generation"], "seq": row["seq"], **self.wishes}
+        record |= {"reverse": self.reverse}
+        record |= {name: row[name] for name in ("generation", "seq", "records", "bytes")} | dict(self.wishes)
         return change("begin", place, (True, record), row, record)
+
+
+class Beat(NamedTuple):
+    """The request to say that an operator is at it, which also shows how long a commit takes here."""
+
+    place: Place
+
+    def decide(self, state: State, context: Context) -> Decision:
+        moving = moving_of(state, self.place)
+        if moving["state"] != COPYING:
+            raise busy(self.place, f"has a migration that is {moving['state']}")
+        return change("beat", self.place, moving, moving=moving | {"beat_ms": context.now_ms})
 
 
 class Amend(NamedTuple):
@@ -152,21 +165,24 @@ class Amend(NamedTuple):
         before = (dict(row), dict(moving))
         moving |= self.wishes
         if self.limit != -1:
-            row.pop("limit", None)
-            row.pop("free", None)
-            row |= {"limit": self.limit} if self.limit else {}
+            row = unthrottled(row) | ({"limit": self.limit} if self.limit else {})
         if (row, moving) == before:
             return Decision(False)
         return change("amend", self.place, True, row, moving)
 
 
-class Seal(NamedTuple):
-    """The request to let a vshard take no more writes here; the answer is its token."""
+class Seal:
+    """The request to let a vshard take no more writes here; the answer is its token.
 
-    place: Place
-    budget_us: int
+    `begun_s` is the moment of the caller's monotonic clock at which it had the lock: from then on writers wait.
+    """
+
+    def __init__(self, place: Place, budget_us: int) -> None:
+        self.place, self.budget_us = place, budget_us
+        self.begun_s = clock.monotonic_s()
 
     def decide(self, state: State, context: Context) -> Decision:
+        self.begun_s = clock.monotonic_s()
         row, moving = row_of(state, self.place), moving_of(state, self.place)
         if moving["state"] != COPYING or row["state"] != OPEN:
             raise busy(self.place, f"is {row['state']}, and its migration {moving['state']}")
@@ -193,6 +209,11 @@ class Unseal(NamedTuple):
         if self.waited_us is not None and not is_over and self.waited_us < row["budget"]:
             return Decision(False)
         return change("unseal", self.place, True, unsealed(row))
+
+
+def unthrottled(row: VshardRow) -> VshardRow:
+    """Returns the row of a vshard whose writes are not limited."""
+    return {name: row[name] for name in row if name not in ("limit", "free")}
 
 
 def unsealed(row: VshardRow) -> VshardRow:
@@ -247,7 +268,7 @@ class Abandon(NamedTuple):
     def decide(self, state: State, context: Context) -> Decision:
         row, moving = row_of(state, self.place), moving_of(state, self.place)
         if self.state is None:
-            return change("abandoned", self.place, True, unsealed(row), None)
+            return change("abandoned", self.place, True, unthrottled(unsealed(row)), None)
         if moving["state"] == self.state:
             return Decision(moving)
         moving |= {"state": self.state} | ({"reason": self.reason} if self.reason else {})

@@ -1,0 +1,230 @@
+"""What the verbs of `vshard` share: answers, refusals, several migrations at once, and a migration brought forward."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from grafctl import threads
+from grafctl.errors import DomainUnavailable, GenerationConflict, GrafctlError
+from grafctl.nouns.parts import check_targets, domains_of, find_part
+from grafctl.results import Migrated
+from grafctl.store import vshard_keys
+from grafctl.store.operations.moving.cutting_over import open_target, set_route
+from grafctl.store.operations.moving.migrating import Moved, migrate
+from grafctl.store.operations.moving.situation import Here, Situation, look, parts_of, situation_of
+from grafctl.store.operations.moving.work import Stopped, Watch, Work
+from grafctl.store.operations.routing import Table
+from grafctl.store.resources.moving import Begin, Place
+from grafctl.store.resources.table import MOVED
+from grafctl.store.session import Session
+
+MOVE = Callable[[int, Callable[[], bool]], Migrated]
+
+
+def bring_forward(
+    session: Session,
+    number: int,
+    begin: Begin | None,
+    found: Situation,
+    stopping: Callable[[], bool],
+    watch: Watch | None,
+    *,
+    hold_cutover: bool,
+) -> Migrated:
+    """Begins a migration, or takes up the one that is there, and brings it to its flip; returns how far it came."""
+    changed = True
+    if begin is not None:
+        _, record = session.resource(found.owner.part).append(begin).answer
+        table = begin.place.table
+    else:
+        assert found.migration is not None
+        record, table = found.migration, found.migration["table"]
+    work = Work(session, Place(table, number, record["id"]), found.owner.part, record, watch)
+    work.is_stopping = stopping
+    session.note("changed", "vshard migrate", resource=table, vshard=number, to=record["to"], reverse=record["reverse"])
+    moved = migrate(work, hold_cutover=hold_cutover)
+    now = situation_of(session, table, number)
+    if moved.cut is not None:
+        cut = {"pause_us": moved.cut.pause_us, "lag": moved.cut.lag}
+        session.note("changed", "vshard flipped", resource=table, vshard=number, to=record["to"], **cut)
+    return answer(session, table, number, now, changed=changed, moved=moved, record=work.record, proof=work.proof)
+
+
+def finish_flip(session: Session, table: str, number: int, found: Situation) -> None:
+    """Opens a vshard at its target whose operator died after the flip, and says so in the routes."""
+    row = found.owner.row or {}
+    record = {"to": row["to"], "generation": row["generation"] - 1, "max_lag": 0, "budget_us": 0, "lock_wait_us": 0}
+    work = Work(session, Place(table, number, row["id"]), found.owner.part, record, None)
+    open_target(work, row["token"])
+    set_route(work)
+
+
+def answer(
+    session: Session,
+    table: str,
+    number: int,
+    found: Situation,
+    *,
+    changed: bool,
+    state: str | None = None,
+    moved: Moved | None = None,
+    record: dict[str, Any] | None = None,
+    proof: dict[str, Any] | None = None,
+    dry_run: bool = False,
+) -> Migrated:
+    """Returns how far the migration of a vshard is."""
+    row, going = found.owner.row or {}, found.migration
+    more: dict[str, Any] = {"to": None if going is None else domains_of(session, going["to"])}
+    if moved is not None:
+        more |= {"estimate_us": moved.estimate_us, "proof": proof}
+        cut = moved.cut
+        more |= {"lag": moved.lag} if cut is None else {"lag_at_cutover": cut.lag, "pause_us": cut.pause_us}
+        more |= {} if cut is None else {"lock_wait_us": cut.lock_wait_us}
+    if record is not None:
+        more |= {"budget_us": record["budget_us"]}
+    owner = domains_of(session, found.owner.part)
+    sizes = (row["bytes"], row["records"], row["generation"])
+    return Migrated(
+        table, number, state or found.state, changed, *sizes, owner, found.owner.part, **more, dry_run=dry_run or None
+    )
+
+
+def planned(session: Session, known: Table, number: int, targets: list[str]) -> Migrated:
+    """Returns what a migration to these domains would do."""
+    found = situation_of(session, known.name, number)
+    part = find_part(session, known.name, targets)
+    row = found.owner.row or {}
+    actions = []
+    if found.owner.part != part:
+        actions = [] if part else [f"make a part of {known.name} in {', '.join(targets)}"]
+        actions += [f"copy {row['records']} records, {row['bytes']} bytes, from {found.owner.part}"]
+        actions += ["apply what is written meanwhile", "prove the copy", "pause writers of this vshard and flip it"]
+    owner = domains_of(session, found.owner.part)
+    sizes = (row["bytes"], row["records"], row["generation"])
+    return Migrated(
+        known.name,
+        number,
+        found.state,
+        bool(actions),
+        *sizes,
+        owner,
+        found.owner.part,
+        to=targets,
+        way_back=way_back(session, known.name, owner),
+        dry_run=True,
+        actions=actions,
+    )
+
+
+def way_back(session: Session, table: str, domains: list[str]) -> str:
+    """Returns `open` where a vshard could be brought back to these domains now, or else why not."""
+    try:
+        check_targets(session, table, domains)
+    except DomainUnavailable as error:
+        return error.message
+    return "open"
+
+
+def some_at_once(move: MOVE, vshards: list[int], at_once: int) -> list[Migrated]:
+    """Moves vshards, so many at a time; raises what failed first once all others are done.
+
+    An interruption stops them between two steps, and is raised when all have stopped.
+    """
+    if len(vshards) == 1:
+        return [move(vshards[0], bool)]
+    done: dict[int, Migrated] = {}
+    failed: dict[int, BaseException] = {}
+    waiting = list(reversed(vshards))
+    is_stopping = False
+
+    def lane() -> None:
+        while waiting and not is_stopping:
+            try:
+                number = waiting.pop()
+            except IndexError:  # another lane took the last one
+                return
+            try:
+                done[number] = move(number, lambda: is_stopping)
+            except BaseException as error:
+                failed[number] = error
+
+    lanes = [threads.start(lane) for _ in range(min(at_once, len(vshards)))]
+    interruption: KeyboardInterrupt | None = None
+    while lanes:
+        try:
+            lanes[-1].join()
+            lanes.pop()
+        except KeyboardInterrupt as pressed:
+            interruption, is_stopping = pressed, True
+    if interruption is not None:
+        raise interruption
+    for number in vshards:
+        if number in failed:
+            error = failed[number]
+            if isinstance(error, GrafctlError) and not isinstance(error, Stopped):
+                error.fields |= {"moved": sorted(done), "failed": sorted(failed)}
+            raise error
+    return [done[number] for number in vshards]
+
+
+# --- what is under way
+
+
+def migration_fields(session: Session, found: Situation) -> dict[str, Any] | None:
+    """Returns what `vshard show` says of a migration under way."""
+    record = found.migration
+    if record is None:
+        return None
+    target = (found.other.moving if found.other is not None else None) or {}
+    fields = {name: record[name] for name in ("id", "began_ms", "domain", "reverse")}
+    fields |= {"to": domains_of(session, record["to"]), "part": record["to"], "beat_ms": record.get("beat_ms")}
+    fields |= {"bytes": target.get("bytes", 0), "total": record["bytes"], "copied": target.get("copied", False)}
+    limits = ("budget_us", "lock_wait_us", "max_lag", "rate", "policy", "throttled", "reason")
+    fields |= {name: record.get(name) for name in limits}
+    return {name: value for name, value in fields.items() if value is not None}
+
+
+def touched(session: Session, table: str) -> list[int]:
+    """Returns the vshards that are being moved, or have an old copy somewhere."""
+    found: set[int] = set()
+    for part in parts_of(session, table):
+        with session.state(part) as state:
+            for span in (vshard_keys.migrations(), vshard_keys.ways_back()):
+                found |= {vshard_keys.parse_vshard(row) for row, _ in state.scan(span)}
+    return sorted(found)
+
+
+def under_way(session: Session, table: str) -> list[int]:
+    """Returns the vshards that are being moved."""
+    found: set[int] = set()
+    for part in parts_of(session, table):
+        with session.state(part) as state:
+            found |= {vshard_keys.parse_vshard(row) for row, _ in state.scan(vshard_keys.migrations())}
+    return sorted(found)
+
+
+def kept_copy(session: Session, table: str, number: int, found: Situation) -> Here | None:
+    """Returns the log that still has the rows of a vshard which is open elsewhere, or None."""
+    for part in parts_of(session, table):
+        if part != found.owner.part:
+            here = look(session.resource(part), part, number)
+            if here.row is not None and here.row["state"] == MOVED:
+                return here
+    return None
+
+
+def refused(table: str, number: int, what: str, command: str) -> GenerationConflict:
+    """Returns the refusal of a verb that does not fit the state of a vshard."""
+    return GenerationConflict(
+        f"vshard {number} of {table} {what}.",
+        hint=f"Run `grafctl {command} {table} {number}`, or `grafctl vshard show {table} {number}` to see how it is.",
+        resource=table,
+        vshard=number,
+    )
+
+
+def no_way_back(table: str, number: int, found: Situation) -> GenerationConflict:
+    if found.state == "reversed":
+        return refused(table, number, "was brought back already", "vshard retire")
+    return refused(table, number, "has no way back: its old copy was retired, or there never was one", "vshard show")

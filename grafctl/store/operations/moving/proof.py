@@ -1,0 +1,146 @@
+"""Proof that the copy of a vshard is what its source has, computed on each side from what can be read back there.
+
+The digest is additive: the sum of the SHA-256 of each row (key, version, value), modulo 2^256 (AdHash, Bellare and
+Micciancio 1997), so it does not depend on the order in which rows are read. It is no defence against somebody who
+writes rows in order to deceive it; it finds what a fault left out, added or changed.
+
+Promises
+- The target is read in each of its domains that keep payloads, from that domain's own bytes.
+- What is replayed after the proof is read back key by key, in each of these domains, and compared with the source's
+  entries.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from hashlib import sha256
+from typing import Any, NamedTuple
+
+from grafctl import clock
+from grafctl.errors import NoQuorum, ProofRequired
+from grafctl.store import vshard_keys
+from grafctl.store.keys import U64
+from grafctl.store.log import Log
+from grafctl.store.operations.moving.replaying import Collected, collect, replay
+from grafctl.store.operations.moving.work import Work
+from grafctl.store.replica.state import State
+from grafctl.store.table_block import Write
+
+_MODULUS = 1 << 256
+
+
+class Digest(NamedTuple):
+    """What is there: rows, and the sum of their hashes."""
+
+    records: int
+    total: int
+
+    @property
+    def text(self) -> str:
+        return f"adhash-sha256:{self.total:064x}"
+
+
+def digest_of(state: State, number: int) -> Digest:
+    """Returns the digest of a vshard's rows; raises `Corrupt` for a row that fails its checksum."""
+    records = total = 0
+    for row, body in state.scan(vshard_keys.table_rows(number)):
+        records += 1
+        total += _hash(vshard_keys.key_of(row), body)
+    return Digest(records, total % _MODULUS)
+
+
+def _hash(key: bytes, body: bytes) -> int:
+    """Returns the hash of a row; its body is the version (8) and the value."""
+    return int.from_bytes(sha256(U64.pack(len(key)) + key + body).digest(), "big")
+
+
+def prove(work: Work) -> Digest:
+    """Brings the target to one entry of the source and compares all rows there; raises `ProofRequired`."""
+    number = work.place.vshard
+    while (found := collect(work.source, number, work.applied)).has_more:
+        replay(work, found)
+    with work.source.view() as committed:
+        through = committed.upto
+        source = digest_of(committed.state, number)
+    while work.applied < through:
+        replay(work, collect(work.source, number, work.applied, through))
+    domains = each_domain(work.target, lambda state: digest_of(state, number))
+    for domain, target in domains.items():
+        if target != source:
+            raise mismatch(work, domain, source.text, target.text, source.records, target.records)
+    work.proof = {"through": through, "records": source.records, "digest": source.text, "domains": sorted(domains)}
+    work.tell("proof", **work.proof)
+    return source
+
+
+def read_back(work: Work, found: Collected) -> None:
+    """Compares what was replayed with what each domain of the target has now; raises `ProofRequired`."""
+    began_s = clock.monotonic_s()
+    newest: dict[bytes, Write] = {write.key: write for write in found.writes}
+
+    def wrong(state: State) -> list[bytes]:
+        missing = []
+        for key, write in newest.items():
+            body = state.get(vshard_keys.table_row(work.place.vshard, key))
+            expected = None if write.value is None else U64.pack(write.version) + write.value
+            if body != expected:
+                missing.append(key)
+        return missing
+
+    if newest:
+        for domain, keys_found in each_domain(work.target, wrong).items():
+            if keys_found:
+                raise mismatch(work, domain, f"{len(newest)} records", f"{len(keys_found)} of them otherwise")
+    work.read_back_us = int((clock.monotonic_s() - began_s) * 1e6)
+
+
+def compare_counts(work: Work) -> None:
+    """Compares what each log counts of the vshard once nothing is written to it; raises `ProofRequired`."""
+    row = vshard_keys.vshard(work.place.vshard)
+    with work.source.view() as committed:
+        source = _counts(committed.state.get_json(row))
+    with work.target.view() as committed:
+        target = _counts(committed.state.get_json(row))
+    if source != target:
+        raise mismatch(work, work.target_part, str(source), str(target))
+
+
+def _counts(row: dict[str, Any]) -> tuple[int, int, int]:
+    return row["records"], row["bytes"], row["seq"]
+
+
+def each_domain(log: Log, look: Callable[[State], Any]) -> dict[str, Any]:
+    """Returns what `look` finds in each domain that holds the log's newest committed state; raises `NoQuorum` where
+    they are no write quorum."""
+    found: dict[str, Any] = {}
+    with log.view() as committed:
+        lead, upto = committed.lead, committed.upto
+    for domain in lead.domains():
+        if lead.is_witness(domain) or log.cluster.is_failed(domain):
+            continue
+        with log.view(domain) as committed:
+            if committed.domain == domain and committed.upto >= upto:
+                found[domain] = look(committed.state)
+    need = min(config.payload_size for config in lead.force())
+    if len(found) < need:
+        raise NoQuorum(
+            f"The copy can be read back in {len(found)} domains, and {need} must hold it.",
+            hint="Run `grafctl status` to see which domains are away.",
+            outcome="not_written",
+        )
+    return found
+
+
+def mismatch(work: Work, domain: str, source: str, target: str, *records: int) -> ProofRequired:
+    """Returns the error of a copy that is not what its source has."""
+    counts = dict(zip(("source_records", "target_records"), records, strict=False))
+    return ProofRequired(
+        f"The copy of {work.what} in {domain} is not what its source has.",
+        hint=f"Run `grafctl vshard cancel {work.place.table} {work.place.vshard}`; the source is as it was.",
+        resource=work.place.table,
+        vshard=work.place.vshard,
+        domain=domain,
+        source=source,
+        target=target,
+        **counts,
+    )
