@@ -103,7 +103,7 @@ def json_lines(found: Sequence[Record]) -> bytes:
     """Returns a line of JSON for each record: the bytes of `document`, put together without one for plain text."""
     whole = b"".join([record.payload for record in found])  # mostly one look at all of them tells
     are_plain = not whole.translate(None, PLAIN)
-    quoted = _quoted if b'"' in whole or b"\\" in whole else bytes
+    as_text = quoted if b'"' in whole or b"\\" in whole else bytes
     lines = []
     for record in found:
         offset, payload, id, key, headers, delivery = record
@@ -111,10 +111,10 @@ def json_lines(found: Sequence[Record]) -> bytes:
         if headers or not (is_plain and _is_plain(id) and _is_plain(key)):
             lines.append(document(record.fields()))
             continue
-        name = b"" if id is None else b',"id":"%b"' % _quoted(id.encode())
-        name += b"" if key is None else b',"key":"%b"' % _quoted(key.encode())
+        name = b"" if id is None else b',"id":"%b"' % quoted(id.encode())
+        name += b"" if key is None else b',"key":"%b"' % quoted(key.encode())
         end = b"" if delivery is None else b',"delivery":%d' % delivery
-        lines.append(b'{"offset":%d%b,"payload":"%b"%b}\n' % (offset, name, quoted(payload), end))
+        lines.append(b'{"offset":%d%b,"payload":"%b"%b}\n' % (offset, name, as_text(payload), end))
     return b"".join(lines)
 
 
@@ -122,7 +122,7 @@ def _is_plain(text: str | None) -> bool:
     return text is None or (text.isascii() and text.isprintable())
 
 
-def _quoted(plain: bytes) -> bytes:
+def quoted(plain: bytes) -> bytes:
     """Returns plain bytes as they stand in a JSON string."""
     return plain.replace(b"\\", b"\\\\").replace(b'"', b'\\"')
 

@@ -22,6 +22,7 @@ from grafctl.results import (
     Result,
     Shift,
     Shown,
+    Stored,
     Tried,
     Verdict,
 )
@@ -111,6 +112,8 @@ def blocks_of(answer: Result) -> list[Block]:
         return [_proof_sentence(answer), *_pairs(answer.fields(), "  ")]
     if isinstance(answer, Shift):
         return [_shift_sentence(answer), *_pairs(answer.fields(), "  ")]
+    if isinstance(answer, Stored):
+        return [_stored_sentence(answer)]
     if isinstance(answer, Drawing):
         return [render.clean(line) for line in answer.text.split("\n")]
     if isinstance(answer, Tried):
@@ -160,6 +163,14 @@ def _change_blocks(change: Change) -> list[Block]:
         head = f"Changed {name}" if change.changed else f"Nothing to change in {name}"
     steps = [f"  {step}. {render.clean(action)}" for step, action in enumerate(change.actions or (), 1)]
     return [head, *steps, *_pairs(change.after or {}, "  ")]
+
+
+def _stored_sentence(stored: Stored) -> str:
+    where = f"vshard {stored.vshard} of {stored.table}"
+    if not stored.changed:
+        return f"version {stored.version} is there already in {where}" if stored.version else f"no such key in {where}"
+    what = f"version {stored.version} in {where}" if stored.version else f"deleted from {where}"
+    return f"would be {what}" if stored.dry_run else render.clean(f"{what} (durable in {', '.join(stored.acked_by)})")
 
 
 def _verdict_sentence(answer: Verdict) -> str:

@@ -45,7 +45,10 @@ def payload_of(text: str) -> bytes:
     """Returns the payload that an argument names: the bytes of `@FILE`, else the argument's own; raises `Usage`."""
     if text.startswith("@"):
         return read_file(text[1:])
-    return text.encode("utf-8", "surrogateescape")
+    try:
+        return text.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:
+        raise Usage("Half a character (a lone surrogate) is no text.") from None
 
 
 def whole_of(text: str, most: int) -> bytes:

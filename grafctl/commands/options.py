@@ -37,6 +37,38 @@ def text_of(noun: str) -> Callable[[str], str]:
     return read
 
 
+def filled(noun: str) -> Callable[[str], str]:
+    """Returns the reader of bytes that a shell gives as a word, which must be there and may be anything."""
+
+    def read(text: str) -> str:
+        if not text:
+            raise BadValue(f"the {noun} is empty.")
+        bytes_of(text)
+        return text
+
+    return read
+
+
+def bytes_of(text: str) -> bytes:
+    """Returns the bytes that a shell gave as a word."""
+    try:
+        return text.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:
+        raise BadValue("half a character (a lone surrogate) is no text.") from None
+
+
+def key_of(text: str, is_base64: bool) -> bytes:
+    """Returns the key of a table that a word names."""
+    if not is_base64:
+        return bytes_of(text)
+    import base64
+
+    try:
+        return base64.b64decode(text, validate=True)
+    except ValueError:
+        raise BadValue(f"the key {names.shown(text)} is not base64.") from None
+
+
 def path_of(text: str | Path) -> Path:
     """Reads a path; a default is one already."""
     from pathlib import Path

@@ -25,6 +25,7 @@ from conftest import ROOT
 from test_runbook import RUNBOOK, steps_of
 from typer.testing import CliRunner
 
+from cli.golden_tables import TABLES
 from cli.tree import leaves
 from grafctl import render_progress
 from grafctl.cli import app
@@ -39,14 +40,11 @@ GOOD = '{"event_id":"e","tenant":"a","order_key":1,"total_cents":1,"date":"2026-
 C, AT = "charges", f"--stage charge -d {AWS}"
 P = "examples/pipeline.toml"
 ON, MAY = "--store ./running", "--allow aws --allow gcp"
+COPIES = "--replica a=aws/us-east-1 --replica g=gcp/us-central1"
 ORDER = '{"id":1,"tenant":"t","status":"paid","total":"12.30"}'
 RUN = [
     (0, "init ./running -d aws/us-east-1 -d gcp/us-central1 -d azure/eastus", ""),
-    (
-        0,
-        f"queue create raw-orders --schema s --log o --replica a=aws/us-east-1 --replica g=gcp/us-central1 {MAY} {ON}",
-        "",
-    ),
+    (0, f"queue create raw-orders --schema s --log o {COPIES} {MAY} {ON}", ""),
     (0, f"topic create clean-orders --schema s --log o {MAY} {ON}", ""),
     (0, f"consumer create raw-orders clean {MAY} --semantics effectively-once {ON}", ""),
     (0, f"consumer create clean-orders load {MAY} --semantics effectively-once {ON}", ""),
@@ -188,6 +186,7 @@ MORE = [
     (10, "queue show events", ""),
     *IDEM,
     *SCHEMAS,
+    *TABLES,
     (0, f"placement show {Q}", ""),
     (0, f"placement show {Q} --group poor", ""),
     (0, f"placement set {Q} --allow aws --allow gcp --allow azure", ""),

@@ -26,15 +26,16 @@ LOOKING = {
     *("idem list", "idem show", "pipeline status", "pipeline tap"),
     *("pipeline validate", "pipeline plan"),
     *("schema list", "schema show"),
+    *("table list", "table show", "table get", "table scan", "table count"),
     *("audit tail", "audit verify", "audit explain", "status", "verify", "doctor", "plan", "drift"),
 }
 # A poll leases, and a lease that nobody finishes gives its records back: there is nothing to try out.
 WITHOUT_DRY_RUN = LOOKING | WITHOUT_STORE | {"poll"}
 BY_DOMAIN = {"publish", "poll", "peek", "ack", "nack", "catch-up", "can"}
 BY_DOMAIN |= {"pipeline run", "pipeline tap", "idem reserve", "idem complete", "idem release", "idem expire"}
+BY_DOMAIN |= {"table put", "table get", "table delete", "table scan"}
 DESTRUCTIVE = {"domain remove", "domain repair", "authority revoke", "consumer seek", "dead redrive", "locator set"}
 LATER = {
-    "table",
     "vshard",
     "lease",
     "edge",

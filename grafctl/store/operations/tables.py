@@ -265,6 +265,8 @@ def scan(
 
     Rows are read some thousands at a time, each time the newest: what is written meanwhile may be seen or not.
     """
+    if len(prefix) > KEY_BYTES_MAX:
+        raise Usage(f"A key has at most {KEY_BYTES_MAX} bytes, and the prefix has {len(prefix):,}.")
     table = table_of(session, name)
     caller = caller_of(session, name, domain)
     number, stop = (0, table.vshards) if vshard is None else (table.check(vshard), vshard + 1)
