@@ -93,7 +93,7 @@ class Session:
 
     def _look_up(self, name: str, state: State) -> dict[str, Any]:
         """Returns the registration of a resource, and keeps what its schema is bound to."""
-        from grafctl.store.resources.control import record_of
+        from grafctl.store.resources.queue import record_of
 
         record = record_of(state, name)
         row = record["start"]["queue"] if "start" in record else record["row"]

@@ -49,6 +49,8 @@ TABLES = [
     (13, f"table delete {T} alice -d {GCP} --expect 9", ""),
     (0, f"table delete {T} alice -d {GCP} --expect 2", ""),
     (0, f"table delete {T} alice -d {GCP}", ""),
+    (2, f"publish {T} x -d {AWS}", ""),
+    (2, f"poll {T} --group g -d {AWS}", ""),
     (0, f"can put {T} -d {GCP}", ""),
     (0, f"can scan {T} -d {AZURE}", ""),
 ]

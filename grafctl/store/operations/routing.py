@@ -14,8 +14,8 @@ from grafctl.names import check_name, noun_of, with_article
 from grafctl.store.checked import checked
 from grafctl.store.log import Log
 from grafctl.store.replica.state import State
-from grafctl.store.resources.control import record_of
 from grafctl.store.resources.moving import Place, Unseal
+from grafctl.store.resources.queue import record_of
 from grafctl.store.resources.routes import routes_of
 from grafctl.store.resources.table import KIND, MOVED, RETIRED, SEALED, Claim, Elsewhere
 from grafctl.store.session import Session

@@ -183,13 +183,3 @@ def rows(state: State, span: tuple[bytes, bytes]) -> dict[str, dict[str, Any]]:
     """Returns the rows of a table of the control log by name."""
     cut = len(span[0])
     return {row[cut:].decode(): json.loads(body) for row, body in state.scan(span)}
-
-
-def record_of(state: State, name: str) -> dict[str, Any]:
-    """Returns the registration of a resource; raises `NotFound`."""
-    record: dict[str, Any] | None = state.get_json(keys.resource(name))
-    if record is None:
-        raise NotFound(
-            f"There is no resource {name}.", hint="Run `grafctl status` to see those there are.", resource=name
-        )
-    return record

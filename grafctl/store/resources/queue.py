@@ -63,9 +63,25 @@ def queue_row(state: State, resource: str) -> dict[str, Any]:
     return dict(_parsed_queue(body))
 
 
+def record_of(state: State, name: str) -> dict[str, Any]:
+    """Returns the registration of a resource; raises `NotFound`."""
+    record: dict[str, Any] | None = state.get_json(keys.resource(name))
+    if record is None:
+        raise NotFound(
+            f"There is no resource {name}.", hint="Run `grafctl status` to see those there are.", resource=name
+        )
+    return record
+
+
 def records_row(state: State, resource: str) -> dict[str, Any]:
-    """Returns the row of what holds records; raises `Usage` for an idempotency store, which is asked in another way."""
+    """Returns the row of what holds records; raises `Usage` for what holds keys, which is asked in another way."""
     row = queue_row(state, resource)
+    if row.get("kind") in ("table", "part"):
+        raise Usage(
+            f"{resource} is a {row['kind']} with keys and values, and has no records to publish, poll or peek at.",
+            hint="Use `grafctl table put` and `grafctl table get` with it, or name a queue.",
+            resource=resource,
+        )
     if row.get("kind") == "idem":
         raise Usage(
             f"{resource} is an idempotency store: it keeps keys, and no records to publish, poll or peek at.",
