@@ -266,6 +266,11 @@ def test_a_catch_up_that_is_outrun_gives_up_after_its_limit_and_not_before() -> 
     )
 
 
+def test_as_fast_as_the_writers_is_not_fast_enough() -> None:
+    verdict = watched((0, 1000), (50, 1050), (100, 1100)).verdict("give-up", 60 * SECOND)
+    assert verdict[:4] == ("outrun", 50.0, 50.0, None)
+
+
 def test_writers_are_throttled_below_the_replay_and_no_more_than_three_times() -> None:
     found = Convergence()
     actions: list[str | None] = []
