@@ -9,7 +9,7 @@ import pytest
 from grafctl import clock
 from grafctl.store import vshard_keys
 from grafctl.store.keys import U64
-from grafctl.store.resources.moving import Abandon, Begin, Flip, ForgetWayBack, Place, Seal
+from grafctl.store.resources.moving import Abandon, Beat, Begin, Flip, ForgetWayBack, Place, Seal
 from grafctl.store.resources.receiving import Copy, Drop, Open, Receive, Replay
 from grafctl.store.resources.table import Ask, Caller, NotServed, Put, find, numbered_writes
 from grafctl.store.table_block import Write
@@ -143,6 +143,21 @@ def test_a_claim_of_an_earlier_move_opens_nothing() -> None:
         table.put(b"b", b"too early", log="one")
     with pytest.raises(NotServed):
         find(table.logs["one"], table.logs["one"].queue, T, N, b"a", table.claim)
+    assert not table.logs["one"].run(Open(Place(T, N, given["id"]), token)), "opened by who slept since the first move"
     now = table.logs["two"].run(Flip(place, token, clock.monotonic_s() + 60, {}))
     table.claim = (now["token"], now["generation"])
     assert table.put(b"b", b"in time", log="one") == table.logs["one"].get_json(vshard_keys.vshard(N))["seq"]
+
+
+def test_a_batch_of_nothing_does_not_make_a_ready_copy_unready() -> None:
+    """An operator who looked at the source before it was sealed, and at the target after it was drained, has one."""
+    table = Table("part")
+    table.put(b"a", b"1")
+    place = table.begin("part")
+    table.copy(place, "part")
+    token = table.seal(place)
+    table.replay(place, "part", token)
+    table.logs[T].run(Beat(place))
+    table.replay(place, "part")
+    table.logs[T].run(Flip(place, token, clock.monotonic_s() + 60, {}))
+    assert table.logs["part"].run(Open(place, token)), "given away, and nobody can open it"

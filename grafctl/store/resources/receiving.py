@@ -5,7 +5,8 @@ Promises
   operators cannot interleave.
 - Versions decide between a row that was copied and an entry that is replayed over it, so rows may be copied while they
   are being written (a fuzzy copy).
-- A copy is opened only under the token for which it was made ready.
+- A copy is opened only under the token for which it was made ready, and ready it stays until it has more writes, or is
+  dropped by who has read at the source that its migration is over.
 - Dropping a copy takes no row of a vshard that is in use.
 """
 
@@ -141,19 +142,27 @@ def apply_replay(state: State, entry: Entry, index: int) -> Writes:
     number = request["vs"]
     row, moving = state.get_json(vshard_keys.vshard(number)), state.get_json(vshard_keys.migration(number))
     moving["applied"] = request["stop"]
+    taken = unpack(entry.block, f"entry {index}")
+    if not taken and "token" not in request:
+        # A copy that is ready stays so: the source may have been sealed, and flipped, since this operator looked there.
+        # Writes behind those of the seal are another thing: there are none before the seal was lifted.
+        return [json_write(vshard_keys.migration(number), moving)]
     row["state"] = RECEIVING
     row.pop("token", None)
     if "token" in request:
         row |= {"state": READY, "token": request["token"], "generation": request["generation"]}
         row["seq"] = max(row["seq"], moving["seq"])  # the last writes before the copy may have been deletes
     return [
-        *_taken(state, number, unpack(entry.block, f"entry {index}"), row),
+        *_taken(state, number, taken, row),
         json_write(vshard_keys.migration(number), moving),
     ]
 
 
 class Open(NamedTuple):
-    """The request to open a ready vshard; the caller has read at the source that it was given away under this token."""
+    """The request to open a ready vshard; the caller has read at the source that it was given away under this token.
+
+    The migration is compared as well, because the token of another one may be the same number.
+    """
 
     place: Place
     token: int
@@ -161,6 +170,9 @@ class Open(NamedTuple):
     def decide(self, state: State, context: Context) -> Decision:
         row = row_of(state, self.place)
         if row["state"] == READY and row["token"] == self.token:
+            there = state.get_json(vshard_keys.migration(self.place.vshard))
+            if there is None or there["id"] != self.place.migration:
+                return Decision(False)
             meta = {"do": "open", "vs": self.place.vshard}
             return Decision(True, encode_json(meta))
         return Decision(False)

@@ -76,6 +76,7 @@ def _received(work: Work) -> dict[str, Any]:
     here = look(work.target, work.target_part, work.place.vshard)
     is_left = here.moving is not None and here.moving["id"] != work.place.migration
     if is_left and here.moving is not None and here.row is not None and here.row["state"] in (RECEIVING, READY):
+        work.beat()  # refused where this is not the source's migration any more: then the copy may be that of another
         drop(work.target, Place(work.place.table, work.place.vshard, here.moving["id"]))
     _, moving = work.at_target(Receive(work.place, work.source_part, work.record)).answer
     point("moving.received")
