@@ -16,6 +16,7 @@ Promises
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Any, NamedTuple
 
 from grafctl import clock
@@ -53,18 +54,24 @@ def cut_over(work: Work) -> Cut:
         point("moving.sealed")
         work.tell("state", state=CUTOVER)
         until_s = seal.begun_s + work.limits.budget_us / 1e6
-        drained = _drain(work, token, until_s)
+        drained = _drained(work, token, until_s)
         row = _flip(work, token, until_s, drained)
     except BaseException as error:
         _lift(work, token, error)
-        if isinstance(error, (Timeout, Busy)) and token is not None and not isinstance(error, PauseBudgetExceeded):
-            raise _exceeded(work, seal.begun_s) from error
         raise
     point("moving.flipped")
     open_target(work, token)
     pause_us = int((clock.monotonic_s() - seal.begun_s) * 1e6)
     set_route(work)
     return Cut(lock_wait_us, pause_us, len(drained.writes), row)
+
+
+def _drained(work: Work, token: int, until_s: float) -> Collected:
+    """Does what `_drain` does; what ran out of time there has passed the budget."""
+    try:
+        return _drain(work, token, until_s)
+    except (Timeout, Busy) as error:
+        raise _exceeded(work, until_s - work.limits.budget_us / 1e6) from error
 
 
 def _drain(work: Work, token: int, until_s: float) -> Collected:
@@ -109,6 +116,8 @@ def _flip(work: Work, token: int, until_s: float, drained: Collected) -> dict[st
             return row
         except (NoQuorum, Timeout, StoreFull) as error:
             if error.fields.get("outcome") != "unknown" or clock.monotonic_s() - begun_s > UNSURE_S:
+                if isinstance(error, Timeout) and error.fields.get("outcome") != "unknown":
+                    raise _exceeded(work, until_s - work.limits.budget_us / 1e6) from error
                 raise
             # It may be there. Asked with the same token it is answered, done in time, or refused for good.
             clock.sleep(0.05)
@@ -134,7 +143,8 @@ def open_target(work: Work, token: int) -> None:
 
 
 def set_route(work: Work) -> None:
-    """Says in the control log where the vshard is now."""
+    """Says in the control log where the vshard is now; where that cannot be, its old log says so to whoever comes."""
     place = work.place
-    work.session.control.append(SetRoute(place.table, place.vshard, work.target_part, work.generation))
+    with suppress(NoQuorum, Timeout, StoreFull):
+        work.session.control.append(SetRoute(place.table, place.vshard, work.target_part, work.generation))
     point("moving.routed")

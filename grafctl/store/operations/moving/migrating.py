@@ -51,8 +51,9 @@ def migrate(work: Work, *, hold_cutover: bool = False) -> Moved:
         work.tell("state", state=WAL_CATCHUP)
         while len(work.source_us) < MEASURED:
             work.beat()
+        _catch_up(work, is_proven=False)
         prove(work)
-        lag, estimate = _catch_up(work)
+        lag, estimate = _catch_up(work, is_proven=True)
         if hold_cutover:
             return Moved(WAL_CATCHUP, None, lag, estimate)
         return Moved("reversed" if work.record["reverse"] else "completed", cut_over(work), lag, estimate)
@@ -86,15 +87,17 @@ def _received(work: Work) -> dict[str, Any]:
     return found
 
 
-def _catch_up(work: Work) -> tuple[int, int | None]:
-    """Replays until a cut-over may begin; returns the lag and the estimated pause there."""
+def _catch_up(work: Work, *, is_proven: bool) -> tuple[int, int | None]:
+    """Replays until the copy may be proven, or once it is, until a cut-over may begin; returns the lag and the pause
+    that is estimated then."""
     limit_us = int(work.record["patience_ms"]) * 1000
     refused_s: float | None = None
     while True:
         found = collect(work.source, work.place.vshard, work.applied)
         lag = len(found.writes) + (work.limits.max_lag + 1 if found.has_more else 0)
-        now_us = int(clock.monotonic_s() * 1e6)
-        work.convergence = work.convergence.seen(Sample(work.replayed, work.replayed + lag, now_us), what=work.what)
+        _sample(work, lag)
+        if not is_proven and not found.has_more:
+            return lag, None
         estimate = estimate_us(lag, work.pace, work.source_us, work.target_us, work.read_back_us)
         reason = may_cut_over(WAL_CATCHUP, lag, estimate, work.limits)
         work.tell("progress", state=WAL_CATCHUP, lag=lag, estimate_us=estimate, waits_for=reason)
@@ -109,11 +112,20 @@ def _catch_up(work: Work) -> tuple[int, int | None]:
         else:
             refused_s = None
         replay(work, found)
-        read_back(work, found)
+        if is_proven:
+            read_back(work, found)
         work.beat_at_times()
         if not found.writes:
             work.beat()
             clock.sleep(IDLE_S)
+
+
+def _sample(work: Work, lag: int) -> None:
+    """Notes how far both sides are; of a batch that was full nobody knows how much is behind it."""
+    last = work.convergence.samples[-1:]
+    tail = max(work.replayed + lag, last[0].tail if last else 0)
+    sample = Sample(work.replayed, tail, int(clock.monotonic_s() * 1e6))
+    work.convergence = work.convergence.seen(sample, what=work.what)
 
 
 def _act(work: Work, limit_us: int) -> None:

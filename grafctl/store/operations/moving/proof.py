@@ -57,8 +57,6 @@ def _hash(key: bytes, body: bytes) -> int:
 def prove(work: Work) -> Digest:
     """Brings the target to one entry of the source and compares all rows there; raises `ProofRequired`."""
     number = work.place.vshard
-    while (found := collect(work.source, number, work.applied)).has_more:
-        replay(work, found)
     with work.source.view() as committed:
         through = committed.upto
         source = digest_of(committed.state, number)

@@ -13,7 +13,7 @@ from grafctl.errors import Corrupt
 from grafctl.store.checked import served
 from grafctl.store.driver.kill import point
 from grafctl.store.log import Log
-from grafctl.store.moving_rules import WAL_CATCHUP, Pace
+from grafctl.store.moving_rules import Pace
 from grafctl.store.operations.moving.work import Work
 from grafctl.store.records import decode_beginning
 from grafctl.store.replica.replica import Replica
@@ -79,11 +79,3 @@ def replay(work: Work, found: Collected, token: int | None = None, deadline_s: f
     if found.writes:
         work.replayed += len(found.writes)
         work.pace = Pace(len(found.writes), took_us)
-
-
-def follow(work: Work) -> int:
-    """Applies one batch of what the source has; returns the records that were still to be applied before it."""
-    found = collect(work.source, work.place.vshard, work.applied)
-    replay(work, found)
-    work.tell("progress", state=WAL_CATCHUP, lag=len(found.writes), applied=work.replayed)
-    return len(found.writes) if not found.has_more else max(len(found.writes), work.limits.max_lag + 1)
