@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from grafctl import threads
-from grafctl.errors import DomainUnavailable, GenerationConflict, GrafctlError
+from grafctl.errors import DomainUnavailable, GenerationConflict, GrafctlError, Usage
 from grafctl.nouns.parts import check_targets, domains_of, find_part
 from grafctl.results import Migrated
 from grafctl.store import vshard_keys
@@ -126,11 +126,18 @@ def way_back(session: Session, table: str, domains: list[str]) -> str:
     return "open"
 
 
+def check_at_once(at_once: int) -> None:
+    """Raises `Usage` where no vshard could be moved."""
+    if at_once < 1:
+        raise Usage("--at-once is 1 or more.")
+
+
 def some_at_once(move: MOVE, vshards: list[int], at_once: int) -> list[Migrated]:
     """Moves vshards, so many at a time; raises what failed first once all others are done.
 
     An interruption stops them between two steps, and is raised when all have stopped.
     """
+    check_at_once(at_once)
     if len(vshards) == 1:
         return [move(vshards[0], bool)]
     done: dict[int, Migrated] = {}

@@ -9,7 +9,7 @@ Promises
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from grafctl import clock
@@ -33,6 +33,7 @@ from grafctl.store.session import Session
 PATIENCE_MS = 30_000
 AT_ONCE = 1
 _LIMITS = Limits()
+USUAL: dict[str, Any] = {**_LIMITS._asdict(), "rate": None, "policy": POLICIES[0], "patience_ms": PATIENCE_MS}
 Answers = list[Migrated]
 
 
@@ -124,13 +125,11 @@ class Vshards:
         targets = sorted({check_domain(item) for item in to})
         if not targets:
             raise Usage("A vshard is moved to at least one domain.", hint="Name them with --to DOMAIN,DOMAIN.")
-        checked_limits(Limits(max_lag, budget_us, lock_wait_us))
-        if policy not in POLICIES or patience_ms < 0 or at_once < 1 or (rate is not None and rate < 1):
-            raise Usage("--policy is give-up or throttle; times, rates and --at-once are above 0.")
+        limits = {"budget_us": budget_us, "lock_wait_us": lock_wait_us, "max_lag": max_lag, "rate": rate}
+        wishes = _wishes(limits | {"policy": policy, "patience_ms": patience_ms}, USUAL)
+        moves.check_at_once(at_once)
         with self.session.audited("vshard migrate", resource=table):
             check_targets(self.session, table, targets)
-        wishes: dict[str, Any] = {"budget_us": budget_us, "lock_wait_us": lock_wait_us, "max_lag": max_lag}
-        wishes |= {"rate": rate, "policy": policy, "patience_ms": patience_ms}
         if dry_run:
             return [moves.planned(self.session, known, number, targets) for number in vshards]
         part = find_part(self.session, table, targets) or Parts(self.session).make(table, targets)
@@ -162,7 +161,7 @@ class Vshards:
     ) -> Answers:
         """Brings vshards back to where they came from, with all that was written since; no base copy is needed."""
         known, caller = self._admitted(table, vshards, domain, epoch)
-        wishes = _wishes(limits)
+        wishes = _wishes(limits, USUAL)
 
         def move(number: int, stopping: Callable[[], bool]) -> Migrated:
             found = situation_of(self.session, table, number)
@@ -194,7 +193,7 @@ class Vshards:
         """Goes on with migrations that were begun, of these vshards or of all; with other limits if some are given."""
         chosen = moves.under_way(self.session, table) if vshards is None else list(vshards)
         _, caller = self._admitted(table, chosen, domain, epoch)
-        wishes = {name: value for name, value in limits.items() if value is not None}
+        wishes = _wishes(limits, {})
 
         def move(number: int, stopping: Callable[[], bool]) -> Migrated:
             found = situation_of(self.session, table, number)
@@ -209,6 +208,7 @@ class Vshards:
                 if wishes or found.state == FAILED:
                     again = Amend(place, {**wishes, "state": "copying"})
                     self.session.resource(found.owner.part).append(again)
+                    found = situation_of(self.session, table, number)
             return self._run(caller, number, None, found, stopping, watch, hold_cutover=hold_cutover)
 
         return moves.some_at_once(move, chosen, at_once)
@@ -331,10 +331,13 @@ class Vshards:
             raise
 
 
-def _wishes(limits: dict[str, Any]) -> dict[str, Any]:
-    """Returns the limits of a migration, the usual ones where none were given."""
-    found: dict[str, Any] = {"budget_us": _LIMITS.budget_us, "lock_wait_us": _LIMITS.lock_wait_us}
-    found |= {"max_lag": _LIMITS.max_lag, "rate": None, "policy": POLICIES[0], "patience_ms": PATIENCE_MS}
-    if unknown := limits.keys() - found.keys():
-        raise TypeError(f"no limit {', '.join(unknown)}")
-    return found | {name: value for name, value in limits.items() if value is not None}
+def _wishes(limits: Mapping[str, Any], usual: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns the limits of a migration, the usual ones where none were given; raises `Usage`."""
+    if unknown := limits.keys() - USUAL.keys():
+        raise TypeError(f"A migration has no limit {', '.join(unknown)}.")
+    found = {**usual, **{name: value for name, value in limits.items() if value is not None}}
+    whole = {**USUAL, **found}
+    checked_limits(Limits(whole["max_lag"], whole["budget_us"], whole["lock_wait_us"]))
+    if whole["policy"] not in POLICIES or whole["patience_ms"] < 0 or (whole["rate"] is not None and whole["rate"] < 1):
+        raise Usage(f"--policy is {' or '.join(POLICIES)}; a rate is above 0, and no time below it.")
+    return found
