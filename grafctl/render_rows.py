@@ -10,16 +10,17 @@ from __future__ import annotations
 from itertools import islice
 
 from grafctl import render, render_output
-from grafctl.errors import NotFound
+from grafctl.errors import NotFound, Usage
 from grafctl.names import shown
 from grafctl.results import text_fields
-from grafctl.typed import TYPE_CHECKING, Iterable, Sequence
+from grafctl.typed import TYPE_CHECKING, Any, Callable, Iterable, Iterator, Sequence
 
 if TYPE_CHECKING:
     from grafctl.render import Form
-    from grafctl.results import Row
+    from grafctl.results import Loaded, Row
+    from grafctl.table_input import Source
 
-MISSING_SHOWN = 100
+MISSING_SHOWN = PROBLEMS_SHOWN = 100
 
 
 def rows(table: str, found: Iterable[Row], output: Form, json: bool, most: int | None = None) -> int:
@@ -79,3 +80,101 @@ def _text_lines(found: Sequence[Row]) -> bytes:
 
 def _clean(value: bytes) -> str:
     return render.clean(value.decode(errors="backslashreplace"))
+
+
+# --- whole tables
+
+
+def loads(
+    load: Callable[[Iterable[Any]], Iterable[Loaded]], source: Source, output: Form, json: bool, quiet: bool
+) -> None:
+    """Prints what a file's rows became; raises `Usage` at the end where some of its lines were no rows.
+
+    `jsonl` prints each batch as it is done. The other forms print their sum at the end, also when it ends in an error
+    or a signal: what was acknowledged is durable, whatever happened then.
+    """
+    from grafctl.render_progress import Progress
+
+    as_text = output == "table" and not json
+    bad = Problems(source.name, as_text)
+    total: Loaded | None = None
+    try:
+        with Progress("load", quiet=quiet) as progress:
+            for done in load(source.batches(bad)):
+                if output == "jsonl" and not json:
+                    render_output.write(render.document(done.as_json()))
+                total = done if total is None else _sum(total, done)
+                progress("rows", total.rows, 0)
+    except BaseException:
+        if total is not None:
+            _print_total(total, bad, output, json)
+        raise
+    _print_total(total, bad, output, json)
+    bad.raise_any()
+
+
+def _sum(one: Loaded, other: Loaded) -> Loaded:
+    sums = (one.rows + other.rows, one.written + other.written, one.already + other.already)
+    return type(one)(one.table, *sums, one.dry_run)
+
+
+def _print_total(total: Loaded | None, bad: Problems, output: Form, json: bool) -> None:
+    body = {"v": 1, "ok": True, "rows": 0, "written": 0, "already": 0} if total is None else total.as_json()
+    if json or output == "json":
+        render_output.write(render.document(body | {"refused": bad.count}))
+    elif output == "table":
+        would = "would be " if body.get("dry_run") else ""
+        refused = f", {bad.count} lines refused" if bad.count else ""
+        text = f"{body['rows']} rows: {body['written']} {would}written, {body['already']} there already{refused}\n"
+        render_output.write(text.encode())
+
+
+class Problems:
+    """The lines of a file that were no rows: told for people as they come, kept for machines, 100 of them."""
+
+    def __init__(self, file: str, as_text: bool) -> None:
+        self.count = 0
+        self._file, self._as_text = file, as_text
+        self._kept: list[dict[str, Any]] = []
+
+    def __call__(self, line: int, message: str) -> None:
+        self.count += 1
+        if self._as_text:
+            render_output.note(f"{render.clean(self._file)}:{line}: {render.clean(message)}\n")
+        elif len(self._kept) < PROBLEMS_SHOWN:
+            self._kept.append({"file": self._file, "line": line, "message": message})
+
+    def raise_any(self) -> None:
+        """Raises `Usage` where there were any."""
+        if self.count:
+            what = "line was no row" if self.count == 1 else "lines were no rows"
+            raise Usage(
+                f"{self.count} {what} of a table; the others are loaded.",
+                hint="Mend them and run the same command again: it writes what is not there yet.",
+                problems=self._kept or None,
+                refused=self.count,
+            )
+
+
+def exports(found: Iterable[Row], table: str, file: str | None, form: str, json: bool, quiet: bool) -> None:
+    """Writes a table to a file, and says how many rows it has; without one to standard output."""
+    from grafctl import table_output
+    from grafctl.render_progress import Progress
+
+    with Progress("export", quiet=quiet) as progress:
+        if file is None:
+            table_output.export(found, form, render_output.write)
+            return
+        with table_output.new_file(file) as write:
+            count = table_output.export(_told(found, progress), form, write)
+    if json:
+        render_output.write(render.document({"v": 1, "ok": True, "table": table, "file": file, "rows": count}))
+    else:
+        render_output.write(f"{count} rows of {render.clean(table)} in {render.clean(file)}\n".encode())
+
+
+def _told(found: Iterable[Row], progress: Callable[[str, int, int], None]) -> Iterator[Row]:
+    for count, row in enumerate(found, 1):
+        yield row
+        if not count % 1000:
+            progress("rows", count, 0)

@@ -211,6 +211,16 @@ class Stored(Result):
         return {"table": body.pop("table"), **text_fields("key", body.pop("key")), **body}
 
 
+class Loaded(Result):
+    """How many keys of a batch were written, and how many had their value; of a key that came twice the last counts."""
+
+    table: str
+    rows: int
+    written: int
+    already: int
+    dry_run: bool | None = None
+
+
 class Change(Result):
     """The outcome of a command that sets something; `before` and `after` hold what it concerns."""
 

@@ -59,7 +59,7 @@ def whole_of(text: str, most: int) -> bytes:
         raise Usage("Standard input is closed.", hint="Give it a file or a pipe.")
     pieces: list[bytes] = []
     size = 0
-    while piece := _read(sys.stdin.buffer):
+    while piece := read_some(sys.stdin.buffer):
         pieces.append(piece)
         size += len(piece)
         if size > most:
@@ -102,9 +102,9 @@ def _lines(stream: BinaryIO, bytes_max: int) -> Iterator[list[bytes]]:
     held: list[bytes] = []  # the pieces of a line that has not ended yet
     held_bytes, line = 0, 1
     while True:
-        if not _is_ready(stream):
+        if not is_ready(stream):
             yield []
-        chunk = _read(stream)
+        chunk = read_some(stream)
         if not chunk:
             break
         head, newline, tail = chunk.rpartition(b"\n")
@@ -125,7 +125,7 @@ def _lines(stream: BinaryIO, bytes_max: int) -> Iterator[list[bytes]]:
         yield [b"".join(held)]
 
 
-def _read(stream: BinaryIO) -> bytes:
+def read_some(stream: BinaryIO) -> bytes:
     """Returns what there is now, at most READ_BYTES of it, waiting only where there is nothing."""
     try:
         return getattr(stream, "read1", stream.read)(READ_BYTES)
@@ -133,7 +133,7 @@ def _read(stream: BinaryIO) -> bytes:
         raise Usage(f"Standard input cannot be read: {error.strerror}.", hint="Give it a file or a pipe.") from None
 
 
-def _is_ready(stream: BinaryIO) -> bool:
+def is_ready(stream: BinaryIO) -> bool:
     """Returns whether a read would return at once."""
     import select
 

@@ -1,7 +1,7 @@
 """`table`: values under keys, replicated, and written only where the version is the expected one."""
 
 from grafctl.commands import options
-from grafctl.commands.declared import Annotated, Argument, Option
+from grafctl.commands.declared import Annotated, Argument, Literal, Option
 from grafctl.commands.publish import TimeoutMs
 from grafctl.commands.queue import LogName, Replicas
 from grafctl.typed import Any
@@ -45,6 +45,35 @@ Prefix = Annotated[
 Max = Annotated[
     int | None,
     Option("--max", "-n", metavar="N", help="At most so many keys", parser=options.whole(1), show_default="all"),
+]
+File = Annotated[
+    str,
+    Argument(
+        metavar="FILE|-", help="JSON Lines or CSV, or - for stdin", parser=options.path_text, show_default=False
+    ),
+]  # fmt: skip
+Input = Annotated[
+    Literal["auto", "jsonl", "csv"],
+    Option("--input", metavar="FORMAT", help="jsonl or csv; auto: what the file's ending says, else jsonl"),
+]
+KeyColumn = Annotated[
+    str | None,
+    Option("--key", metavar="COLUMN", help="Column or field of the keys", parser=options.text_of("name of the column")),
+]
+ValueColumn = Annotated[
+    str | None,
+    Option(
+        "--value", metavar="COLUMN", help="Column or field of the values; without it, with --key: the whole row",
+        parser=options.text_of("name of the column"),
+    ),
+]  # fmt: skip
+OutFile = Annotated[
+    str | None,
+    Argument(metavar="[FILE]", help="Where to; without it stdout", parser=options.path_text, show_default=False),
+]
+Rows = Annotated[
+    Literal["auto", "jsonl", "csv"],
+    Option("--output", "-o", metavar="FORMAT", help="jsonl or csv; auto: what the file's ending says, else jsonl"),
 ]
 Raw = Annotated[bool, Option("--raw", help="Print the bytes of one value, and nothing else")]
 
@@ -251,3 +280,66 @@ def count(
         shown = opened.tables.count(name, vshard=vshard)
 
     render.show(shown, output, json)
+
+
+def load(
+    name: TableName,
+    file: File,
+    domain: options.Domain,
+    store: options.StorePath,
+    input: Input = "auto",
+    key: KeyColumn = None,
+    value: ValueColumn = None,
+    epoch: options.Epoch = None,
+    timeout: TimeoutMs = 10_000,
+    quiet: options.Quiet = False,
+    dry_run: options.DryRun = False,
+    json: options.Json = False,
+    output: options.Output = "table",
+) -> None:
+    """Load keys and values from a file or from stdin
+
+    A line of JSON Lines is {"key":...,"value":...}: a text is stored as it is, other JSON as its compact text. CSV
+    needs --key. What is there already is not written again, so the same command goes on after Ctrl-C. A line that is
+    no row is named and left out (2). Where a key comes twice the last one counts.
+
+    Example: grafctl table load accounts examples/accounts.csv --key id -d gcp/us-central1
+    """
+    from grafctl import client, interruption, render_rows, table_input
+
+    caller: dict[str, Any] = {"domain": domain, "epoch": epoch, "timeout_s": timeout / 1000, "dry_run": dry_run}
+    with (
+        table_input.Source(file, input, key=key, value=value) as source,
+        interruption.resumable(dry_run),
+        client.open(store) as opened,
+    ):
+        render_rows.loads(lambda rows: opened.tables.load(name, rows, **caller), source, output, json, quiet)
+
+
+def export(
+    name: TableName,
+    domain: options.Domain,
+    store: options.StorePath,
+    file: OutFile = None,
+    quiet: options.Quiet = False,
+    json: options.Json = False,
+    output: Rows = "auto",
+) -> None:
+    """Export all keys and values, for load to read again
+
+    CSV has the columns key and value, and only text; JSON Lines has every byte. A FILE is written beside its place and
+    moved there when it is whole. --json tells how many rows it has.
+
+    Example: grafctl table export accounts accounts.jsonl -d aws/us-east-1/us-east-1a
+    """
+    options.require_one(
+        not json or file is not None,
+        "--json tells of a file, and the rows go to stdout.",
+        "Name a FILE, or take -o jsonl.",
+    )
+
+    from grafctl import client, render_rows, table_input
+
+    form = table_input.form_of(file or "") if output == "auto" else output
+    with client.open(store) as opened:
+        render_rows.exports(opened.tables.scan(name, domain=domain), name, file, form, json, quiet)

@@ -8,12 +8,12 @@ Promises
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from grafctl.errors import NotFound
 from grafctl.nouns.queues import Resources
-from grafctl.results import Change, Row, Shown, Stored
+from grafctl.results import Change, Loaded, Row, Shown, Stored
 from grafctl.store import keys, vshard_keys
 from grafctl.store.authority import Placement
 from grafctl.store.log import DEADLINE_S
@@ -118,6 +118,34 @@ class Tables(Resources):
     ) -> list[Written]:
         """Writes many keys, and returns what became of each; those of one log are one entry, up to its size."""
         return tables.put(self.session, name, items, domain=domain, epoch=epoch, timeout_s=timeout_s)
+
+    def load(
+        self,
+        name: str,
+        batches: Iterable[Sequence[Item]],
+        *,
+        domain: str,
+        epoch: int | None = None,
+        timeout_s: float = DEADLINE_S,
+        dry_run: bool = False,
+    ) -> Iterator[Loaded]:
+        """Writes batch after batch, and yields what became of each when it is durable; with `dry_run` what would.
+
+        What is there already is not written again, so the same rows once more write only what was missing.
+        """
+        for batch in batches:
+            last = {item.key: item for item in batch}
+            if dry_run:
+                tables.would_put(self.session, name, batch[0], domain=domain, epoch=epoch)  # who may not is refused
+                found = tables.get(self.session, name, list(last), domain=domain, timeout_s=timeout_s)
+                written = sum(
+                    row is None or row.value != item.value for row, item in zip(found, last.values(), strict=True)
+                )
+            else:
+                rows = list(last.values())
+                done = tables.put(self.session, name, rows, domain=domain, epoch=epoch, timeout_s=timeout_s)
+                written = sum(one.changed for one in done)
+            yield Loaded(name, len(batch), written, len(last) - written, dry_run or None)
 
     def get(self, name: str, key: bytes | str, *, domain: str, timeout_s: float = DEADLINE_S) -> Row:
         """Returns what is there under a key, the newest that was acknowledged; raises `NotFound`."""

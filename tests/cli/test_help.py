@@ -26,14 +26,14 @@ LOOKING = {
     *("idem list", "idem show", "pipeline status", "pipeline tap"),
     *("pipeline validate", "pipeline plan"),
     *("schema list", "schema show"),
-    *("table list", "table show", "table get", "table scan", "table count"),
+    *("table list", "table show", "table get", "table scan", "table count", "table export"),
     *("audit tail", "audit verify", "audit explain", "status", "verify", "doctor", "plan", "drift"),
 }
 # A poll leases, and a lease that nobody finishes gives its records back: there is nothing to try out.
 WITHOUT_DRY_RUN = LOOKING | WITHOUT_STORE | {"poll"}
 BY_DOMAIN = {"publish", "poll", "peek", "ack", "nack", "catch-up", "can"}
 BY_DOMAIN |= {"pipeline run", "pipeline tap", "idem reserve", "idem complete", "idem release", "idem expire"}
-BY_DOMAIN |= {"table put", "table get", "table delete", "table scan"}
+BY_DOMAIN |= {"table put", "table get", "table delete", "table scan", "table load", "table export"}
 DESTRUCTIVE = {"domain remove", "domain repair", "authority revoke", "consumer seek", "dead redrive", "locator set"}
 LATER = {
     "vshard",
@@ -75,6 +75,7 @@ def test_the_example_parses(leaf: Leaf, tmp_path: Path, monkeypatch: pytest.Monk
         "orders.grafctl-backup",
         "examples/provider-migration.toml",
         "examples/pipeline.toml",
+        "examples/accounts.csv",
     ):
         Path(file).touch()
     monkeypatch.setenv("GRAFCTL_STORE", "store")

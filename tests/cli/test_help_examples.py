@@ -51,6 +51,8 @@ STORY = [
     ("table delete", "deleted from vshard"),
     ("table scan", "alice"),
     ("table count", "count: 1"),
+    ("table load", "3 rows: 3 written, 0 there already"),
+    ("table export", "3 rows of accounts in accounts.jsonl"),
     ("schema add", "sha256:"),
     ("schema list", "order.v1"),
     ("schema show", "A normalised order"),

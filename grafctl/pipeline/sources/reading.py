@@ -1,8 +1,8 @@
 r"""Bytes as lines, as they come, with a limit on what one line may hold in memory.
 
 Promises
-- A line ends at `\n`, which is taken off; a last line without one counts. A line that is longer than `LINE_BYTES_MAX`
-  comes as `Dropped`, and no more than that and one chunk of it was in memory.
+- A line ends at `\n`, which is taken off; a last line without one counts. A line that is longer than `LINE_BYTES_MAX`,
+  or what the caller says, comes as `Dropped`, and no more than that and one chunk of it was in memory.
 - An empty list comes before the reader waits, so that whoever takes the lines can do something with those it has.
 - What cannot be read raises `NotFound` or `ExternalFailed` with the name of the file; `Stopped` goes through.
 """
@@ -99,7 +99,9 @@ def chunks(descriptor: int, name: str, stop: Stop) -> Iterator[bytes]:
         yield data
 
 
-def lines(data: Iterator[bytes], ends_well: Callable[[], bool] = lambda: True) -> Iterator[list[Line]]:
+def lines(
+    data: Iterator[bytes], ends_well: Callable[[], bool] = lambda: True, bytes_max: int = LINE_BYTES_MAX
+) -> Iterator[list[Line]]:
     """Yields the lines of a stream as they come; a last one without an end is `Torn` where that is no good one."""
     held: list[bytes] = []  # the pieces of a line that has not ended yet
     held_bytes, quotes, is_first = 0, 0, True
@@ -110,27 +112,27 @@ def lines(data: Iterator[bytes], ends_well: Callable[[], bool] = lambda: True) -
         head, newline, tail = chunk.rpartition(b"\n")
         if newline:
             whole = head.split(b"\n")
-            first = _joined(held, whole[0], held_bytes, quotes)
+            first = _joined(held, whole[0], held_bytes, quotes, bytes_max)
             found: list[Line] = [_unmarked(first) if is_first else first, *whole[1:]]
             held, held_bytes, quotes, is_first = [], 0, 0, False
             yield found
         if tail:
             held_bytes += len(tail)
-            if held_bytes <= LINE_BYTES_MAX:
+            if held_bytes <= bytes_max:
                 held.append(tail)
             else:
                 quotes += sum(piece.count(b'"') for piece in (*held, tail))
                 held = []
     if held_bytes:
         yield []  # it may take its time to end
-        last = _joined(held, b"", held_bytes, quotes)
+        last = _joined(held, b"", held_bytes, quotes, bytes_max)
         last = _unmarked(last) if is_first else last
         yield [Torn(last) if isinstance(last, bytes) and not ends_well() else last]
 
 
-def _joined(held: list[bytes], end: bytes, held_bytes: int, quotes: int) -> Line:
+def _joined(held: list[bytes], end: bytes, held_bytes: int, quotes: int, bytes_max: int) -> Line:
     """Returns a line of its pieces, or what is left of one that is too long."""
-    if held_bytes + len(end) > LINE_BYTES_MAX:
+    if held_bytes + len(end) > bytes_max:
         return Dropped(quotes + end.count(b'"') + sum(piece.count(b'"') for piece in held))
     return b"".join((*held, end)) if held else end
 

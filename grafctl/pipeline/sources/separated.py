@@ -37,7 +37,8 @@ class _TooLong(Exception):
 class Rows:
     """The lines of one file as `csv` asks for them; keeps those of the row that it is at."""
 
-    def __init__(self, batches: Iterator[list[Line]]) -> None:
+    def __init__(self, batches: Iterator[list[Line]], bytes_max: int = LINE_BYTES_MAX) -> None:
+        self._bytes_max = bytes_max
         self._batches = batches
         self._ready: deque[bytes | Dropped] = deque()
         self._kept: list[bytes] = []
@@ -45,7 +46,7 @@ class Rows:
         self.line = 0  # the number of the last line that was given away
         self.first = 0  # of the first line of this row
         self._reader = csv.reader(self, strict=True)
-        csv.field_size_limit(max(csv.field_size_limit(), LINE_BYTES_MAX))  # of the whole process; ours is below
+        csv.field_size_limit(max(csv.field_size_limit(), bytes_max))  # of the whole process; ours is below
 
     def fill(self) -> bool | None:
         """Waits for lines; returns True when there are some, None where it would wait, False at the end."""
@@ -82,7 +83,7 @@ class Rows:
                 raise StopIteration
         line = self._ready.popleft()
         self.line += 1
-        if not isinstance(line, bytes) or self._kept_bytes + len(line) > LINE_BYTES_MAX:
+        if not isinstance(line, bytes) or self._kept_bytes + len(line) > self._bytes_max:
             self._pass_over(line, is_inside=bool(self._kept))
             raise _TooLong
         self._kept.append(line)
@@ -139,7 +140,7 @@ class Separated:
             if not fields and problem is None:
                 continue  # a blank line
             if header is None:
-                header = _header(fields, problem, f"{name}:{rows.first}")
+                header = named(fields, problem, f"{name}:{rows.first}")
             elif self._skip:
                 self._skip -= 1
             else:
@@ -165,7 +166,7 @@ class Separated:
         return Item(payload, *names, place, None)
 
 
-def _header(fields: list[str], problem: str | None, place: str) -> list[str]:
+def named(fields: list[str], problem: str | None, place: str) -> list[str]:
     """Returns the names of the fields; raises `Usage` where they cannot name anything."""
     try:
         "".join(fields).encode()
