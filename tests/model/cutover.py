@@ -6,7 +6,7 @@ what it saw, and may die or sleep before the request is carried out; so every re
 remember nothing: in each state any of them may turn up at either log, with any claim that ever was true.
 
 Promises
-- The guards are those of `cutover_guards.py`, which are the product's.
+- The guards are those of `cutover_guards.py`, in the words of the product.
 - A row is (version, value), and a value is the number of its write, so that two rows of one version can differ.
 
 When it fails: a fault of the model raises; what the design must never do is found by `cutover_explorer.py`.
@@ -54,6 +54,7 @@ class Behaviour(NamedTuple):
     copies_newer: bool = True  # False: the base copy leaves out rows that were written since, for the log has them
     drops_uncancelled: bool = False  # the copy goes before the source says so
     hurries: bool = False  # migrates to where an old copy is still being taken away
+    unreadies: bool = False  # a batch of nothing makes a ready copy one that is still receiving
     only_goes_on: bool = False  # a batch that comes late leaves the place where it goes on
     asks_nobody: bool = False  # an operation is tried again at the owner, though a log before it may have it
 
@@ -190,6 +191,7 @@ def _go_on(setting: Setting, state: State, source: int) -> list[Request]:
         steps += [("apply", target, mid, there.applied, rest[:1], rest[0][0] + 1, None, 0)] if rest else []
         return [*steps, ("seal", source, mid)] if there.is_copied else steps
     if there.state == READY and (there.token == here.token or behaviour.flips_whatever_is_ready):
-        return [("flip", source, here.token)]
+        # Nobody looks at both logs at once: who saw the source before its seal, and the copy now, goes on catching up.
+        return [("flip", source, here.token), ("apply", target, mid, there.applied, (), there.applied, None, 0)]
     rest = rest[:-1] if behaviour.drains_short else rest
     return [*steps, ("apply", target, mid, there.applied, rest, (here.token or 0) + 1, here.token, side.sequence)]

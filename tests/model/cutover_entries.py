@@ -155,6 +155,8 @@ def _apply(
     side, wrong = state.sides[at], state.wrong
     if not setting.guards.may_apply(side.place, mid, applied):
         return None
+    if not entries and token is None and not setting.behaviour.unreadies:
+        return with_side(state, at, side._replace(place=side.place._replace(applied=next_applied)))
     rows = side.rows
     for _, key, version, number in entries:
         rows, back = _written(setting, rows, key, version, None if number is None else (version, number))

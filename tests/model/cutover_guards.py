@@ -11,8 +11,10 @@ Two things here are easy to lose. Versions alone do not make a replay safe: a de
 batch or an older chunk would bring the row back; the place where it goes on is compared, and no entry is applied before
 the last chunk. And a token is an index of one log, so it says nothing without the generation.
 
-When it fails: nothing here can; there is no I/O, no clock and no randomness. `GUARDS` is as it
-should be; a mutant is a subclass that breaks one method.
+The product has these guards in `store/resources/moving.py`, `receiving.py` and `table.py`.
+
+When it fails: nothing here can; there is no I/O, no clock and no randomness. `GUARDS` is as it should be; a mutant is a
+subclass that breaks one method.
 """
 
 from __future__ import annotations

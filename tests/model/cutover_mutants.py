@@ -225,6 +225,8 @@ MUTANTS = (
     Mutant("a chunk whose cursor is not compared", TWO, "FLIP", CopyAnyCursor()),
     Mutant("a chunk of another migration", CANCELS, "FLIP", CopyAnyMigration()),
     Mutant("a late batch that takes its readiness from a copy", TWO, "NOBODY", ApplyAnywhere()),
+    Mutant("a batch of nothing that takes its readiness from a copy", TWO, "NOBODY",
+        behaviour=Behaviour(unreadies=True)),
     Mutant("a late batch that brings back what was deleted", TWO, "FLIP", ApplyAgain(), Behaviour(only_goes_on=True)),
     Mutant("entries applied before the last chunk", TWO, "FLIP", ApplyEarly(), Behaviour(applies_early=True)),
     Mutant("a copy begun over what was left", AGAIN_TWO, "FLIP", ReceiveOverRows(), Behaviour(hurries=True)),
