@@ -24,8 +24,9 @@ from grafctl.store import vshard_keys
 from grafctl.store.operations.moving import replaying
 from grafctl.store.operations.moving.situation import look
 from grafctl.store.operations.tables import Item
-from grafctl.store.resources.moving import Place, Seal, Unseal
+from grafctl.store.resources.moving import ForgetWayBack, Place, Seal, Unseal
 from grafctl.store.resources.receiving import Copy
+from grafctl.store.resources.table import Caller
 from grafctl.store.table_block import Write
 from store.world import World, world
 
@@ -142,6 +143,18 @@ def test_a_retired_copy_is_gone_and_there_is_no_way_back(ours: World) -> None:
         ours.store.vshards.reverse(TABLE, [MOVING], domain="aws")
     (again,) = ours.store.vshards.retire(TABLE, [MOVING], domain="aws")
     assert not again.changed
+
+
+def test_what_a_retire_left_that_died_half_way_is_no_obstacle(ours: World) -> None:
+    move(ours)
+    before = content(ours)
+    caller = Caller(TABLE, "aws")
+    ours.store.session.resource(PART).append(ForgetWayBack(Place(TABLE, MOVING, ""), caller))
+    assert rows_in(ours, TABLE) > 0
+    (done,) = ours.store.vshards.migrate(TABLE, [MOVING], to=HOME, domain="aws", budget_us=WIDE)
+    assert (done.state, done.part) == ("completed", TABLE) and content(ours) == before
+    (last,) = ours.store.vshards.retire(TABLE, [MOVING], domain="aws")
+    assert last.changed and rows_in(ours, PART) == 0 and content(ours) == before
 
 
 @pytest.mark.parametrize("hold", [True, False])

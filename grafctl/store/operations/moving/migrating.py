@@ -23,7 +23,7 @@ from grafctl.store.operations.moving.situation import look
 from grafctl.store.operations.moving.work import Work
 from grafctl.store.resources.moving import Amend, Place, Unseal
 from grafctl.store.resources.receiving import Receive
-from grafctl.store.resources.table import READY, RECEIVING, SEALED
+from grafctl.store.resources.table import MOVED, READY, RECEIVING, SEALED
 
 MEASURED = 3  # commits at the source before the first estimate
 IDLE_S = 0.002
@@ -79,6 +79,9 @@ def _received(work: Work) -> dict[str, Any]:
     if is_left and here.moving is not None and here.row is not None and here.row["state"] in (RECEIVING, READY):
         work.beat()  # refused where this is not the source's migration any more: then the copy may be that of another
         drop(work.target, Place(work.place.table, work.place.vshard, here.moving["id"]))
+    if here.row is not None and here.row["state"] == MOVED and not work.record["reverse"]:
+        # A retire that died half-way left it: the owner has no way back to it, or this migration had not begun.
+        drop(work.target, work.place, here.row["token"])
     _, moving = work.at_target(Receive(work.place, work.source_part, work.record)).answer
     point("moving.received")
     with work.source.view() as committed:
