@@ -10,18 +10,13 @@ from __future__ import annotations
 from pathlib import Path
 
 from grafctl.declare import store
-from grafctl.declare.document import load, read_text
+from grafctl.declare.document import load
 from grafctl.declare.store import Declaration
 
 
-def read_store(file: Path) -> Declaration:
-    """Returns what a file declares, with the groups that the stages of its pipeline bring; raises `InvalidConfig`, or
-    `NotFound` where it cannot be read."""
-    return parse_store(read_text(file), file, file.absolute().parent)
-
-
 def parse_store(text: bytes, file: Path, folder: Path) -> Declaration:
-    """Returns what a text declares, and looks at the files that it names relative to `folder`."""
+    """Returns what a text declares, with the groups that the stages of its pipeline bring, and looks at the files that
+    it names relative to `folder`; raises `InvalidConfig`."""
     from grafctl.declare.schema_file import load_schema
     from grafctl.store.signing import load_public
 

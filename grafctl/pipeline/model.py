@@ -18,14 +18,11 @@ from grafctl.declare.store import Declaration
 from grafctl.store.authority import Placement
 
 JSONL, CSV, EXEC = "jsonl", "csv", "exec"
-SOURCE_KINDS = (JSONL, CSV, EXEC)
 
 SQLITE, DUCKDB, POSTGRES, RESOURCE = "sqlite", "duckdb", "postgres", "resource"
-SINK_KINDS = (SQLITE, DUCKDB, POSTGRES, JSONL, RESOURCE)
 COLUMN_TYPES = ("text", "integer", "real", "boolean", "json", "timestamp")  # the first is the default
 
 INGEST, TRANSFORM, SINK = "ingest", "transform", "sink"
-STAGE_KINDS = (INGEST, TRANSFORM, SINK)
 
 DEAD_LETTER, STOP = "dead-letter", "stop"
 ON_ERROR = (DEAD_LETTER, STOP)

@@ -7,13 +7,19 @@ from pathlib import Path
 import pytest
 from conftest import ROOT
 
+from grafctl.declare.document import read_text
+from grafctl.declare.store import Declaration
 from grafctl.errors import InvalidConfig, NotFound
 from grafctl.pipeline import declaring
-from grafctl.pipeline.declaring_store import read_store
+from grafctl.pipeline.declaring_store import parse_store
 from grafctl.store.authority import Placement
 from pipeline.declared import FILE, FOLDER, GOOD, MARK, marked, parse, problems, spoilt
 
 # --- good files
+
+
+def read_store(file: Path) -> Declaration:
+    return parse_store(read_text(file), file, file.parent)
 
 
 def test_what_a_file_says_is_what_the_model_holds() -> None:
