@@ -236,7 +236,8 @@ def _give_up_way_back(setting: Setting, state: State, at: int, generation: int) 
 
 def _retire(setting: Setting, state: State, at: int, generation: int) -> State | None:
     side = state.sides[at]
-    if not setting.guards.may_retire(side.place, generation):
+    is_gone = side.place.state == RETIRED and side.rows == NO_ROWS
+    if is_gone or not setting.guards.may_retire(side.place, generation):
         return None
     after = side._replace(place=side.place._replace(state=RETIRED), rows=_less(side.rows))
     return with_side(state, at, after)
