@@ -16,7 +16,8 @@ import random
 import signal
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -105,6 +106,14 @@ class VshardStorm:
         self._start("writer")
         self._crew.insert(0, self._crew.pop())
         self.counts["killed"] += 1
+
+    @contextmanager
+    def hand(self) -> Iterator[Hand]:
+        """Opens the table for calls of the test itself, which are in the history too."""
+        self._started += 1
+        name = f"test{self._started}"
+        with client.open(self.store) as opened, recording(self._histories / name, time.monotonic) as recorder:
+            yield Hand(opened, recorder, name, "b", weather=False)
 
     def end(self) -> None:
         """Tells everybody to end, and takes over what they said; raises where one did not end by itself."""

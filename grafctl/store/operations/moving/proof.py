@@ -27,6 +27,7 @@ from grafctl.store.replica.state import State
 from grafctl.store.table_block import Write
 
 _MODULUS = 1 << 256
+_BEHIND_S = 1.0  # how long a domain may be behind what others write to the same log
 
 
 class Digest(NamedTuple):
@@ -109,24 +110,28 @@ def _counts(row: dict[str, Any]) -> tuple[int, int, int]:
 
 def each_domain(log: Log, look: Callable[[State], Any]) -> dict[str, Any]:
     """Returns what `look` finds in each domain that holds the log's newest committed state; raises `NoQuorum` where
-    they are no write quorum."""
+    they are no write quorum, and stay none for a while: others may be writing to the same log."""
     found: dict[str, Any] = {}
     with log.view() as committed:
         lead, upto = committed.lead, committed.upto
-    for domain in lead.domains():
-        if lead.is_witness(domain) or log.cluster.is_failed(domain):
-            continue
-        with log.view(domain) as committed:
-            if committed.domain == domain and committed.upto >= upto:
-                found[domain] = look(committed.state)
     need = min(config.payload_size for config in lead.force())
-    if len(found) < need:
-        raise NoQuorum(
-            f"The copy can be read back in {len(found)} domains, and {need} must hold it.",
-            hint="Run `grafctl status` to see which domains are away.",
-            outcome="not_written",
-        )
-    return found
+    there = [d for d in lead.domains() if not lead.is_witness(d) and not log.cluster.is_failed(d)]
+    until_s = clock.monotonic_s() + (_BEHIND_S if len(there) >= need else 0.0)
+    while True:
+        for domain in there:
+            if domain not in found:
+                with log.view(domain) as committed:
+                    if committed.domain == domain and committed.upto >= upto:
+                        found[domain] = look(committed.state)
+        if len(found) >= need:
+            return found
+        if clock.monotonic_s() >= until_s:
+            raise NoQuorum(
+                f"The copy can be read back in {len(found)} domains, and {need} must hold it.",
+                hint="Run `grafctl status` to see which domains are away.",
+                outcome="not_written",
+            )
+        clock.sleep(0.001)
 
 
 def mismatch(work: Work, domain: str, source: str, target: str, *records: int) -> ProofRequired:

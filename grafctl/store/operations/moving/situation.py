@@ -2,6 +2,7 @@
 
 Promises
 - What is said here is read from the newest committed state of each log; a route is only where to look first.
+- A log that has no quorum now hides nothing but what it alone knows: how far a copy in it is.
 - Of two logs that both seem to own a vshard, because one was read before a flip and the other after it, the later
   generation counts.
 """
@@ -10,7 +11,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from grafctl.errors import Internal
+from grafctl.errors import Internal, NoQuorum
 from grafctl.store import vshard_keys
 from grafctl.store.checked import checked, served
 from grafctl.store.log import Log
@@ -79,14 +80,24 @@ def situation_of(session: Session, name: str, number: int) -> Situation:
     if here.row is not None and here.row["state"] in (table.OPEN, table.SEALED):
         found = [here]
         target = (here.moving or {}).get("to") or (here.back or {}).get("to")
-        if target is not None:
-            found.append(look(session.resource(target), target, number))
+        others = [] if target is None else [target]
     else:
-        found = [look(session.resource(part), part, number) for part in parts_of(session, name)]
-    return _put_together(name, number, found)
+        found, others = [], parts_of(session, name)
+    away: NoQuorum | None = None
+    for part in others:
+        try:
+            found.append(look(session.resource(part), part, number))
+        except NoQuorum as error:
+            away = error
+    situation = _put_together(name, number, found)
+    if away is not None and (situation is None or (situation.owner.row or {})["state"] == table.MOVED):
+        raise away  # the owner may be there
+    if situation is None:
+        raise Internal(f"No log of {name} owns vshard {number}.")
+    return situation
 
 
-def _put_together(name: str, number: int, found: list[Here]) -> Situation:
+def _put_together(name: str, number: int, found: list[Here]) -> Situation | None:
     owners = [here for here in found if here.row is not None and here.row["state"] in (table.OPEN, table.SEALED)]
     if owners:
         owner = max(owners, key=lambda here: _generation(here))
@@ -95,7 +106,7 @@ def _put_together(name: str, number: int, found: list[Here]) -> Situation:
         return Situation(_state_of(owner, other), owner, other)
     given = [here for here in found if here.row is not None and here.row["state"] == table.MOVED]
     if not given:
-        raise Internal(f"No log of {name} owns vshard {number}.")
+        return None
     source = max(given, key=_generation)
     target_here = next((here for here in found if source.row and here.part == source.row["to"]), None)
     return Situation(CUTOVER, source, target_here)  # flipped, and not opened yet
