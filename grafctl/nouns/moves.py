@@ -34,21 +34,25 @@ def bring_forward(
 ) -> Migrated:
     """Begins a migration, or takes up the one that is there, and brings it to its flip; returns how far it came."""
     changed = True
+    back: str | None = None
     if begin is not None:
-        _, record = session.resource(found.owner.part).append(begin).answer
         table = begin.place.table
+        back = way_back(session, table, domains_of(session, found.owner.part))  # before the way forward is taken
+        _, record = session.resource(found.owner.part).append(begin).answer
     else:
         assert found.migration is not None
         record, table = found.migration, found.migration["table"]
     work = Work(session, Place(table, number, record["id"]), found.owner.part, record, watch)
     work.is_stopping = stopping
+    work.tell("begun", state=found.state, to=record["to"], way_back=back)
     session.note("changed", "vshard migrate", resource=table, vshard=number, to=record["to"], reverse=record["reverse"])
     moved = migrate(work, hold_cutover=hold_cutover)
     now = situation_of(session, table, number)
     if moved.cut is not None:
         cut = {"pause_us": moved.cut.pause_us, "lag": moved.cut.lag}
         session.note("changed", "vshard flipped", resource=table, vshard=number, to=record["to"], **cut)
-    return answer(session, table, number, now, changed=changed, moved=moved, record=work.record, proof=work.proof)
+    told: dict[str, Any] = {"moved": moved, "record": work.record, "proof": work.proof, "back": back}
+    return answer(session, table, number, now, changed=changed, **told)
 
 
 def finish_flip(session: Session, table: str, number: int, found: Situation) -> None:
@@ -71,11 +75,12 @@ def answer(
     moved: Moved | None = None,
     record: dict[str, Any] | None = None,
     proof: dict[str, Any] | None = None,
+    back: str | None = None,
     dry_run: bool = False,
 ) -> Migrated:
     """Returns how far the migration of a vshard is."""
     row, going = found.owner.row or {}, found.migration
-    more: dict[str, Any] = {"to": None if going is None else domains_of(session, going["to"])}
+    more: dict[str, Any] = {"to": None if going is None else domains_of(session, going["to"]), "way_back": back}
     if moved is not None:
         more |= {"estimate_us": moved.estimate_us, "proof": proof}
         cut = moved.cut

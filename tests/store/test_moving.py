@@ -82,6 +82,7 @@ def test_a_vshard_is_moved_with_its_rows_and_versions(ours: World) -> None:
     seen: list[str] = []
     done = move(ours, watch=lambda told: seen.append(told["state"]) if told["event"] == "state" else None)
     assert (done.state, done.owner, done.part, done.generation) == ("completed", sorted(AWAY), PART, 2)
+    assert done.way_back == "open"
     assert seen == ["base_copy", "wal_catchup", "cutover"]
     assert content(ours, "oci") == before
     assert done.records == rows_in(ours, PART) == rows_in(ours, TABLE)
@@ -130,6 +131,16 @@ def test_a_way_back_brings_what_was_written_since(ours: World) -> None:
     assert again.state == "idle" and rows_in(ours, PART) == 0 and content(ours) == before
     assert move(ours).generation == 4, "and it may be moved there once more"
     assert content(ours) == before
+
+
+def test_a_way_back_that_is_not_open_is_said_before_the_way_forward_is_taken(ours: World) -> None:
+    ours.advance(1000)
+    ours.observe("gcp", "unhealthy")
+    done = move(ours)
+    assert done.state == "completed" and done.way_back is not None and "gcp was observed as unhealthy" in done.way_back
+    with pytest.raises(DomainUnavailable, match="gcp was observed as unhealthy"):
+        ours.store.vshards.reverse(TABLE, [MOVING], domain="aws")
+    assert ours.store.vshards.show(TABLE, MOVING).body["state"] == "completed"
 
 
 def test_a_retired_copy_is_gone_and_there_is_no_way_back(ours: World) -> None:
