@@ -10,12 +10,14 @@ from grafctl.errors import DomainUnavailable, GenerationConflict, GrafctlError, 
 from grafctl.nouns.parts import check_targets, domains_of, find_part
 from grafctl.results import Migrated
 from grafctl.store import vshard_keys
+from grafctl.store.checked import checked
 from grafctl.store.operations.moving.cutting_over import open_target, set_route
 from grafctl.store.operations.moving.migrating import Moved, migrate
 from grafctl.store.operations.moving.situation import Here, Situation, look, parts_of, situation_of
 from grafctl.store.operations.moving.work import Stopped, Watch, Work
 from grafctl.store.operations.routing import Table
 from grafctl.store.resources.moving import Begin, Place
+from grafctl.store.resources.routes import SetRoute, routes_of
 from grafctl.store.resources.table import MOVED
 from grafctl.store.session import Session
 
@@ -62,6 +64,16 @@ def finish_flip(session: Session, table: str, number: int, found: Situation) -> 
     work = Work(session, Place(table, number, row["id"]), found.owner.part, record, None)
     open_target(work, row["token"])
     set_route(work)
+
+
+def at_rest(session: Session, table: str, number: int, found: Situation, *, dry_run: bool = False) -> Migrated:
+    """Returns the answer for a vshard that is where it was to go; it gets its route where an operator died before."""
+    generation = (found.owner.row or {})["generation"]
+    route = checked(session.control, lambda state: routes_of(state, table)).get(number)
+    changed = (1 if route is None else route.generation) < generation
+    if changed and not dry_run:
+        session.control.append(SetRoute(table, number, found.owner.part, generation))
+    return answer(session, table, number, found, changed=changed, dry_run=dry_run)
 
 
 def answer(
@@ -236,7 +248,5 @@ def refused(table: str, number: int, what: str, command: str) -> GenerationConfl
     )
 
 
-def no_way_back(table: str, number: int, found: Situation) -> GenerationConflict:
-    if found.state == "reversed":
-        return refused(table, number, "was brought back already", "vshard retire")
+def no_way_back(table: str, number: int) -> GenerationConflict:
     return refused(table, number, "has no way back: its old copy was retired, or there never was one", "vshard show")

@@ -137,7 +137,7 @@ class Vshards:
         def move(number: int, stopping: Callable[[], bool]) -> Migrated:
             found = situation_of(self.session, table, number)
             if found.owner.part == part and found.state in (IDLE, COMPLETED, REVERSED):
-                return moves.answer(self.session, table, number, found, changed=False)
+                return moves.at_rest(self.session, table, number, found)
             begin = Begin(caller, Place(table, number, clock.random_token("mig")), part, wishes)
             return self._run(caller, number, begin, found, stopping, watch, hold_cutover=hold_cutover)
 
@@ -165,8 +165,15 @@ class Vshards:
 
         def move(number: int, stopping: Callable[[], bool]) -> Migrated:
             found = situation_of(self.session, table, number)
-            if found.state == REVERSED or (found.migration is None and found.owner.back is None):
-                raise moves.no_way_back(table, number, found)
+            if found.migration is None and found.state == CUTOVER and not dry_run:
+                done = self._run(caller, number, None, found, stopping, watch)  # flipped, and its operator died
+                if done.state == REVERSED:
+                    return done
+                found = situation_of(self.session, table, number)
+            if found.state == REVERSED:
+                return moves.at_rest(self.session, table, number, found, dry_run=dry_run)
+            if found.migration is None and found.owner.back is None:
+                raise moves.no_way_back(table, number)
             target = (found.migration or found.owner.back or {})["to"]
             with self.session.audited("vshard reverse", resource=table):
                 check_targets(self.session, table, domains_of(self.session, target))
@@ -198,7 +205,7 @@ class Vshards:
         def move(number: int, stopping: Callable[[], bool]) -> Migrated:
             found = situation_of(self.session, table, number)
             if found.migration is None and found.state != CUTOVER:
-                return moves.answer(self.session, table, number, found, changed=False)
+                return moves.at_rest(self.session, table, number, found, dry_run=dry_run)
             if dry_run:
                 return moves.answer(self.session, table, number, found, changed=True, dry_run=True)
             if found.migration is not None:
@@ -217,7 +224,7 @@ class Vshards:
         """Cuts over what `--hold-cutover` held back."""
         for number in vshards:
             found = situation_of(self.session, table, number)
-            if found.migration is None and found.state != CUTOVER:
+            if found.migration is None and found.state not in (CUTOVER, COMPLETED, REVERSED):
                 raise moves.refused(
                     table, number, f"is {found.state}, so there is nothing to cut over", "vshard migrate"
                 )
@@ -261,7 +268,8 @@ class Vshards:
         def end(number: int, stopping: Callable[[], bool]) -> Migrated:
             found = situation_of(self.session, table, number)
             if found.migration is None:
-                if found.state in (COMPLETED, CUTOVER, REVERSED):
+                was_back = found.state == COMPLETED and (found.owner.back or {}).get("cancelled")
+                if found.state in (COMPLETED, CUTOVER, REVERSED) and not was_back:
                     raise moves.refused(table, number, "was flipped, so there is nothing to cancel", "vshard reverse")
                 return moves.answer(self.session, table, number, found, changed=False)
             if not dry_run:

@@ -268,7 +268,9 @@ class Abandon(NamedTuple):
     def decide(self, state: State, context: Context) -> Decision:
         row, moving = row_of(state, self.place), moving_of(state, self.place)
         if self.state is None:
-            return change("abandoned", self.place, True, unthrottled(unsealed(row)), None)
+            back = state.get_json(vshard_keys.way_back(self.place.vshard)) if moving["reverse"] else None
+            kept = _KEEP if back is None else back | {"cancelled": moving["id"]}
+            return change("abandoned", self.place, True, unthrottled(unsealed(row)), None, kept)
         if moving["state"] == self.state:
             return Decision(moving)
         moving |= {"state": self.state} | ({"reason": self.reason} if self.reason else {})

@@ -230,14 +230,19 @@ def apply_drop(state: State, entry: Entry, index: int) -> Writes:
     request = entry.request
     number, count = request["vs"], request["count"]
     writes: Writes = []
-    for row, _ in state.scan(vshard_keys.table_rows(number)):
+    size = 0
+    for row, body in state.scan(vshard_keys.table_rows(number)):
         if len(writes) == count:
             break
         writes.append((row, None))
+        size += len(vshard_keys.key_of(row)) + len(body) - U64.size
     if "row" in request:
         last = request["row"]
-        writes.append(
-            (vshard_keys.vshard(number), None) if last is None else json_write(vshard_keys.vshard(number), last)
-        )
         writes.append((vshard_keys.migration(number), None))
-    return writes
+    else:
+        last = state.get_json(vshard_keys.vshard(number))
+        last |= {"records": last["records"] - count, "bytes": last["bytes"] - size}
+    return [
+        *writes,
+        (vshard_keys.vshard(number), None) if last is None else json_write(vshard_keys.vshard(number), last),
+    ]
