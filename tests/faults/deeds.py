@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import grafctl.client as client
-from faults import etl
+from faults import etl, moves
 from grafctl.errors import DomainUnavailable, NoQuorum, NotFound, Timeout
 from grafctl.store.blocks import Outgoing
 from grafctl.store.log import Log
@@ -225,6 +225,7 @@ DEEDS: dict[str, Callable[..., None]] = {
     "restore_backup": restore_backup,
     "init": init,
     **etl.DEEDS,
+    **moves.DEEDS,
     "publish_many": publish_many,
     "consume_many": consume_many,
 }

@@ -20,6 +20,7 @@ from typing import Any, NamedTuple
 from zlib import crc32
 
 import grafctl.client as client
+from faults import moves
 from faults.disk import Change, Disk
 from faults.failing_calls import COMMANDS_AND_FOLDING, HOPELESS_S
 from faults.forks import Ran, Trace
@@ -172,6 +173,7 @@ class PowerLoss:
         before = Ran(0, [item for item in said if ANSWERS & set(item)])
         ledger = copy.deepcopy(history.ledger)
         note(ledger, before)
+        moves.note(ledger, Ran(0, said))  # a write of the watching operator is no answer of its command
         is_making = command.stage in ("nothing", "lost", *DAMAGED) or command.deed == "domain_add"
         if before.said or not is_making:  # what is being made may be torn
             assert (store / "store.toml").exists(), "the store is gone"

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import grafctl.client as client
-from faults import etl
+from faults import etl, moves
 from faults.deeds import GROUP, HOUR_MS, QUEUE
 from faults.forks import Forks, Ran
 from faults.verdict import Ledger
@@ -152,6 +152,35 @@ class Templates:
         """A pipeline whose resources share a log of this shape."""
         etl.make(store, *SHAPES[shape])
 
+    # --- a table
+
+    def table(self, store: Path, shape: str, ledger: Ledger) -> None:
+        """A table, all of it where it began."""
+        moves.make(store, *SHAPES[shape], ledger)
+
+    def copying(self, store: Path, shape: str, ledger: Ledger) -> None:
+        """A migration died in its base copy."""
+        self._move(store, ledger, "vshard_migrate", kill={"moving.copied": 2})
+
+    def held(self, store: Path, shape: str, ledger: Ledger) -> None:
+        """A migration could be cut over, and waits; its vshard was written since."""
+        self._move(store, ledger, "vshard_hold")
+        self._move(store, ledger, "table_put")
+
+    def moved(self, store: Path, shape: str, ledger: Ledger) -> None:
+        """A vshard was moved, and written since."""
+        self._move(store, ledger, "vshard_migrate")
+        self._move(store, ledger, "table_put")
+
+    def reversing(self, store: Path, shape: str, ledger: Ledger) -> None:
+        """The way back died before its cut-over."""
+        self._move(store, ledger, "vshard_reverse", kill={"moving.replayed": 2})
+
+    def _move(self, store: Path, ledger: Ledger, deed: str, kill: dict[str, int] | None = None) -> None:
+        ran = self._forks.run(deed, store, kill=kill, patch=moves.CHUNKS)
+        assert ran.killed if kill else ran.exit == 0, ran
+        note(ledger, ran)
+
 
 def overwrite_meta(place: Path) -> None:
     """Overwrites both meta pages of a domain, so that every opening sees it."""
@@ -176,6 +205,11 @@ STAGES: dict[str, tuple[str | None, Stage]] = {
     "witnessed": ("base", Templates.witnessed),
     "lone": ("base", Templates.lone),
     "etl": ("base", Templates.etl),
+    "table": ("base", Templates.table),
+    "copying": ("table", Templates.copying),
+    "held": ("table", Templates.held),
+    "moved": ("table", Templates.moved),
+    "reversing": ("moved", Templates.reversing),
 }
 
 
@@ -193,3 +227,4 @@ def note(ledger: Ledger, ran: Ran) -> None:
         ledger.published(offset, payload, record_id)
     for lineage, offsets, changed in ran.of("finalised"):
         ledger.finalised(lineage, offsets, changed)
+    moves.note(ledger, ran)

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import grafctl.client as client
+from faults import moves
 from faults.deeds import STREAM
 from faults.etl import LOAD, TAKE, TIDY
 from faults.forks import Forks, Ran
@@ -104,6 +105,10 @@ COMMANDS: dict[str, Command] = {
     PIPELINE: Command(
         "pipeline_run", "etl", ("three",), about={"stages": [TAKE, TIDY, LOAD]}, is_counted=False, share=4
     ),
+    "vshard migrate": Command("vshard_migrate", "table", ("three", "witness1"), patch=moves.CHUNKS, share=8),
+    "vshard reverse": Command("vshard_reverse", "moved", ("three",), patch=moves.CHUNKS, share=8),
+    "vshard cancel": Command("vshard_cancel", "held", ("three",), patch=moves.CHUNKS, share=8),
+    "vshard retire": Command("vshard_retire", "moved", ("three",), patch=moves.CHUNKS, share=8),
     "domain add": Command("domain_add", shapes=("two", "three")),
     "domain restore": Command("restore", "behind", PAYLOAD3),
     "backup": Command("back_up", is_idempotent=False, patch=CHUNKS),

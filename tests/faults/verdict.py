@@ -20,6 +20,8 @@ from pathlib import Path
 from typing import Any
 
 import grafctl.client as client
+from faults import moves
+from faults.accounts import Accounts
 from grafctl.results import Record
 from grafctl.store import keys
 from grafctl.store.blocks import Packed
@@ -42,6 +44,7 @@ class Ledger:
     tried: Counter[str] = field(default_factory=Counter)  # payload -> how often it may be there at most
     final: dict[str, set[int]] = field(default_factory=dict)  # lineage -> offsets whose ack was acknowledged
     changed: Counter[str] = field(default_factory=Counter)  # lineage -> how many offsets acks said they finalised
+    accounts: Accounts = field(default_factory=Accounts)  # of the table beside it, where there is one
 
     def publishes(self, payloads: Iterable[str]) -> None:
         """Notes records that are about to be published, so that each may be there once more."""
@@ -72,6 +75,8 @@ def judge(opened: client.Store, *ledgers: Ledger, away: frozenset[str] = frozens
         log = opened.session.resource(ledger.resource)
         log.settle()
         wrong += [f"{ledger.resource}: {item}" for item in _queue_wrong(opened, log, ledger, away)]
+        if ledger.accounts.written:
+            wrong += _table_wrong(opened, ledger, away)
     for log in (opened.session.control, opened.session.audit):
         log.settle()
         wrong += _chains_differ(opened, log, away)
@@ -91,7 +96,7 @@ def _findings(opened: client.Store, away: frozenset[str]) -> Iterator[str]:
 def _queue_wrong(opened: client.Store, log: Log, ledger: Ledger, away: frozenset[str]) -> Iterator[str]:
     yield from _chains_differ(opened, log, away)
     standard: list[tuple[int, Packed]] | None = None
-    for domain in _payload_domains(log, away):
+    for domain in payload_domains(log, away):
         if domain in away:
             continue
         with opened.session.cluster.environment(domain).read() as view:
@@ -112,6 +117,12 @@ def _queue_wrong(opened: client.Store, log: Log, ledger: Ledger, away: frozenset
         yield "no domain could be read"
 
 
+def _table_wrong(opened: client.Store, ledger: Ledger, away: frozenset[str]) -> Iterator[str]:
+    yield from (f"{moves.TABLE}: {item}" for item in moves.judge(opened, ledger, away))
+    for part in moves.parts_of(opened.session, moves.TABLE):
+        yield from _chains_differ(opened, opened.session.resource(part), away)
+
+
 def peeked(opened: client.Store, resource: str, domain: str) -> Iterator[Record]:
     """Yields what `peek` shows of a whole queue."""
     page = opened.peek(resource, domain=domain, max=1000).body["records"]
@@ -120,7 +131,7 @@ def peeked(opened: client.Store, resource: str, domain: str) -> Iterator[Record]
         page = opened.peek(resource, domain=domain, offset=page[-1].offset + 1, max=1000).body["records"]
 
 
-def _payload_domains(log: Log, away: frozenset[str]) -> list[str]:
+def payload_domains(log: Log, away: frozenset[str]) -> list[str]:
     """Returns the domains whose replica is ready and keeps payloads."""
     with log.view(exclude=away) as committed:
         replicas = committed.state.get_json(keys.locator())["replicas"]
