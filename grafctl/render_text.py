@@ -183,7 +183,8 @@ def _verdict_sentence(answer: Verdict) -> str:
 def _proof_sentence(proof: Proof) -> str:
     claim = "holds the same as" if proof.match else "differs from"
     role = ", promoted to voter" if proof.promoted else ""
-    return render.clean(f"{proof.domain} {claim} {proof.source or 'the source'}: {proof.count} records{role}")
+    what = "keys" if "keys" in proof.covers else "records"
+    return render.clean(f"{proof.domain} {claim} {proof.source or 'the source'}: {proof.count} {what}{role}")
 
 
 def _case_lines(case: dict[str, Any]) -> list[str]:

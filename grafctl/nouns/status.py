@@ -7,7 +7,7 @@ from contextlib import suppress
 from grafctl.errors import DriverError, GrafctlError
 from grafctl.nouns.troubles import Troubles
 from grafctl.results import Shown
-from grafctl.store import keys
+from grafctl.store import keys, vshard_keys
 from grafctl.store.authority import Placement
 from grafctl.store.checked import served
 from grafctl.store.committed import Committed
@@ -17,9 +17,12 @@ from grafctl.store.replica.scope import FIRST, scoped
 from grafctl.store.resources.delivery import Lineage
 from grafctl.store.resources.queue import queue_row
 from grafctl.store.resources.retention import losses_of
+from grafctl.store.resources.table import KIND, OPEN, PART, SEALED
 from grafctl.store.session import Session
 from grafctl.store.snapshots import Snapshots
 from grafctl.typed import Any
+
+USED = (OPEN, SEALED)
 
 
 def status(session: Session) -> Shown:
@@ -99,20 +102,27 @@ def _fields(name: str, committed: Committed, health: dict[str, str]) -> dict[str
     queue = queue_row(state, name)
     locator = state.get_json(keys.locator())
     replicas = [_replica(item, committed, health) for item in locator["replicas"]]
-    rows = [parse_json(body) for _, body in state.scan(keys.groups())]
-    lineages = {row["lineage"]: Lineage.of(state.get_json(keys.lineage(row["lineage"]))) for row in rows}
+    groups = [parse_json(body) for _, body in state.scan(keys.groups())]
+    lineages = {row["lineage"]: Lineage.of(state.get_json(keys.lineage(row["lineage"]))) for row in groups}
     losses = losses_of(state)
+    records, size = (
+        queue["next"] - queue["first"],
+        queue["bytes"],
+    )  # of a table, the keys of vshards that are in use here
+    if queue["kind"] in (KIND, PART):
+        rows = [parse_json(body) for _, body in state.scan(vshard_keys.vshards())]
+        records, size = (sum(row[name] for row in rows if row["state"] in USED) for name in ("records", "bytes"))
     fields = {
         "name": name,
         "kind": queue["kind"],
         "generation": locator["generation"],
         "epoch": queue["epoch"],
-        "records": queue["next"] - queue["first"],
-        "bytes": queue["bytes"],
+        "records": records,
+        "bytes": size,
         "primary": committed.lead.primary,
         "placement": Placement.of(queue).as_json(),
         "replicas": replicas,
-        "groups": [group_status(row, lineages[row["lineage"]], queue["next"]) for row in rows],
+        "groups": [group_status(row, lineages[row["lineage"]], queue["next"]) for row in groups],
     }
     return fields | {"trouble": "; ".join(losses)} if losses else fields
 

@@ -14,21 +14,21 @@ from typing import Any
 from grafctl.errors import NotFound
 from grafctl.nouns.queues import Resources
 from grafctl.results import Change, Loaded, Row, Shown, Stored
-from grafctl.store import keys, vshard_keys
+from grafctl.store import keys
 from grafctl.store.authority import Placement
 from grafctl.store.log import DEADLINE_S
 from grafctl.store.operations import tables
 from grafctl.store.operations.moving.situation import parts_of
 from grafctl.store.operations.routing import table_of
 from grafctl.store.operations.tables import Item, Written
-from grafctl.store.records import parse_json
+from grafctl.store.operations.verify_tables import rows_of_parts
 from grafctl.store.replica.state import State
 from grafctl.store.resources.carried import policy_row
 from grafctl.store.resources.queue import queue_row
-from grafctl.store.resources.table import KIND, OPEN, READY, SEALED
+from grafctl.store.resources.table import KIND
+from grafctl.store.resources.table_check import owners_of
+from grafctl.store.session import Session
 from grafctl.store.vshards import VSHARDS, check_vshards
-
-OWNED = (OPEN, SEALED)
 
 
 def as_bytes(text: bytes | str) -> bytes:
@@ -178,17 +178,14 @@ class Tables(Resources):
         return Shown({**fields, "count": records, "bytes": size})
 
 
-def vshard_rows(session: Any, table: str) -> dict[int, dict[str, Any]]:
+def vshard_rows(session: Session, table: str) -> dict[int, dict[str, Any]]:
     """Returns the row of each vshard that was ever used, from the log that owns it, with `part` in it."""
+    rows = rows_of_parts(session, parts_of(session, table))
     found: dict[int, dict[str, Any]] = {}
-    for part in parts_of(session, table):
-        with session.state(part) as state:
-            for key, body in state.scan(vshard_keys.vshards()):
-                number, row = vshard_keys.parse_vshard(key), parse_json(body)
-                owns = row["state"] in OWNED or row["state"] == READY
-                there = found.get(number)
-                if owns and (there is None or there["generation"] < row["generation"]):
-                    found[number] = {**row, "part": part}
+    for number in sorted({number for here in rows.values() for number in here}):
+        owners = [{**rows[part][number], "part": part} for part in owners_of(rows, number)]
+        if owners:  # one, unless it went from one to the other while the logs were read
+            found[number] = max(owners, key=lambda row: int(row["generation"]))
     return found
 
 

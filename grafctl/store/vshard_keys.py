@@ -28,6 +28,17 @@ def table_rows(number: int, prefix: bytes = b"") -> tuple[bytes, bytes]:
     return range_of(PAYLOAD + b"W" + U16.pack(number) + prefix)
 
 
+def all_table_rows() -> tuple[bytes, bytes]:
+    return range_of(PAYLOAD + b"W")
+
+
+def vshard_of_row(row: bytes) -> int:
+    """Returns the vshard of a table's row."""
+    if len(row) < 6:
+        raise Corrupt(f"Row {row.hex()} is not that of a table.", key=row.hex())
+    return int.from_bytes(row[3:5], "big")
+
+
 def key_of(row: bytes) -> bytes:
     """Returns the user's key of a table's row."""
     if len(row) < 6:

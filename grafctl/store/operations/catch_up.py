@@ -28,7 +28,7 @@ from grafctl.store.learn import Checked, learn, needs_learning
 from grafctl.store.log import DEADLINE_S, Log
 from grafctl.store.observe import look
 from grafctl.store.operations.polling import ack, poll
-from grafctl.store.operations.proving import COVERS, Content, Progress, both_sides, compare
+from grafctl.store.operations.proving import Content, Progress, both_sides, compare, covers_of
 from grafctl.store.records import encode_json
 from grafctl.store.replica.replica import SafetyAlarm
 from grafctl.store.replicate import Moved, NeedsLearning, copy
@@ -68,7 +68,7 @@ def catch_up(
         locator = _pass(session, log, resource, domain)
         replica = next(item for item in locator["replicas"] if item["domain"] == domain)
         if dry_run:
-            return _planned(resource, locator, domain)
+            return _planned(session, resource, locator, domain)
         checked: list[Checked] = []
 
         def prove() -> dict[str, Any] | None:
@@ -114,10 +114,10 @@ def _pass(session: Session, log: Log, resource: str, domain: str) -> dict[str, A
     return locator
 
 
-def _planned(resource: str, locator: dict[str, Any], domain: str) -> Proof:
-    return Proof(
-        "", resource, domain, locator["generation"], 0, -1, 0, "", "", False, list(COVERS), False, changed=False
-    )
+def _planned(session: Session, resource: str, locator: dict[str, Any], domain: str) -> Proof:
+    with session.state(resource) as state:
+        covers = list(covers_of(queue_row(state, resource)["kind"]))
+    return Proof("", resource, domain, locator["generation"], 0, -1, 0, "", "", False, covers, False, changed=False)
 
 
 def _until_steady(domain: str, act: Callable[[], T]) -> T:
@@ -191,8 +191,8 @@ def _prove(
                 (content, read_back), epoch = found, queue_row(one.state, resource)["epoch"]
     if not content.records and not allow_empty:
         raise ProofRequired(
-            f"{resource} holds no record, so the copy proves nothing.",
-            hint=f"Publish first, or run `grafctl catch-up {resource} -d {domain} --allow-empty`.",
+            f"{resource} holds no {'key' if 'keys' in content.digests else 'record'}, so the copy proves nothing.",
+            hint=f"Write to it first, or run `grafctl catch-up {resource} -d {domain} --allow-empty`.",
             resource=resource,
             domain=domain,
         )
@@ -235,7 +235,7 @@ def _bound(
         "source_digest": content.digest(),
         "target_digest": read_back.digest(),
         "match": True,
-        "covers": list(COVERS),
+        "covers": list(content.digests),
         "source": source,
         "incarnation": session.cluster.member(domain)[1],
         "first_offset": content.first or None,

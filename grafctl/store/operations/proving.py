@@ -1,8 +1,9 @@
 """Content proofs: digests of what two domains can read back, computed on each side from that side's own bytes.
 
 Promises
-- A digest covers every retained record, every group, what is finalised, and every idempotency record, in both
-  directions: a row that only one side has changes that side's digest.
+- A digest covers every retained record, every group, what is finalised, and every idempotency record; of a table every
+  key with its version and value, every vshard, and every migration. Both directions count: a row that only one side has
+  changes that side's digest.
 - Nothing that was copied is believed: the digest of every block is that of bytes that were read from its own side, for
   this proof or, after they were committed there, by the copy that the proof follows; rows are compared by content.
 - Both sides are read at one index of the log; the primary is held still only while the two snapshots are opened.
@@ -17,21 +18,23 @@ from itertools import zip_longest
 from typing import Any, NamedTuple
 
 from grafctl.errors import Corrupt, DriverError, ProofRequired
-from grafctl.store import blocks, keys
+from grafctl.store import blocks, keys, vshard_keys
 from grafctl.store.ahead import Ahead
 from grafctl.store.learn import Checked
 from grafctl.store.log import Log
 from grafctl.store.reading import BlockRef, block_entry, block_refs
-from grafctl.store.records import check_entry, decode_beginning, digest
+from grafctl.store.records import check_entry, decode_beginning, digest, parse_json
 from grafctl.store.replica.replica import Replica
 from grafctl.store.replica.scope import FIRST, scoped
 from grafctl.store.replica.state import State
 from grafctl.store.replicate import Moved, copy
 from grafctl.store.resources.queue import queue_row
 from grafctl.store.resources.several import block_change
+from grafctl.store.resources.table import KIND, PART
 
 LINES_AHEAD = 256
 COVERS = ("records", "groups", "finalised", "idempotency")
+OF_TABLES = ("keys", "vshards", "migrations")
 
 Progress = Callable[[str, int, int], None]
 
@@ -59,8 +62,8 @@ class Content(NamedTuple):
     def digest(self) -> str:
         """Returns one digest over all parts."""
         whole = hashlib.sha256()
-        for part in COVERS:
-            whole.update(f"{part}={self.digests[part]};".encode())
+        for part, found in self.digests.items():
+            whole.update(f"{part}={found};".encode())
         return f"sha256:{whole.hexdigest()}"
 
 
@@ -180,6 +183,39 @@ def _rows(side: Side, *spans: tuple[bytes, bytes]) -> str:
     return whole.hexdigest()
 
 
+def covers_of(kind: str) -> tuple[str, ...]:
+    """Returns what a proof of a resource of this kind covers."""
+    return OF_TABLES if kind in (KIND, PART) else COVERS
+
+
+def _table_content(side: Side) -> Content:
+    """Returns what a side holds of a table: `records` keys, after so many writes in all its vshards."""
+    records = writes = 0
+    for _, body in side.state.scan(vshard_keys.vshards()):
+        writes += parse_json(body)["seq"]
+    whole = hashlib.sha256()
+    for row, body in side.state.scan(vshard_keys.all_table_rows()):
+        whole.update(len(row).to_bytes(4, "big") + row + len(body).to_bytes(4, "big") + body)
+        records += 1
+    vshards, moves = vshard_keys.vshards(), (vshard_keys.migrations(), vshard_keys.ways_back())
+    found = (whole.hexdigest(), _rows(side, vshards), _rows(side, *moves))
+    return Content(0, writes - 1, records, dict(zip(OF_TABLES, found, strict=True)))
+
+
+def _compare_tables(table: str, source: Side, target: Side, progress: Progress | None) -> tuple[Content, Content]:
+    content = _table_content(source)
+    if progress:
+        progress("verify", 0, content.records)
+    try:
+        read_back = _table_content(target)
+    except (Corrupt, DriverError) as error:
+        raise _differ(table, source, target, str(error)) from error
+    different = [part for part, found in content.digests.items() if found != read_back.digests[part]]
+    if different:
+        raise _differ(table, source, target, f"{', '.join(different)} differ")
+    return content, read_back
+
+
 def compare(
     resource: str, source: Side, target: Side, progress: Progress | None = None, checked: Sequence[Checked] = ()
 ) -> tuple[Content, Content]:
@@ -187,8 +223,10 @@ def compare(
 
     Blocks of entries that are `checked` on a side are not read again there.
     """
-    ours, theirs = _Records(), _Records()
     through = queue_row(source.state, resource)
+    if through.get("kind") in (KIND, PART):
+        return _compare_tables(resource, source, target, progress)
+    ours, theirs = _Records(), _Records()
     with (
         Ahead(_blocks(source, resource, checked), LINES_AHEAD) as mine,
         Ahead(_blocks(target, resource, checked), LINES_AHEAD) as others,

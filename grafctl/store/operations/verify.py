@@ -19,6 +19,7 @@ from grafctl.store.driver.contract import Identity
 from grafctl.store.intervals import intersection, union
 from grafctl.store.log import Log
 from grafctl.store.observe import Lead, fenced_members
+from grafctl.store.operations.verify_tables import table_findings
 from grafctl.store.reading import block_refs
 from grafctl.store.records import decode_entry, follows
 from grafctl.store.replica.replica import Replica
@@ -29,6 +30,7 @@ from grafctl.store.resources.control import log_beginners
 from grafctl.store.resources.delivery import Lineage
 from grafctl.store.resources.idem import problems as idem_problems
 from grafctl.store.resources.leases import leases_of
+from grafctl.store.resources.table_check import problems as table_problems
 from grafctl.store.session import Session
 
 AWAY = (
@@ -62,6 +64,7 @@ def verify(session: Session) -> Iterator[Finding]:
             yield Finding(name, error.message, error.hint or AWAY, None, name)
     for name, log in logs.items():
         yield from _log_findings(session.cluster, name, log)
+    yield from table_findings(session)
 
 
 def _domain_findings(cluster: Cluster, domain: str) -> Iterator[Finding]:
@@ -223,7 +226,7 @@ def _content_findings(name: str, replica: Replica, state: State) -> Iterator[Fin
         yield Finding(where, f"offsets {at} to {stop - 1} are missing", repair_of(replica.domain), replica.domain, name)
     for problem in id_problems(state):
         yield Finding(where, problem, repair_of(replica.domain), replica.domain, name)
-    for problem in idem_problems(state):
+    for problem in (*idem_problems(state), *table_problems(state, replica.row.head.floor)):
         yield Finding(where, problem, repair_of(replica.domain), replica.domain, name)
     for row, body in state.scan(keys.lineages()):
         yield from _lineage_findings(where, name, replica, state, row, body)

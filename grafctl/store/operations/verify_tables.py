@@ -1,0 +1,66 @@
+"""Verify, for the logs of each table beside each other: every vshard has one owner.
+
+Promises
+- A finding is one that two looks in a row had, of rows that did not change between them: a vshard that is being moved
+  meanwhile is none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from grafctl.errors import DriverError, GrafctlError
+from grafctl.results import Finding
+from grafctl.store import vshard_keys
+from grafctl.store.records import parse_json
+from grafctl.store.resources.table import KIND, PART
+from grafctl.store.resources.table_check import table_problems
+from grafctl.store.session import Session
+
+Rows = dict[str, dict[int, dict[str, Any]]]
+
+
+def table_findings(session: Session) -> Iterator[Finding]:
+    """Yields what is wrong between the logs of the store's tables; what cannot be read is told elsewhere."""
+    try:
+        records = session.resources()
+        parts: dict[str, list[str]] = {name: [name] for name, record in records.items() if record["kind"] == KIND}
+        for name, record in records.items():
+            if record["kind"] == PART:
+                parts.setdefault(record["start"]["queue"]["part_of"], []).append(name)
+        for table, logs in sorted(parts.items()):
+            if len(logs) > 1 and table in records:
+                yield from _findings(session, table, vshards_of(records[table]), logs)
+    except (GrafctlError, DriverError):
+        return
+
+
+def vshards_of(record: dict[str, Any]) -> int:
+    """Returns how many vshards a registered table has."""
+    row = record["start"]["queue"] if "start" in record else record["row"]
+    return int(row["vshards"])
+
+
+def _findings(session: Session, table: str, vshards: int, logs: list[str]) -> Iterator[Finding]:
+    first = rows_of_parts(session, logs)
+    found = set(table_problems(table, vshards, first))
+    if not found:
+        return
+    again = rows_of_parts(session, logs)
+    for problem in table_problems(table, vshards, again):
+        number = int(problem.split()[1])
+        is_at_rest = all(first[part].get(number) == again[part].get(number) for part in logs)
+        if problem in found and is_at_rest:
+            remedy = f"Run `grafctl vshard status {table} {number}`; a backup has it as it was."
+            yield Finding(table, problem, remedy, None, table)
+
+
+def rows_of_parts(session: Session, logs: list[str]) -> Rows:
+    """Returns what each log of a table says of vshards: {log: {vshard: row}}."""
+    rows: Rows = {}
+    for part in logs:
+        with session.state(part) as state:
+            scanned = state.scan(vshard_keys.vshards())
+            rows[part] = {vshard_keys.parse_vshard(key): parse_json(body) for key, body in scanned}
+    return rows
