@@ -84,7 +84,7 @@ def _read(work: Work, cursor: str) -> Chunk:
                 return Chunk(writes, key.hex(), False)
         return Chunk(writes, cursor, True)
 
-    return served(lambda: checked(work.source, find))
+    return served(lambda: checked(work.source, find, newest=True))
 
 
 def _keep_to_rate(work: Work, size: int, began_s: float) -> None:

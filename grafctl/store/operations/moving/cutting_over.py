@@ -76,7 +76,10 @@ def _drained(work: Work, token: int, until_s: float) -> Collected:
 
 def _drain(work: Work, token: int, until_s: float) -> Collected:
     """Brings what was written up to the seal to the target, and proves it."""
-    found = collect(work.source, work.place.vshard, work.applied, token + 1)
+    while (found := collect(work.source, work.place.vshard, work.applied, token + 1)).has_more:
+        _check(work, until_s)
+        replay(work, found, None, until_s - clock.monotonic_s())
+        read_back(work, found)
     _check(work, until_s)
     replay(work, found, token, until_s - clock.monotonic_s())
     point("moving.drained")

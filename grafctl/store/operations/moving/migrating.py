@@ -18,7 +18,7 @@ from grafctl.store.operations.moving.copying import copy_base
 from grafctl.store.operations.moving.cutting_over import Cut, cut_over
 from grafctl.store.operations.moving.ending import drop, note_failure
 from grafctl.store.operations.moving.proof import prove, read_back
-from grafctl.store.operations.moving.replaying import collect, replay
+from grafctl.store.operations.moving.replaying import collect, covering, replay
 from grafctl.store.operations.moving.situation import look
 from grafctl.store.operations.moving.work import Work
 from grafctl.store.resources.moving import Amend, Place, Unseal
@@ -84,7 +84,7 @@ def _received(work: Work) -> dict[str, Any]:
         drop(work.target, work.place, here.row["token"])
     _, moving = work.at_target(Receive(work.place, work.source_part, work.record)).answer
     point("moving.received")
-    with work.source.view() as committed:
+    with covering(work.source, moving["applied"]) as committed:
         lag_of(moving["applied"], committed.upto, what=work.what)
     found: dict[str, Any] = moving
     return found

@@ -19,9 +19,10 @@ from typing import Any, NamedTuple
 from grafctl import clock
 from grafctl.errors import NoQuorum, ProofRequired
 from grafctl.store import vshard_keys
+from grafctl.store.checked import checked
 from grafctl.store.keys import U64
 from grafctl.store.log import Log
-from grafctl.store.operations.moving.replaying import Collected, collect, replay
+from grafctl.store.operations.moving.replaying import Collected, collect, covering, replay
 from grafctl.store.operations.moving.work import Work
 from grafctl.store.replica.state import State
 from grafctl.store.table_block import Write
@@ -58,7 +59,7 @@ def _hash(key: bytes, body: bytes) -> int:
 def prove(work: Work) -> Digest:
     """Brings the target to one entry of the source and compares all rows there; raises `ProofRequired`."""
     number = work.place.vshard
-    with work.source.view() as committed:
+    with covering(work.source, work.applied) as committed:
         through = committed.upto
         source = digest_of(committed.state, number)
     while work.applied < through:
@@ -95,23 +96,21 @@ def read_back(work: Work, found: Collected) -> None:
 
 def compare_counts(work: Work) -> None:
     """Compares what each log counts of the vshard once nothing is written to it; raises `ProofRequired`."""
-    row = vshard_keys.vshard(work.place.vshard)
-    with work.source.view() as committed:
-        source = _counts(committed.state.get_json(row))
-    with work.target.view() as committed:
-        target = _counts(committed.state.get_json(row))
+
+    def counts(state: State) -> tuple[int, int, int]:
+        row = state.get_json(vshard_keys.vshard(work.place.vshard))
+        return row["records"], row["bytes"], row["seq"]
+
+    source, target = (checked(log, counts, newest=True) for log in (work.source, work.target))
     if source != target:
         raise mismatch(work, work.target_part, str(source), str(target))
-
-
-def _counts(row: dict[str, Any]) -> tuple[int, int, int]:
-    return row["records"], row["bytes"], row["seq"]
 
 
 def each_domain(log: Log, look: Callable[[State], Any]) -> dict[str, Any]:
     """Returns what `look` finds in each domain that holds the log's newest committed state; raises `NoQuorum` where
     they are no write quorum, and stay none for a while: others may be writing to the same log."""
     found: dict[str, Any] = {}
+    checked(log, bool, newest=True)  # so that no view lags behind what was appended here
     with log.view() as committed:
         lead, upto = committed.lead, committed.upto
     need = min(config.payload_size for config in lead.force())

@@ -6,11 +6,14 @@ Entries that are applied once more change nothing, because versions decide.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from typing import NamedTuple
 
 from grafctl import clock
-from grafctl.errors import Corrupt
+from grafctl.errors import Corrupt, NoQuorum
 from grafctl.store.checked import served
+from grafctl.store.committed import Committed
 from grafctl.store.driver.kill import point
 from grafctl.store.log import Log
 from grafctl.store.moving_rules import Pace
@@ -35,15 +38,35 @@ class Collected(NamedTuple):
     has_more: bool  # there are entries behind `stop`, because the batch is full
 
 
+@contextmanager
+def covering(log: Log, least: int) -> Iterator[Committed]:
+    """Yields the committed state that covers so many entries, where there are so many.
+
+    With domains away a view may lag behind what was acknowledged; then the log settles first. Raises `NoQuorum` where
+    it cannot.
+    """
+    with ExitStack() as stack:
+        committed = stack.enter_context(log.view())
+        if committed.upto < least:
+            stack.close()
+            log.settle()
+            committed = stack.enter_context(log.view())
+        yield committed
+
+
 def collect(log: Log, number: int, start: int, until: int | None = None) -> Collected:
-    """Reads the committed entries from `start` on, up to the end or before `until`; raises `Corrupt`."""
+    """Reads the committed entries from `start` on, up to the end or before `until`, which were acknowledged; raises
+    `Corrupt`, and `NoQuorum` where too many domains are away to say what is committed up to there."""
+    least = start if until is None else until
 
     def read() -> Collected:
-        with log.view() as committed:
+        with covering(log, least) as committed:
+            if committed.upto < least:
+                raise NoQuorum(f"Entry {least - 1} of the source is not known to be committed.", outcome="not_written")
             replica = Replica(committed.view, log.id, committed.domain)
             if start < replica.row.head.floor:
                 raise Corrupt(f"Entry {start} of the source is needed for a migration, and is not kept any more.")
-            return _collect(replica, log.number, number, start, min(committed.upto, until or committed.upto))
+            return _collect(replica, log.number, number, start, until or committed.upto)
 
     return served(read)
 

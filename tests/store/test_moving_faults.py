@@ -1,0 +1,265 @@
+"""Domains that fail, disks that fill up, and views that lag, in each phase of a migration, over the memory driver.
+
+What must hold each time: no acknowledged write is lost, writers of the vshard go on wherever its owner has a quorum,
+and once the fault is gone `resume` finishes or `cancel` undoes everything.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from grafctl import client
+from grafctl.errors import Corrupt, GrafctlError, NoQuorum, PauseBudgetExceeded, StoreFull, Timeout
+from grafctl.results import Migrated
+from grafctl.store import vshard_keys
+from grafctl.store.driver.faults import COMMIT_AFTER, COMMIT_BEFORE, Fault, FaultDriver, Kind
+from grafctl.store.operations.moving import replaying
+from grafctl.store.vshards import vshard_of
+from store.world import World, open_store, world
+
+HOME, AWAY = ("aws", "gcp", "azure"), ("do", "hetzner", "oci")
+WIDE = 60_000_000  # a budget that no slow machine passes
+TABLE, PART, MOVING, VSHARDS = "accounts", "accounts.part-1", 1, 2
+PHASES = ("base_copy", "wal_catchup", "proof", "ready", "cutover", "flipped")
+KEYS = [name for n in range(60) if vshard_of((name := f"k{n}").encode(), VSHARDS) == MOVING]
+
+
+class Moves:
+    """A table over a driver that can be told to fail, one operator, and a writer who knows nothing of it."""
+
+    def __init__(self, directory: Path, ours: World, home: tuple[str, ...], away: tuple[str, ...]) -> None:
+        self.ours, self.away = ours, away
+        self.full: set[str] = set()
+        self.on_flip: Callable[[], None] | None = None
+        self._source = home[0]
+        self.operator = open_store(directory, FaultDriver(ours.driver, self._plan))
+        self.writer = ours.store
+        self.known: dict[str, str] = {}
+        replicas = [f"{domain}-1={domain}" for domain in home]
+        self.writer.tables.create(TABLE, replicas=replicas, allow=[*home, *away], vshards=VSHARDS)
+        for key in KEYS:
+            self.put(key, "first")
+
+    def _plan(self, domain: str, step: str, count: int) -> Fault | None:
+        if step == COMMIT_AFTER and domain == self._source and self.on_flip is not None:
+            act, self.on_flip = self.on_flip, None
+            act()
+        return Fault(Kind.FULL) if domain in self.full and step == COMMIT_BEFORE else None
+
+    def put(self, key: str, value: str, **how: Any) -> None:
+        self.writer.tables.put(TABLE, key, value, domain="aws", **how)
+        self.known[key] = value
+
+    def fail(self, *domains: str) -> None:
+        for domain in domains:
+            self.ours.driver.fail(self.writer.session.cluster.place(domain).path)
+
+    def restore(self, *domains: str) -> None:
+        for domain in domains:
+            self.ours.driver.restore(self.writer.session.cluster.place(domain).path)
+
+    def in_phase(self, phase: str, act: Callable[[], None]) -> Callable[[dict[str, Any]], None]:
+        """Returns a watch that does something once, when a phase begins; `flipped` is right behind the commit."""
+        seen: set[str] = set()
+
+        def watch(event: dict[str, Any]) -> None:
+            now = event["state"] if event["event"] == "state" else event["event"]
+            if event["event"] == "progress" and "estimate_us" in event and "waits_for" not in event:
+                now = "ready"
+            if now == "cutover" and phase == "flipped":
+                self.on_flip = act
+            elif now == phase and not seen:
+                seen.add(now)
+                act()
+
+        return watch
+
+    def migrate(self, **how: Any) -> Migrated:
+        given = {"budget_us": WIDE, "patience_ms": 60_000} | how
+        (done,) = self.operator.vshards.migrate(TABLE, [MOVING], to=self.away, domain="aws", **given)
+        return done
+
+    def state(self) -> str:
+        return str(self.writer.vshards.show(TABLE, MOVING).body["state"])
+
+    def finish(self) -> None:
+        (done,) = self.writer.vshards.resume(TABLE, [MOVING], domain="aws", budget_us=WIDE)
+        assert (done.state, done.owner) == ("completed", sorted(self.away)), done
+
+    def require_all(self) -> None:
+        """Everything that was acknowledged is there, for a process that knows nothing yet, and `verify` is content."""
+        with self.ours.reopened() as other:
+            rows = other.tables.scan(TABLE, domain="aws", vshard=MOVING)
+            assert {row.key.decode(): row.value.decode() for row in rows} == self.known
+            assert not (found := list(other.verify())), found
+
+    def rows_in(self, part: str) -> int:
+        with self.writer.session.state(part) as state:
+            return sum(1 for _ in state.scan(vshard_keys.table_rows(MOVING)))
+
+
+@pytest.fixture
+def moves(tmp_path: Path) -> Iterator[Moves]:
+    with a_table(tmp_path, HOME, AWAY) as moves:
+        yield moves
+
+
+@contextmanager
+def a_table(tmp_path: Path, home: tuple[str, ...], away: tuple[str, ...]) -> Iterator[Moves]:
+    with world(tmp_path / "s", (*home, *away)) as made:
+        for domain in (*home, *away):
+            made.observe(domain)
+        moves = Moves(tmp_path / "s", made, home, away)
+        try:
+            yield moves
+        finally:
+            moves.operator.close()
+
+
+def hurried(opened: client.Store) -> None:
+    """Lets nobody wait for what is known not to come."""
+    opened.session.cluster.lock_wait_s = 0.05
+
+
+# --- the target
+
+
+@pytest.mark.parametrize("phase", PHASES)
+def test_a_target_domain_that_fails_delays_nobody(moves: Moves, phase: str) -> None:
+    done = moves.migrate(watch=moves.in_phase(phase, lambda: moves.fail("do")))
+    assert done.state == "completed"
+    moves.put(KEYS[0], "after")
+    moves.restore("do")
+    moves.require_all()
+
+
+@pytest.mark.parametrize("ending", ["resume", "cancel"])
+@pytest.mark.parametrize("phase", PHASES)
+def test_without_a_quorum_at_the_target_writers_go_on_at_the_source(moves: Moves, phase: str, ending: str) -> None:
+    with pytest.raises(NoQuorum) as lost:
+        moves.migrate(watch=moves.in_phase(phase, lambda: moves.fail("do", "oci")))
+    assert lost.value.exit_code == 21
+    is_flipped = phase == "flipped"
+    if is_flipped:  # it is the target's now, and only who has two domains can say what is in it
+        with pytest.raises((NoQuorum, Timeout)):
+            moves.put(KEYS[0], "nowhere", timeout_s=0.2)
+    else:
+        moves.put(KEYS[0], "meanwhile", timeout_s=5)
+    moves.restore("do", "oci")
+    if ending == "resume" or is_flipped:
+        moves.finish()
+    else:
+        moves.writer.vshards.cancel(TABLE, [MOVING], domain="aws")
+        assert moves.state() == "idle" and moves.rows_in(PART) == 0
+    moves.put(KEYS[1], "after")
+    moves.require_all()
+
+
+@pytest.mark.parametrize("phase", PHASES)
+def test_a_full_disk_at_the_target_stops_no_writer(moves: Moves, phase: str) -> None:
+    with pytest.raises((StoreFull, NoQuorum, PauseBudgetExceeded)):
+        moves.migrate(watch=moves.in_phase(phase, lambda: moves.full.update(AWAY)), budget_us=2_000_000)
+    moves.put(KEYS[0], "meanwhile")
+    assert moves.state() in ("base_copy", "wal_catchup", "cutover", "completed")
+    moves.full.clear()
+    moves.finish()
+    moves.require_all()
+
+
+# --- the source
+
+
+@pytest.mark.parametrize("phase", PHASES)
+def test_a_primary_of_the_source_that_fails_is_replaced(moves: Moves, phase: str) -> None:
+    done = moves.migrate(watch=moves.in_phase(phase, lambda: moves.fail("aws")))
+    assert done.state == "completed"
+    moves.restore("aws")
+    moves.put(KEYS[0], "after")
+    moves.require_all()
+
+
+@pytest.mark.parametrize("phase", PHASES[:-1])
+def test_without_a_quorum_at_the_source_nothing_is_given_away(moves: Moves, phase: str) -> None:
+    hurried(moves.operator)
+    with pytest.raises(GrafctlError) as lost:
+        moves.migrate(watch=moves.in_phase(phase, lambda: moves.fail("aws", "gcp")))
+    assert lost.value.exit_code == 21, lost.value
+    moves.restore("aws", "gcp")
+    moves.ours.advance(WIDE)
+    moves.put(KEYS[0], "after")
+    assert moves.state() in ("base_copy", "wal_catchup")
+    moves.finish()
+    moves.require_all()
+
+
+# --- what was drained, and what was seen of it
+
+
+def test_more_than_a_batch_between_the_last_look_and_the_seal_is_drained(
+    moves: Moves, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(replaying, "BATCH_WRITES", 3)
+
+    def write() -> None:
+        for key in KEYS[:10]:
+            moves.put(key, "at the last moment")
+
+    assert moves.migrate(watch=moves.in_phase("ready", write)).state == "completed"
+    moves.require_all()
+
+
+def test_a_view_that_lags_in_the_pause_loses_no_write(tmp_path: Path) -> None:
+    """Two of five were away while a key was written, and two others are in the pause: who is left knows of the write,
+    and not that it is committed."""
+    with a_table(tmp_path, ("aws", "b", "c", "d", "e"), ("oci",)) as moves:
+
+        def write() -> None:
+            moves.fail("d", "e")
+            moves.put(KEYS[0], "last")
+
+        def swap() -> None:
+            with moves.writer.session.resource(TABLE).view() as committed:
+                behind = [d for d in "bc" if committed.found.sights[d].head.commit < committed.upto]
+            assert behind, "every domain knows what is committed, so this shows nothing"
+            moves.fail("aws", *({"b", "c"} - set(behind[:1])))
+            moves.restore("d", "e")
+
+        watches = [moves.in_phase("ready", write), moves.in_phase("cutover", swap)]
+
+        def watch(event: dict[str, Any]) -> None:
+            for each in watches:
+                each(event)
+
+        assert moves.migrate(watch=watch).state == "completed"
+        moves.restore("aws", "b", "c")
+        moves.require_all()
+
+
+def test_a_target_that_is_ahead_of_its_source_has_diverged(moves: Moves) -> None:
+    moves.migrate(hold_cutover=True)
+
+    class Ahead:
+        """A migration's record as a stranger might leave it."""
+
+        def decide(self, state: Any, context: Any) -> Any:
+            from grafctl.store.resources.moving import Place, change
+
+            row = vshard_keys.migration(MOVING)
+            record = state.get_json(row) | {"applied": 1_000_000}
+            return change("ahead", Place(TABLE, MOVING, record["id"]), True, moving=record)
+
+    moves.writer.session.resource(PART).append(Ahead())  # type: ignore[arg-type]
+    with pytest.raises(Corrupt, match="is ahead of its source") as diverged:
+        moves.migrate()
+    assert diverged.value.exit_code == 25 and moves.state() == "failed"
+    with pytest.raises(Corrupt):
+        moves.writer.vshards.resume(TABLE, [MOVING], domain="aws")
+    moves.writer.vshards.cancel(TABLE, [MOVING], domain="aws")
+    assert moves.state() == "idle" and moves.rows_in(PART) == 0
+    assert moves.migrate().state == "completed"
+    moves.require_all()
