@@ -176,7 +176,7 @@ def _write_beside(
         asks[other] = [ask for ask in asks[other] if ask.key not in done]
         if not asks[other]:
             del asks[other]
-    sweep_at_times(log, outcome.tail)
+    sweep_at_times(log, outcome.tail, sum(len(ask.key) + len(ask.value or b"") for ask in chosen))
     return {}
 
 
