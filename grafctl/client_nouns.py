@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from grafctl.nouns.domains import Domains
     from grafctl.nouns.health import Health
     from grafctl.nouns.idems import Idems
+    from grafctl.nouns.leases import Leases
     from grafctl.nouns.locators import Locators
     from grafctl.nouns.placements import Placements
     from grafctl.nouns.policies import Policies
@@ -97,6 +98,12 @@ class Nouns:
         from grafctl.nouns.dead import Dead
 
         return Dead(self.session)
+
+    @property
+    def leases(self) -> Leases:
+        from grafctl.nouns.leases import Leases
+
+        return Leases(self.session)
 
     @property
     def placement(self) -> Placements:

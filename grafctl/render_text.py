@@ -29,7 +29,7 @@ from grafctl.results import (
 from grafctl.typed import Any, NamedTuple
 
 # Columns that say which thing a row is about come first, whatever order the library has.
-FIRST = ("audit", "offset", "resource", "group", "name", "id", "stage", "domain", "kind", "role", "state")
+FIRST = ("audit", "offset", "resource", "group", "name", "id", "stage", "lease", "domain", "kind", "role", "state")
 
 
 # Fields that are moments in milliseconds, and what they are called where they are shown as a date.
@@ -39,6 +39,8 @@ MOMENTS = {
     "reserved_ms": "reserved",
     "completed_ms": "completed",
     "until_ms": "until",
+    "due_ms": "due",
+    "gone_ms": "gone",
 }
 
 
@@ -204,7 +206,7 @@ def _audit_lines(record: dict[str, Any]) -> list[Block]:
 
     `audit explain` shows the rest of a record.
     """
-    subject = "/".join(str(record[name]) for name in ("resource", "group") if record.get(name))
+    subject = "/".join(str(record[name]) for name in ("resource", "group", "lease") if record.get(name))
     domain, why = record.get("domain"), record.get("reason") or record.get("code")
     head = f"{record['audit']:>4}  {_value_of('ms', record.get('ms'))}  {record.get('op')}"
     if record.get("outcome") == "changed":

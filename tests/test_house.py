@@ -51,6 +51,8 @@ FLOORS = [
             "store.rules",
             "store.moving_rules",
             "store.vshards",
+            "store.segment_rules",
+            "store.segment_keys",
             "store.table_block",
         ),
         "pure functions from values to values",
@@ -58,6 +60,7 @@ FLOORS = [
     Floor(("store.authority",), "the gate: pure decisions on placement, epoch, locator and health"),
     Floor(("store.driver",), "one environment of one domain: the only floor that knows LMDB"),
     Floor(("store.cluster", "store.files"), "all environments of a store, and the file that names them"),
+    Floor(("edges",), "a segment of one domain: files and bytes beside its environment, of which no log knows"),
     Floor(
         ("store.replica", "store.replica.*", "store.requests", "store.reading", "store.checking"),
         "one domain's copy of a log",

@@ -16,6 +16,7 @@ from grafctl.typed import Any, Mapping, NamedTuple, Sequence
 
 POLL, PEEK, PUBLISH, ACK, NACK, CATCH_UP, SHIFT = "poll", "peek", "publish", "ack", "nack", "catch-up", "shift"
 RESERVE, COMPLETE, RELEASE, EXPIRE = "reserve", "complete", "release", "expire"
+ACQUIRE, RENEW = "acquire", "renew"
 PUT, GET, DELETE, SCAN, MIGRATE = "put", "get", "delete", "scan", "migrate"
 
 #: operation -> whose placement decides, and whether the caller's own domain must hold a ready, healthy replica
@@ -164,6 +165,20 @@ def pass_health(asked: Asked, health: Mapping[str, str], **fields: Any) -> None:
             hint="Run `grafctl health list` to see who observed it and when.",
             **(fields or {"resource": asked.resource, "domain": asked.domain}),
         )
+
+
+def pass_segment(asked: Asked, home: str | None = None) -> None:
+    """Raises `DomainUnavailable` (11) unless the store knows the caller's domain and the leased segment is in it."""
+    if asked.known and home in (None, asked.domain):
+        return
+    why = f"its segment is in {home}, and is nobody else's" if asked.known else "the store does not know this domain"
+    raise DomainUnavailable(
+        f"{asked.domain} may not {asked.op} the lease {asked.resource}: {why}.",
+        reason="not_in_placement",
+        hint="Run `grafctl lease list` to see where it is." if asked.known else "Run `grafctl domain list`.",
+        lease=asked.resource,
+        domain=asked.domain,
+    )
 
 
 def pass_generation(resource: str, asked: int, current: int) -> None:

@@ -1,4 +1,5 @@
-"""Every key of an environment; no other file joins key bytes, but `vshard_keys.py` for the rows of tables.
+"""Every key of an environment; no other file joins key bytes, but `vshard_keys.py` for the rows of tables and
+`segment_keys.py` for those of segments.
 
 | tag  | parts                          | value                        | written by            |
 |------|--------------------------------|------------------------------|-----------------------|
@@ -26,7 +27,7 @@ offset. Idempotency store: `Q`, `B` and `I` as a queue has them, of what is comp
 stage and digest, `KS` counts by stage). Table, and the parts that hold its moved vshards: `Q` as a queue has it, `V`
 vshards, `W` rows by vshard and key, `M` migrations by vshard, `Y` ways back by vshard. Control: `R` resources by name,
 `A` authorities, `O` health observations by domain, `P` saved plans that were applied, `S` schemas by id, `V` routes by
-table and vshard. Audit: `C` the counters, `U` the latest record of each refusal.
+table and vshard, `L` leases on segments by name. Audit: `C` the counters, `U` the latest record of each refusal.
 """
 
 from __future__ import annotations

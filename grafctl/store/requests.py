@@ -72,7 +72,7 @@ class Turn(Protocol):
         ...
 
 
-FREEING = frozenset(("finalise", "give_back", "trim", "release", "expire"))
+FREEING = frozenset(("finalise", "give_back", "trim", "release", "expire", "segment_end"))
 PROTECTING = frozenset(("fence", "pause", "placement"))
 
 

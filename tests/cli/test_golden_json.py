@@ -25,6 +25,7 @@ from conftest import ROOT
 from test_runbook import RUNBOOK, steps_of
 from typer.testing import CliRunner
 
+from cli.golden_leases import LEASES
 from cli.golden_tables import TABLES
 from cli.tree import leaves
 from grafctl import render_progress
@@ -262,6 +263,7 @@ MORE = [
     (13, "apply store.plan", ""),
     (10, "drift more.toml --store ./declared", ""),
     *RUN,
+    *LEASES,
     (0, "explain 11", ""),
     (2, "explain 999", ""),
     (2, "publish", ""),

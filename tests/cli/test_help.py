@@ -26,6 +26,7 @@ LOOKING = {
     *("idem list", "idem show", "pipeline status", "pipeline tap"),
     *("pipeline validate", "pipeline plan"),
     *("schema list", "schema show"),
+    "lease list",
     *("table list", "table show", "table get", "table scan", "table count", "table export"),
     *("audit tail", "audit verify", "audit explain", "status", "verify", "doctor", "plan", "drift"),
 }
@@ -33,11 +34,12 @@ LOOKING = {
 WITHOUT_DRY_RUN = LOOKING | WITHOUT_STORE | {"poll"}
 BY_DOMAIN = {"publish", "poll", "peek", "ack", "nack", "catch-up", "can"}
 BY_DOMAIN |= {"pipeline run", "pipeline tap", "idem reserve", "idem complete", "idem release", "idem expire"}
+BY_DOMAIN |= {"lease acquire", "lease renew", "lease release"}
 BY_DOMAIN |= {"table put", "table get", "table delete", "table scan", "table load", "table export"}
 DESTRUCTIVE = {"domain remove", "domain repair", "authority revoke", "consumer seek", "dead redrive", "locator set"}
+DESTRUCTIVE |= {"lease revoke"}
 LATER = {
     "vshard",
-    "lease",
     "edge",
     "rehearse",
 }

@@ -22,6 +22,10 @@ CODES = {signal.SIGINT: 130, signal.SIGTERM: 143}
 # what the same line says when it is typed again, that nothing changed or a refusal with a code.
 STORY: list[tuple[str, str, int | str]] = [
     ("init ./store -d aws -d gcp", COMMIT, "unchanged"),
+    ("lease acquire l --bytes 4KiB --owner me --term 1h -d aws", COMMIT, "unchanged"),
+    ("lease renew l --token 1 -d aws", COMMIT, 0),
+    ("lease release l --token 1 -d aws", "append.after:1", "unchanged"),
+    ("lease revoke l --yes", COMMIT, "unchanged"),
     ("domain add azure", COMMIT, "unchanged"),
     ("domain add spare", "driver.create.rename:1", "unchanged"),
     ("authority add watch --public-key watch.pub", COMMIT, "unchanged"),

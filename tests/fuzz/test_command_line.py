@@ -29,6 +29,7 @@ GOOD = {
     "--wait": "1ms", "--header": "a=b", "--allow": "aws", "--deny": "gcp", "--start": "earliest", "--lease": "2",
     "--id": "i", "--key": "k", "--delay": "1s", "--visibility": "1s", "--timeout": "5s", "--max-age": "1d",
     "--directory": "folder", "--retain-age": "1d", "--retain-bytes": "1MiB", "--min-payload": "1", "--offset": "0",
+    "--bytes": "4KiB", "--owner": "me", "--term": "1m", "--token": "1", "--replace": "1", "--grace": "1s",
     "--max-deliveries": "3", "--expect": "0" * 64, "--operation": "op_1_" + "0" * 32,
 }  # fmt: skip
 CHOICES = {
@@ -37,6 +38,7 @@ CHOICES = {
     "--input": ["lines", "jsonl"],
     "--semantics": ["at-most-once", "at-least-once", "effectively-once"],
     "--compression": ["zstd", "none"],
+    "--kind": ["memory", "block"],
     "name": ["aws", "gcp", "azure/eastus", "sched", "q", "q2", "g"],
     "op": ["poll", "publish", "ack"],
     "code": ["0", "11", "corrupt", "78"],

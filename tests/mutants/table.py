@@ -9,8 +9,9 @@ from __future__ import annotations
 
 from mutants.of_declared import OF_DECLARED
 from mutants.of_pipelines import OF_PIPELINES
+from mutants.of_segments import OF_SEGMENTS
 from mutants.of_steps import OF_STEPS
 from mutants.of_the_log import OF_THE_LOG
 from mutants.of_the_store import OF_THE_STORE
 
-MUTANTS = (*OF_THE_LOG, *OF_THE_STORE, *OF_PIPELINES, *OF_DECLARED, *OF_STEPS)
+MUTANTS = (*OF_THE_LOG, *OF_THE_STORE, *OF_PIPELINES, *OF_DECLARED, *OF_STEPS, *OF_SEGMENTS)

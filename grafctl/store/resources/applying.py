@@ -51,6 +51,8 @@ MODULES = {
     "open": "receiving",
     "drop": "receiving",
     "route": "routes",
+    "segment": "segments",
+    "segment_end": "segments",
 }  # what an entry does -> the module of this package whose `apply_…` applies it
 
 _loaded: dict[str, Apply] = {}

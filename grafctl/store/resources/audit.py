@@ -17,7 +17,7 @@ from grafctl.store.requests import Context, Decision
 from grafctl.typed import Any, Mapping
 
 REPEAT_MS = 60_000
-_SAME = ("op", "resource", "group", "domain", "code", "reason")
+_SAME = ("op", "resource", "group", "domain", "code", "reason", "lease")
 
 
 def sameness(record: Mapping[str, Any]) -> bytes:

@@ -1,0 +1,209 @@
+"""`lease`: who may use which local segment until when.
+
+A segment is a file of fixed size in one domain, for work that need not survive that domain: a queue edge between two
+stages of one machine, for one. Nothing of what is in it is replicated; that somebody has it is, in the control log.
+
+Promises
+- A lease is taken in a domain that the store knows, that was not observed as unhealthy and that can be reached; only
+  that domain renews and releases it.
+- A refusal leaves no file, and whoever is granted a lease has its file, unless it was lost since.
+- Grants, releases and revocations are audited, renewals are not: they change nobody's right.
+
+When it fails: what died between making a file and getting its lease is cleared away with the next grant of that name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from grafctl import clock
+from grafctl.edges import segment
+from grafctl.errors import DomainUnavailable, GrafctlError
+from grafctl.names import check_domain, check_name
+from grafctl.nouns.consumers import run_request
+from grafctl.results import Change, Listed
+from grafctl.store import segment_keys
+from grafctl.store.authority import ACQUIRE, RELEASE, RENEW, Asked, pass_health, pass_segment
+from grafctl.store.checked import checked
+from grafctl.store.resources.control import rows
+from grafctl.store.resources.segments import (
+    AcquireSegment,
+    Leased,
+    ReleaseSegment,
+    RenewSegment,
+    RevokeSegment,
+    lease_row,
+)
+from grafctl.store.segment_rules import (
+    HELD,
+    MEMORY,
+    REVOKED,
+    REVOKING,
+    check_bytes,
+    check_grace,
+    check_kind,
+    check_owner,
+    check_term,
+    due_ms,
+    judged,
+)
+from grafctl.store.session import Session
+
+TERM_MS = GRACE_MS = 30_000
+_SHOWN = ("domain", "kind", "bytes", "owner", "generation", "token", "term_ms", "until_ms")
+
+
+class Leases:
+    """The leases on segments of one store."""
+
+    def __init__(self, session: Session) -> None:
+        self.session = session
+
+    def acquire(
+        self,
+        name: str,
+        *,
+        domain: str,
+        bytes: int,
+        owner: str,
+        kind: str = MEMORY,
+        term_ms: int = TERM_MS,
+        replace: int | None = None,
+        dry_run: bool = False,
+    ) -> Change:
+        """Takes a lease with its segment; the same again by its owner changes nothing.
+
+        `replace` is the token of the owner's own lease, whose segment is lost: there is a new one, a generation later.
+        """
+        check_name("lease", name)
+        check_domain(domain)
+        definition = (check_kind(kind), check_bytes(bytes), check_owner(owner), check_term(term_ms))
+        made = segment.new_name(name)
+        request = AcquireSegment(name, domain, *definition, made, replace)
+        op = "lease acquire"
+        with self.session.audited(op, lease=name, domain=domain):
+            asked = Asked(ACQUIRE, name, domain, known=self.session.cluster.knows(domain))
+            pass_segment(asked)
+            answer: Leased = run_request(self.session, self.session.control, request, True)
+            self._pass_health(asked)
+            if answer.changed and not dry_run:
+                answer = self._granted(request)
+        if answer.changed and not dry_run:
+            row = answer.row
+            about = {"owner": owner, "generation": row["generation"], "token": row["token"], "bytes": bytes}
+            self.session.note("changed", op, lease=name, domain=domain, **about)
+        actions = [f"make a segment of {bytes:,} bytes in {domain}", f"lease it to {owner} as {name}"]
+        return self._change(name, answer, dry_run, actions)
+
+    def _granted(self, request: AcquireSegment) -> Leased:
+        """Makes the segment and takes its lease; removes it again unless the lease is, or may be, of this segment."""
+        place = self.session.cluster.place(request.domain).where
+        segment.allocate(place, request.segment, request.bytes)
+        try:
+            answer: Leased = self.session.control.append(request).answer
+        except GrafctlError as error:
+            if error.fields.get("outcome") != "unknown":
+                segment.remove(place, request.segment)
+            raise
+        if answer.row["segment"] != request.segment:  # somebody was quicker, for the same owner
+            segment.remove(place, request.segment)
+            return answer
+        segment.remove_others(place, request.name, request.segment)
+        if answer.before is not None and answer.before["domain"] != request.domain:
+            self._remove(answer.before)
+        return answer._replace(changed=True)
+
+    def renew(self, name: str, *, token: int, domain: str, if_due: bool = False, dry_run: bool = False) -> Change:
+        """Moves the deadline of a lease to a term from now; with `if_due` only from three quarters of its term on."""
+        request = RenewSegment(name, token, if_due)
+        with self.session.audited("lease renew", lease=name, domain=domain):
+            asked = self._at_home(RENEW, name, domain)
+            answer: Leased = run_request(self.session, self.session.control, request, True)
+            self._pass_health(asked)
+            if answer.changed and not dry_run:
+                answer = self.session.control.append(request).answer
+        return self._change(name, answer, dry_run, [f"renew the lease {name}"])
+
+    def release(self, name: str, *, token: int, domain: str, dry_run: bool = False) -> Change:
+        """Gives a lease back, with its segment."""
+        op = "lease release"
+        with self.session.audited(op, lease=name, domain=domain):
+            self._at_home(RELEASE, name, domain)
+            request = ReleaseSegment(name, token)
+            answer: Leased = run_request(self.session, self.session.control, request, dry_run)
+        if not dry_run:
+            self._remove(answer.row)
+        if answer.changed and not dry_run:
+            self.session.note("changed", op, lease=name, domain=domain, token=token)
+        return self._change(name, answer, dry_run, [f"release the lease {name}", "remove its segment"])
+
+    def revoke(self, name: str, *, grace_ms: int = GRACE_MS, dry_run: bool = False) -> Change:
+        """Takes a lease away for good; its holder may use it up to the end of the grace."""
+        op = "lease revoke"
+        request = RevokeSegment(check_name("lease", name), check_grace(grace_ms))
+        with self.session.audited(op, lease=name):
+            answer: Leased = run_request(self.session, self.session.control, request, dry_run)
+        if not dry_run and judged(answer.row, clock.now_ms()) == REVOKED:
+            self._remove(answer.row)
+        if answer.changed and not dry_run:
+            self.session.note("changed", op, lease=name, domain=answer.row["domain"], grace_ms=grace_ms)
+        return self._change(name, answer, dry_run, [f"revoke the lease {name} for good"])
+
+    def list(self) -> Listed:
+        """Returns every lease by name, with its state of this moment."""
+        found = checked(self.session.control, lambda state: rows(state, segment_keys.segment_leases()))
+        return Listed("leases", [self._fields(name, row) for name, row in sorted(found.items())])
+
+    # --- the gate
+
+    def _at_home(self, op: str, name: str, domain: str) -> Asked:
+        """Passes the caller only into the domain where the segment is."""
+        check_name("lease", name)
+        asked = Asked(op, name, check_domain(domain), known=self.session.cluster.knows(domain))
+        pass_segment(asked, checked(self.session.control, lambda state: lease_row(state, name))["domain"])
+        return asked
+
+    def _pass_health(self, asked: Asked) -> None:
+        pass_health(asked, self.session.health(), lease=asked.resource, domain=asked.domain)
+        if self.session.cluster.is_failed(asked.domain):
+            raise DomainUnavailable(
+                f"{asked.domain} cannot be reached.",
+                reason="unreachable",
+                hint=f"Run `grafctl domain show {asked.domain}`.",
+                lease=asked.resource,
+                domain=asked.domain,
+            )
+
+    # --- segments
+
+    def _is_there(self, row: dict[str, Any]) -> bool:
+        cluster, domain = self.session.cluster, row["domain"]
+        return not cluster.is_failed(domain) and segment.is_there(
+            cluster.place(domain).where, row["segment"], row["bytes"]
+        )
+
+    def _remove(self, row: dict[str, Any]) -> None:
+        if self.session.cluster.knows(row["domain"]):
+            segment.remove(self.session.cluster.place(row["domain"]).where, row["segment"])
+
+    # --- answers
+
+    def _fields(self, name: str, row: dict[str, Any], *, is_there: bool | None = None) -> dict[str, Any]:
+        found = self._is_there(row) if is_there is None else is_there
+        state = judged(row, clock.now_ms(), is_there=found)
+        fields = {"lease": name, "state": state, **{field: row[field] for field in _SHOWN}}
+        fields |= {"due_ms": due_ms(row)} if state == HELD else {}
+        return fields | ({"gone_ms": row["gone_ms"]} if state == REVOKING else {})
+
+    def _change(self, name: str, answer: Leased, dry_run: bool, actions: Sequence[str]) -> Change:
+        before = answer.before
+        would = dry_run and answer.changed
+        return Change(
+            answer.changed,
+            domain=answer.row["domain"],
+            before=None if before is None else {"generation": before["generation"], "token": before["token"]},
+            after=self._fields(name, answer.row, is_there=True if would else None),
+            dry_run=dry_run or None,
+            actions=[*actions] if answer.changed else [],
+        )

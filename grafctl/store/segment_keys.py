@@ -1,0 +1,17 @@
+"""The keys of the state rows of segments in the control log; `keys.py` has all others.
+
+Promises
+- A name stands at the end of its row, and no row of one table reaches into another's range.
+"""
+
+from __future__ import annotations
+
+from grafctl.store.keys import PAYLOAD, range_of
+
+
+def segment_lease(name: str) -> bytes:
+    return PAYLOAD + b"L" + name.encode()
+
+
+def segment_leases() -> tuple[bytes, bytes]:
+    return range_of(PAYLOAD + b"L")

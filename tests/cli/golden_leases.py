@@ -1,0 +1,43 @@
+"""The command lines of leases whose JSON is held still, in a store of their own."""
+
+ON, AT = "--store ./leased", "-d aws/us-east-1"
+PARSED = f"lease acquire parsed --bytes 64KiB --term 1h {AT} {ON}"
+
+LEASES = [
+    (0, "init ./leased -d aws/us-east-1 -d gcp/us-central1", ""),
+    (0, f"lease list {ON}", ""),
+    (0, f"{PARSED} --owner me --dry-run", ""),
+    (0, f"{PARSED} --owner me", ""),
+    (0, f"{PARSED} --owner me", ""),
+    (22, f"{PARSED} --owner you", ""),
+    (13, f"{PARSED} --owner me --kind block", ""),
+    (11, f"lease acquire other --bytes 64KiB --owner me -d azure/eastus {ON}", ""),
+    (2, f"lease acquire other --bytes 1 --owner me {AT} {ON}", ""),
+    (2, f"lease acquire other --bytes 64KiB --owner me --term 1ms {AT} {ON}", ""),
+    (10, f"lease acquire other --bytes 64KiB --owner me --replace 1 {AT} {ON}", ""),
+    (0, f"lease renew parsed --token 1 --if-due {AT} {ON}", ""),
+    (0, f"lease renew parsed --token 1 {AT} {ON} --dry-run", ""),
+    (0, f"lease renew parsed --token 1 {AT} {ON}", ""),
+    (11, f"lease renew parsed --token 1 -d gcp/us-central1 {ON}", ""),
+    (14, f"lease renew parsed --token 9 {AT} {ON}", ""),
+    (10, f"lease renew absent --token 1 {AT} {ON}", ""),
+    (0, f"{PARSED} --owner me --replace 1", ""),
+    (14, f"lease release parsed --token 1 {AT} {ON}", ""),
+    (0, f"lease list {ON}", ""),
+    (0, f"lease release parsed --token 3 --dry-run {AT} {ON}", ""),
+    (0, f"lease release parsed --token 3 {AT} {ON}", ""),
+    (0, f"lease release parsed --token 3 {AT} {ON}", ""),
+    (13, f"lease renew parsed --token 3 {AT} {ON}", ""),
+    (0, f"{PARSED} --owner you --kind block", ""),
+    (0, f"lease acquire short --bytes 4KiB --owner me {AT} {ON}", ""),
+    (15, f"lease revoke parsed {ON}", ""),
+    (2, f"lease revoke parsed --grace 8d --yes {ON}", ""),
+    (0, f"lease revoke parsed --grace 1h --dry-run {ON}", ""),
+    (0, f"lease revoke parsed --grace 1h --yes {ON}", ""),
+    (0, f"lease revoke parsed --grace 1h --yes {ON}", ""),
+    (14, f"{PARSED} --owner me", ""),
+    (0, f"lease revoke parsed --grace 0 --yes {ON}", ""),
+    (10, f"lease revoke absent --yes {ON}", ""),
+    (10, f"lease release absent --token 1 {AT} {ON}", ""),
+    (0, f"lease list {ON}", ""),
+]
