@@ -40,6 +40,9 @@ STORY: list[tuple[str, str, int | str]] = [
     ("idem reserve i two --stage s --payload x -d aws", "append.after:1", 22),
     ("idem release i two --stage s --token 3 -d aws", "append.committed:1", "unchanged"),
     ("idem expire i -d aws", COMMIT, "unchanged"),
+    ("table create k --replica a=aws --replica g=gcp --allow aws --vshards 2", COMMIT, "unchanged"),
+    ("table put k one 1 -d aws", COMMIT, "unchanged"),
+    ("table delete k one -d aws", "append.after:1", "unchanged"),
     ("consumer create q g --allow aws --max-deliveries 1", COMMIT, "unchanged"),
     ("consumer pause q g", COMMIT, "unchanged"),
     ("consumer resume q g", "append.after:1", "unchanged"),
@@ -82,6 +85,7 @@ STORY: list[tuple[str, str, int | str]] = [
 ELSEWHERE = {
     "publish",
     "pipeline run",
+    "table load",
     "catch-up",
     "backup",
     "restore",
