@@ -5,6 +5,7 @@ Promises
   exception has in `outcome` what became of the change: `published` or `done`, `not_written` or `unknown`; where it is
   unknown, a note names the command that tells.
 - Inside `resumable` a signal is obeyed at once, because the work may be long; the same command goes on.
+- Inside `migrating` too, and it looks afterwards how far each vshard is and says which command goes on.
 - The second signal does not wait, for somebody who does not want to either; then the outcome is unknown.
 - Handlers that Python did not install, and signals that are ignored, are left alone; so is every thread but the main.
 
@@ -29,12 +30,14 @@ from grafctl.errors import (
     ProofRequired,
     Usage,
 )
-from grafctl.typed import TYPE_CHECKING, Any, Callable, Iterator
+from grafctl.store.vshards import ranges_text
+from grafctl.typed import TYPE_CHECKING, Any, Callable, Iterator, Mapping, Sequence
 
 if TYPE_CHECKING:
     from types import FrameType, TracebackType
 
 PUBLISHED, DONE, NOT_WRITTEN, UNKNOWN = "published", "done", "not_written", "unknown"
+KEPT = "kept"  # a migration stands where it was stopped, and goes on from there
 AGAIN = "Run the same command again: it finishes what was begun, and changes nothing where all is done."
 NOTES = {
     DONE: "It is done.",
@@ -137,3 +140,52 @@ def resumable(dry_run: bool = False) -> Iterator[None]:
             error.outcome = outcome  # type: ignore[attr-defined]
             error.add_note(note)
         raise
+
+
+@contextmanager
+def migrating(
+    look: Callable[[], Sequence[Mapping[str, Any]]], table: str, domain: str, *, dry_run: bool = False
+) -> Iterator[None]:
+    """A block that moves vshards of a table: after a signal it says how far `look` finds each of them."""
+    try:
+        with resumable(dry_run):
+            yield
+    except Exception:
+        raise
+    except BaseException as error:
+        if not dry_run:
+            error.__notes__ = []
+            error.outcome, notes = _left(look, table, domain)  # type: ignore[attr-defined]
+            for note in notes:
+                error.add_note(note)
+        raise
+
+
+def _left(look: Callable[[], Sequence[Mapping[str, Any]]], table: str, domain: str) -> tuple[str, list[str]]:
+    """Returns the outcome of a migration that a signal ended, and a sentence for each state there is."""
+    by_state: dict[str, list[int]] = {}
+    try:
+        for item in look():
+            by_state.setdefault(item["state"], []).append(item["vshard"])
+    except GrafctlError as error:
+        return UNKNOWN, [error.message, f"Run `grafctl vshard status {table}` to see how far it is."]
+    notes = [_stands(state, numbers, table, domain) for state, numbers in by_state.items()]
+    if by_state.keys() <= {"idle"}:
+        return NOT_WRITTEN, [NOTES[NOT_WRITTEN]]
+    return (DONE if by_state.keys() <= {"completed", "reversed"} else KEPT), notes
+
+
+def _stands(state: str, numbers: list[int], table: str, domain: str) -> str:
+    """Returns where vshards in one state stand, and which command goes on."""
+    text = ranges_text(numbers)
+    subject = f"{'vshard' if len(numbers) == 1 else 'vshards'} {text} of {table}: {state}"
+    resume = f"`grafctl vshard resume {table} {text} -d {domain}`"
+    cancel = f"`grafctl vshard cancel {table} {text} -d {domain}`"
+    ends = {
+        "idle": "nothing was begun",
+        "completed": "it is done",
+        "reversed": "it is done",
+        "cancelled": f"the rest of the copy is still to be removed; {cancel} goes on",
+        "cutover": f"its writers wait for a moment at most; {resume} finishes it",
+    }
+    return f"{subject}, {ends.get(state, f'the copy is kept and writers go on; {resume} goes on, {cancel} undoes it')}."

@@ -29,7 +29,21 @@ from grafctl.results import (
 from grafctl.typed import Any, NamedTuple
 
 # Columns that say which thing a row is about come first, whatever order the library has.
-FIRST = ("audit", "offset", "resource", "group", "name", "id", "stage", "lease", "domain", "kind", "role", "state")
+FIRST = (
+    "audit",
+    "offset",
+    "resource",
+    "group",
+    "name",
+    "vshard",
+    "id",
+    "stage",
+    "lease",
+    "domain",
+    "kind",
+    "role",
+    "state",
+)
 
 
 # Fields that are moments in milliseconds, and what they are called where they are shown as a date.
@@ -41,6 +55,8 @@ MOMENTS = {
     "until_ms": "until",
     "due_ms": "due",
     "gone_ms": "gone",
+    "began_ms": "began",
+    "beat_ms": "last seen",
 }
 
 
@@ -111,9 +127,9 @@ def blocks_of(answer: Result) -> list[Block]:
     if isinstance(answer, Verdict):
         return [_verdict_sentence(answer)]
     if isinstance(answer, Proof):
-        return [_proof_sentence(answer), *_pairs(answer.fields(), "  ")]
+        return [_proof_sentence(answer), *pairs(answer.fields(), "  ")]
     if isinstance(answer, Shift):
-        return [_shift_sentence(answer), *_pairs(answer.fields(), "  ")]
+        return [_shift_sentence(answer), *pairs(answer.fields(), "  ")]
     if isinstance(answer, Stored):
         return [_stored_sentence(answer)]
     if isinstance(answer, Drawing):
@@ -128,7 +144,7 @@ def blocks_of(answer: Result) -> list[Block]:
         return [*(render_plan.plan_lines(answer) if isinstance(answer, Plan) else render_plan.drift_lines(answer))]
     if isinstance(answer, Shown) and {"domains", "resources"} <= answer.body.keys():
         return _status_blocks(answer.fields())
-    return _pairs(answer.fields(), "")
+    return pairs(answer.fields(), "")
 
 
 def ack_sentence(ack: Ack) -> str:
@@ -164,7 +180,7 @@ def _change_blocks(change: Change) -> list[Block]:
     else:
         head = f"Changed {name}" if change.changed else f"Nothing to change in {name}"
     steps = [f"  {step}. {render.clean(action)}" for step, action in enumerate(change.actions or (), 1)]
-    return [head, *steps, *_pairs(change.after or {}, "  ")]
+    return [head, *steps, *pairs(change.after or {}, "  ")]
 
 
 def _stored_sentence(stored: Stored) -> str:
@@ -247,7 +263,7 @@ def cell_of(value: Any) -> str:
     return render.clean(str(value))
 
 
-def _pairs(body: dict[str, Any], indent: str) -> list[Block]:
+def pairs(body: dict[str, Any], indent: str) -> list[Block]:
     """Returns `name: value` lines, aligned; a list of objects becomes a table below them."""
     tables = {
         name: value for name, value in body.items() if isinstance(value, list) and value and isinstance(value[0], dict)
@@ -268,7 +284,7 @@ def _status_blocks(body: dict[str, Any]) -> list[Block]:
     nested = {"replicas": _under(resources, "replicas"), "groups": _under(resources, "groups")}
     plain = [{name: value for name, value in item.items() if name not in nested} for item in resources]
     rest = {name: value for name, value in body.items() if name not in ("domains", "resources") and value}
-    blocks = _pairs(rest, "")
+    blocks = pairs(rest, "")
     for name, items in {"domains": _in_trouble_first(body["domains"]), "resources": plain, **nested}.items():
         blocks += ["", table_of(items)] if items else ["", f"No {name}."]
     return blocks if rest else blocks[1:]

@@ -14,6 +14,7 @@ from grafctl.typed import Mapping
 
 INTEGER_MAX = 2**63 - 1
 DURATIONS_MS = {"ms": 1, "s": 1000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
+DURATIONS_US = {"us": 1, **{unit: 1000 * value for unit, value in DURATIONS_MS.items()}}
 SIZES = {"": 1, "kB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
 SIZES |= {"KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30, "TiB": 1 << 40}
 
@@ -23,6 +24,14 @@ def duration_ms(text: str) -> int:
     found = _quantity("0ms" if text == "0" else text, DURATIONS_MS)
     if found is None:
         raise Usage(f"{shown(text)} is no time; write 500ms, 5s, 2m, 1h or 7d.")
+    return found
+
+
+def duration_us(text: str) -> int:
+    """Returns the microseconds of a time with its unit; only 0 needs none."""
+    found = _quantity("0us" if text == "0" else text, DURATIONS_US)
+    if found is None:
+        raise Usage(f"{shown(text)} is no time; write 500us, 50ms or 2s.")
     return found
 
 

@@ -116,6 +116,11 @@ def duration_ms(text: str | int) -> int:
     return text if isinstance(text, int) else _quantity(units.duration_ms, text)
 
 
+def duration_us(text: str | int) -> int:
+    """Reads a short time with its unit, such as 500us, 50ms or 2s; a default is in microseconds already."""
+    return text if isinstance(text, int) else _quantity(units.duration_us, text)
+
+
 def size_bytes(text: str) -> int:
     """Reads a size, such as 64MiB, 10GB or plain bytes."""
     return _quantity(units.size_bytes, text)
@@ -193,7 +198,7 @@ def names_in_store(kind: str) -> Callable[[Any], list[str]]:
             from grafctl import client
 
             # NB while an option waits for its value, the words before it are not given to the arguments yet.
-            resource = ctx.params.get("resource") or next(iter(ctx.args), None)
+            resource = ctx.params.get("resource") or ctx.params.get("table") or next(iter(ctx.args), None)
             with client.open(ctx.params["store"]) as store:
                 return store.names(kind, resource)
         return []

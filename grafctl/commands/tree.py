@@ -35,6 +35,10 @@ GROUPS = {
     "topic": ("Manage topics", "create list show trim"),
     "idem": ("Manage stores of what was done under a key", "create list show reserve complete release expire"),
     "table": ("Keep values under keys", "create list show put get delete scan count load export"),
+    "vshard": (
+        "Move parts of a table while it is written",
+        "list show status plan migrate resume cutover throttle reverse cancel retire",
+    ),
     "schema": ("Manage what records must look like", "add list show"),
     "consumer": ("Manage the groups that read a resource", "create list show pause resume seek shift"),
     "dead": ("Inspect and redeliver failed work", "list redrive"),

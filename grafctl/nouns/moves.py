@@ -149,47 +149,71 @@ def check_at_once(at_once: int) -> None:
         raise Usage("--at-once is 1 or more.")
 
 
-def some_at_once(move: MOVE, vshards: list[int], at_once: int) -> list[Migrated]:
+def some_at_once(move: MOVE, vshards: list[int], at_once: int, watch: Watch | None = None) -> list[Migrated]:
     """Moves vshards, so many at a time; raises what failed first once all others are done.
 
-    An interruption stops them between two steps, and is raised when all have stopped.
+    An interruption stops them between two steps, and is raised when all have stopped; a second one is raised at once.
+    `watch` is told `done` with the answer of each, or `failed` with its error.
     """
     check_at_once(at_once)
+    lanes = _Lanes(move, vshards, watch or (lambda event: None))
     if len(vshards) == 1:
-        return [move(vshards[0], bool)]
-    done: dict[int, Migrated] = {}
-    failed: dict[int, BaseException] = {}
-    waiting = list(reversed(vshards))
-    is_stopping = False
+        lanes.take(vshards[0])
+    else:
+        lanes.run(at_once)
+    errors = [lanes.failed[number] for number in vshards if number in lanes.failed]
+    for error in sorted(errors, key=lambda error: isinstance(error, Stopped)):  # what stopped the others comes first
+        if isinstance(error, GrafctlError) and len(vshards) > 1:
+            error.fields |= {"moved": sorted(lanes.done), "failed": sorted(lanes.failed)}
+        raise error
+    return [lanes.done[number] for number in vshards]
 
-    def lane() -> None:
-        while waiting and not is_stopping:
+
+class _Lanes:
+    """Threads that move one vshard after another."""
+
+    def __init__(self, move: MOVE, vshards: list[int], watch: Watch) -> None:
+        self._move, self._watch = move, watch
+        self._waiting = list(reversed(vshards))
+        self._is_stopping = False
+        self.done: dict[int, Migrated] = {}
+        self.failed: dict[int, BaseException] = {}
+
+    def take(self, number: int) -> None:
+        """Moves one; only what is no error of its migration is raised."""
+        try:
+            self.done[number] = self._move(number, lambda: self._is_stopping)
+        except GrafctlError as error:
+            self.failed[number] = error
+            self._watch({"event": "failed", "vshard": number, "error": error})
+        else:
+            self._watch({"event": "done", "vshard": number, "answer": self.done[number]})
+
+    def _lane(self) -> None:
+        while self._waiting and not self._is_stopping:
             try:
-                number = waiting.pop()
+                number = self._waiting.pop()
             except IndexError:  # another lane took the last one
                 return
             try:
-                done[number] = move(number, lambda: is_stopping)
-            except BaseException as error:
-                failed[number] = error
+                self.take(number)
+            except BaseException as error:  # standard output is closed, for one: nobody wants the others then
+                self.failed[number], self._is_stopping = error, True
 
-    lanes = [threads.start(lane) for _ in range(min(at_once, len(vshards)))]
-    interruption: KeyboardInterrupt | None = None
-    while lanes:
+    def run(self, at_once: int) -> None:
+        """Moves all; raises an interruption when every lane has stopped."""
+        lanes: list[threads.Thread] = []
         try:
-            lanes[-1].join()
-            lanes.pop()
-        except KeyboardInterrupt as pressed:
-            interruption, is_stopping = pressed, True
-    if interruption is not None:
-        raise interruption
-    for number in vshards:
-        if number in failed:
-            error = failed[number]
-            if isinstance(error, GrafctlError) and not isinstance(error, Stopped):
-                error.fields |= {"moved": sorted(done), "failed": sorted(failed)}
-            raise error
-    return [done[number] for number in vshards]
+            lanes += [threads.start(self._lane) for _ in range(min(at_once, len(self._waiting)))]
+            while lanes:
+                lanes[-1].join()
+                lanes.pop()
+        except BaseException:  # Ctrl-C, SIGTERM
+            self._is_stopping = True
+            self._watch({"event": "stopping"})
+            for lane in lanes:
+                lane.join()
+            raise
 
 
 # --- what is under way
@@ -240,9 +264,10 @@ def kept_copy(session: Session, table: str, number: int, found: Situation) -> He
 
 def refused(table: str, number: int, what: str, command: str) -> GenerationConflict:
     """Returns the refusal of a verb that does not fit the state of a vshard."""
+    show = f"`grafctl vshard show {table} {number}` to see how it is"
     return GenerationConflict(
         f"vshard {number} of {table} {what}.",
-        hint=f"Run `grafctl {command} {table} {number}`, or `grafctl vshard show {table} {number}` to see how it is.",
+        hint=f"Run {show}." if command == "vshard show" else f"Run `grafctl {command} {table} {number}`, or {show}.",
         resource=table,
         vshard=number,
     )

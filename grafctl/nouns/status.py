@@ -165,6 +165,12 @@ def names(session: Session, kind: str, resource: str | None) -> list[str]:
             return session.cluster.domains
         if kind == "resource":
             return sorted(session.resources())
+        if kind == "table":
+            return sorted(name for name, row in session.resources().items() if row["kind"] == KIND)
+        if kind == "vshard" and resource:
+            from grafctl.nouns.moves import touched
+
+            return [str(number) for number in touched(session, resource)]
         if kind == "group" and resource:
             with session.state(resource) as state:
                 return sorted(parse_json(body)["name"] for _, body in state.scan(keys.groups()))

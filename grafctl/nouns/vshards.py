@@ -35,6 +35,8 @@ AT_ONCE = 1
 _LIMITS = Limits()
 USUAL: dict[str, Any] = {**_LIMITS._asdict(), "rate": None, "policy": POLICIES[0], "patience_ms": PATIENCE_MS}
 Answers = list[Migrated]
+Numbers = list[int]
+Bodies = list[dict[str, Any]]
 
 
 class Vshards:
@@ -94,6 +96,16 @@ class Vshards:
             vshards = moves.touched(self.session, table)
         return Listed("vshards", [self.show(table, known.check(number)).body for number in vshards])
 
+    def under_way(self, table: str) -> Numbers:
+        """Returns the vshards whose migration `resume` would go on with."""
+        return moves.under_way(self.session, table_of(self.session, table).name)
+
+    def left(self, table: str, vshards: Sequence[int]) -> Bodies:
+        """Returns the state of each of these vshards, and nothing else: a command was interrupted and says it."""
+        found = moves.touched(self.session, table)
+        states = {number: situation_of(self.session, table, number).state for number in {*vshards} & {*found}}
+        return [{"vshard": number, "state": states.get(number, IDLE)} for number in vshards]
+
     # --- moving
 
     def migrate(
@@ -131,17 +143,23 @@ class Vshards:
         with self.session.audited("vshard migrate", resource=table):
             check_targets(self.session, table, targets)
         if dry_run:
-            return [moves.planned(self.session, known, number, targets) for number in vshards]
-        part = find_part(self.session, table, targets) or Parts(self.session).make(table, targets)
+            return moves.some_at_once(
+                lambda number, stopping: moves.planned(self.session, known, number, targets), list(vshards), 1, watch
+            )
 
         def move(number: int, stopping: Callable[[], bool]) -> Migrated:
             found = situation_of(self.session, table, number)
+            part = find_part(self.session, table, targets)
             if found.owner.part == part and found.state in (IDLE, COMPLETED, REVERSED):
                 return moves.at_rest(self.session, table, number, found)
+            if found.state in (COMPLETED, REVERSED):
+                old = "" if found.other is None else f" in {found.other.part}"
+                raise moves.refused(table, number, f"still has its old copy{old}", "vshard retire")
+            part = part or Parts(self.session).make(table, targets)
             begin = Begin(caller, Place(table, number, clock.random_token("mig")), part, wishes)
             return self._run(caller, number, begin, found, stopping, watch, hold_cutover=hold_cutover)
 
-        return moves.some_at_once(move, list(vshards), at_once)
+        return moves.some_at_once(move, list(vshards), at_once, watch)
 
     def plan(self, table: str, vshards: Sequence[int], *, to: Sequence[str], domain: str) -> Answers:
         """Returns what `migrate` would do, and whether the way back would be open."""
@@ -182,7 +200,7 @@ class Vshards:
             begin = Begin(caller, Place(table, number, clock.random_token("mig")), target, wishes, reverse=True)
             return self._run(caller, number, begin, found, stopping, watch)
 
-        return moves.some_at_once(move, list(vshards), at_once)
+        return moves.some_at_once(move, list(vshards), at_once, watch)
 
     def resume(
         self,
@@ -218,7 +236,7 @@ class Vshards:
                     found = situation_of(self.session, table, number)
             return self._run(caller, number, None, found, stopping, watch, hold_cutover=hold_cutover)
 
-        return moves.some_at_once(move, chosen, at_once)
+        return moves.some_at_once(move, chosen, at_once, watch)
 
     def cutover(self, table: str, vshards: Sequence[int], *, domain: str, **options: Any) -> Answers:
         """Cuts over what `--hold-cutover` held back."""
@@ -260,7 +278,14 @@ class Vshards:
     # --- ending
 
     def cancel(
-        self, table: str, vshards: Sequence[int], *, domain: str, epoch: int | None = None, dry_run: bool = False
+        self,
+        table: str,
+        vshards: Sequence[int],
+        *,
+        domain: str,
+        epoch: int | None = None,
+        watch: Watch | None = None,
+        dry_run: bool = False,
     ) -> Answers:
         """Undoes migrations that were not flipped: the source takes writes as before, and the copies are removed."""
         self._admitted(table, vshards, domain, epoch)
@@ -279,10 +304,17 @@ class Vshards:
                 found = situation_of(self.session, table, number)
             return moves.answer(self.session, table, number, found, changed=True, state="cancelled", dry_run=dry_run)
 
-        return moves.some_at_once(end, list(vshards), 1)
+        return moves.some_at_once(end, list(vshards), 1, watch)
 
     def retire(
-        self, table: str, vshards: Sequence[int], *, domain: str, epoch: int | None = None, dry_run: bool = False
+        self,
+        table: str,
+        vshards: Sequence[int],
+        *,
+        domain: str,
+        epoch: int | None = None,
+        watch: Watch | None = None,
+        dry_run: bool = False,
     ) -> Answers:
         """Gives up the way back of vshards that were moved, and deletes their old copies."""
         _, caller = self._admitted(table, vshards, domain, epoch)
@@ -299,7 +331,7 @@ class Vshards:
                 found = situation_of(self.session, table, number)
             return moves.answer(self.session, table, number, found, changed=changed, dry_run=dry_run)
 
-        return moves.some_at_once(end, list(vshards), 1)
+        return moves.some_at_once(end, list(vshards), 1, watch)
 
     # --- inside
 

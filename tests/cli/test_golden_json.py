@@ -27,6 +27,7 @@ from typer.testing import CliRunner
 
 from cli.golden_leases import LEASES
 from cli.golden_tables import TABLES
+from cli.golden_vshards import VSHARDS
 from cli.tree import leaves
 from grafctl import render_progress
 from grafctl.cli import app
@@ -188,6 +189,7 @@ MORE = [
     *IDEM,
     *SCHEMAS,
     *TABLES,
+    *VSHARDS,
     (0, f"placement show {Q}", ""),
     (0, f"placement show {Q} --group poor", ""),
     (0, f"placement set {Q} --allow aws --allow gcp --allow azure", ""),

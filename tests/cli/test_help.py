@@ -28,6 +28,7 @@ LOOKING = {
     *("schema list", "schema show"),
     "lease list",
     *("table list", "table show", "table get", "table scan", "table count", "table export"),
+    *("vshard list", "vshard show", "vshard status", "vshard plan"),
     *("audit tail", "audit verify", "audit explain", "status", "verify", "doctor", "plan", "drift"),
 }
 # A poll leases, and a lease that nobody finishes gives its records back: there is nothing to try out.
@@ -36,10 +37,11 @@ BY_DOMAIN = {"publish", "poll", "peek", "ack", "nack", "catch-up", "can"}
 BY_DOMAIN |= {"pipeline run", "pipeline tap", "idem reserve", "idem complete", "idem release", "idem expire"}
 BY_DOMAIN |= {"lease acquire", "lease renew", "lease release"}
 BY_DOMAIN |= {"table put", "table get", "table delete", "table scan", "table load", "table export"}
-DESTRUCTIVE = {"domain remove", "domain repair", "authority revoke", "consumer seek", "dead redrive", "locator set"}
-DESTRUCTIVE |= {"lease revoke"}
+BY_DOMAIN |= {"vshard plan", "vshard migrate", "vshard resume", "vshard cutover", "vshard throttle"}
+BY_DOMAIN |= {"vshard reverse", "vshard cancel", "vshard retire"}
+DESTRUCTIVE = {"vshard retire", "lease revoke"}
+DESTRUCTIVE |= {"domain remove", "domain repair", "authority revoke", "consumer seek", "dead redrive", "locator set"}
 LATER = {
-    "vshard",
     "edge",
     "rehearse",
 }

@@ -68,6 +68,9 @@ STORY: list[tuple[str, str, int | str]] = [
             ("{kind} trim {name}", COMMIT, "unchanged"),
         )
     ),
+    ("table create w --replica a=aws --replica g=gcp --allow aws --allow azure --vshards 4", "", ""),
+    ("vshard migrate w 0 --to azure --hold-cutover -d aws --write-pause-budget 9s", "", ""),
+    ("vshard throttle w 0 --rate 1MB/s -d aws", COMMIT, "unchanged"),
     ("locator set q --generation 2 --add z=azure", COMMIT, "unchanged"),
     ("catch-up q -d azure", "", ""),
     ("consumer shift q g --as h --allow azure --proof @proof.json", COMMIT, "unchanged"),
@@ -92,6 +95,7 @@ ELSEWHERE = {
     "domain fail",
     "domain repair",
     "authority keygen",
+    *(f"vshard {verb}" for verb in ("migrate", "resume", "cutover", "reverse", "cancel", "retire")),
 }
 
 

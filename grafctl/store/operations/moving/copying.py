@@ -88,10 +88,11 @@ def _read(work: Work, cursor: str) -> Chunk:
 
 
 def _keep_to_rate(work: Work, size: int, began_s: float) -> None:
-    """Waits where the operator limited how many bytes a second may be copied."""
-    rate = work.record.get("rate")
-    if rate:
+    """Waits where the operator limited how many bytes a second may be copied; what is said meanwhile counts at once."""
+    while rate := work.record.get("rate"):
         due_s = size / rate - (clock.monotonic_s() - began_s)
-        while due_s > 0:
-            clock.sleep(min(due_s, 0.5))
-            due_s -= 0.5
+        if due_s <= 0:
+            return
+        clock.sleep(min(due_s, 0.5))
+        work.beat_at_times()
+        work.check_stop()

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from grafctl import clock
 from grafctl.errors import Corrupt, GrafctlError, PauseBudgetExceeded, ProofRequired, Timeout
 from grafctl.store.driver.kill import point
-from grafctl.store.moving_rules import BASE_COPY, WAL_CATCHUP, Sample, estimate_us, lag_of, may_cut_over
+from grafctl.store.moving_rules import BASE_COPY, WAL_CATCHUP, Sample, Verdict, estimate_us, lag_of, may_cut_over
 from grafctl.store.operations.moving.copying import copy_base
 from grafctl.store.operations.moving.cutting_over import Cut, cut_over
 from grafctl.store.operations.moving.ending import drop, note_failure
@@ -103,11 +103,13 @@ def _catch_up(work: Work, *, is_proven: bool) -> tuple[int, int | None]:
             return lag, None
         estimate = estimate_us(lag, work.pace, work.source_us, work.target_us, work.read_back_us)
         reason = may_cut_over(WAL_CATCHUP, lag, estimate, work.limits)
-        work.tell("progress", state=WAL_CATCHUP, lag=lag, estimate_us=estimate, waits_for=reason)
+        verdict = work.convergence.verdict(work.record["policy"], limit_us)
+        rates = {"applied_per_s": verdict.replay_rate, "written_per_s": verdict.write_rate}
+        work.tell("progress", state=WAL_CATCHUP, lag=lag, estimate_us=estimate, waits_for=reason, **rates)
         work.check_stop()
         if reason is None:
             return lag, estimate
-        _act(work, limit_us)
+        _act(work, verdict)
         if lag <= work.limits.max_lag and estimate is not None:
             refused_s = refused_s or clock.monotonic_s()
             if (clock.monotonic_s() - refused_s) * 1e6 >= limit_us:
@@ -131,9 +133,8 @@ def _sample(work: Work, lag: int) -> None:
     work.convergence = work.convergence.seen(sample, what=work.what)
 
 
-def _act(work: Work, limit_us: int) -> None:
+def _act(work: Work, verdict: Verdict) -> None:
     """Carries out the policy where the catch-up got nowhere for too long."""
-    verdict = work.convergence.verdict(work.record["policy"], limit_us)
     if verdict.action == "throttle":
         limit = max(1, int(verdict.throttle_to or 1))
         work.tell("throttle", limit=limit, sentence=verdict.sentence)

@@ -22,6 +22,7 @@ from grafctl.store import vshard_keys
 from grafctl.store.checked import checked
 from grafctl.store.keys import U64
 from grafctl.store.log import Log
+from grafctl.store.moving_rules import WAL_CATCHUP
 from grafctl.store.operations.moving.replaying import Collected, collect, covering, replay
 from grafctl.store.operations.moving.work import Work
 from grafctl.store.replica.state import State
@@ -59,6 +60,7 @@ def _hash(key: bytes, body: bytes) -> int:
 def prove(work: Work) -> Digest:
     """Brings the target to one entry of the source and compares all rows there; raises `ProofRequired`."""
     number = work.place.vshard
+    work.tell("progress", state=WAL_CATCHUP, waits_for="the proof: all rows are read back in each domain.")
     with covering(work.source, work.applied) as committed:
         through = committed.upto
         source = digest_of(committed.state, number)
