@@ -71,6 +71,7 @@ FLOORS = [
             "store.group_commit",
             "store.observe",
             "store.committed",
+            "store.lookout",
             "store.snapshots",
             "store.checked",
             "store.replicate",

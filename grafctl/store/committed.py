@@ -30,29 +30,32 @@ class Committed(NamedTuple):
     lead: Lead
 
 
-@contextmanager
-def committed_view(cluster: Cluster, log: bytes, found: Observation, prefer: str | None) -> Iterator[Committed]:
-    """Yields the state at the newest index that is known to be committed, read where `prefer` is if it can be.
+def open_committed(stack: ExitStack, cluster: Cluster, log: bytes, found: Observation, prefer: str | None) -> Committed:
+    """Returns the state at the newest index that is known to be committed, read where `prefer` is if it can be.
 
-    `found` says which replicas to open. With too few voters for a count, the furthest commit point that a replica knows
-    is used: it may lag behind by what is in flight.
+    `found` says which replicas to open; their snapshots are open until the stack closes. With too few voters for a
+    count, the furthest commit point that a replica knows is used: it may lag behind by what is in flight.
     """
-    with ExitStack() as stack:
-        views: dict[str, View] = {}
-        for domain in list(found.sights):
-            try:
-                views[domain] = stack.enter_context(cluster.environment(domain).read())
-                found.sights[domain] = sight_of(views[domain], log, domain, cluster.member(domain)[1])
-            except DriverError as error:
-                found.errors[domain] = error
-                found.sights.pop(domain)
-        committed = _choose_whole(log, found, views, prefer)
+    views: dict[str, View] = {}
+    for domain in list(found.sights):
         try:
-            yield committed
-        except Damaged as error:
-            if error.domain != committed.domain:
-                raise
-            raise told(error) from error  # its next view is another domain's
+            views[domain] = stack.enter_context(cluster.environment(domain).read())
+            found.sights[domain] = sight_of(views[domain], log, domain, cluster.member(domain)[1])
+        except DriverError as error:
+            found.errors[domain] = error
+            found.sights.pop(domain)
+    return _choose_whole(log, found, views, prefer)
+
+
+@contextmanager
+def telling(committed: Committed) -> Iterator[None]:
+    """Makes damage of the domain that is read the `Corrupt` that leaves the block."""
+    try:
+        yield
+    except Damaged as error:
+        if error.domain != committed.domain:
+            raise
+        raise told(error) from error  # its next view is another domain's
 
 
 def nobody(errors: Iterable[DriverError], outcome: str) -> Corrupt | NoQuorum:
@@ -89,6 +92,13 @@ def _choose_whole(log: bytes, found: Observation, views: dict[str, View], prefer
 
 def choose(log: bytes, found: Observation, lead: Lead, views: dict[str, View], prefer: str | None) -> Committed:
     """Returns the committed state in the view that is best for it; raises `NoQuorum` where none holds payloads."""
+    domain, count = chosen(found, lead, prefer)
+    state = state_at(views[domain], log, domain, found.sights[domain].head.tail, count)
+    return Committed(state, views[domain], domain, count, found, lead)
+
+
+def chosen(found: Observation, lead: Lead, prefer: str | None) -> tuple[str, int]:
+    """Returns where the committed state is best read, and how many entries it covers; raises `NoQuorum`."""
     payload = {d: s for d, s in found.sights.items() if not lead.is_witness(d) and not s.head.learning and s.head.tail}
     fit = [d for d, s in payload.items() if s.head.acc == lead.term and s.head.tail >= lead.known >= s.head.commit]
     count = lead.known
@@ -97,10 +107,7 @@ def choose(log: bytes, found: Observation, lead: Lead, views: dict[str, View], p
             raise NoQuorum("No replica that keeps payloads answers.", outcome="not_written")
         fit = [max(payload, key=lambda domain: payload[domain].head.commit)]
         count = payload[fit[0]].head.commit
-    domain = prefer if prefer in fit else (lead.primary if lead.primary in fit else fit[0])
-    tail = payload[domain].head.tail
-    state = state_at(views[domain], log, domain, tail, count)
-    return Committed(state, views[domain], domain, count, found, lead)
+    return prefer if prefer in fit else (lead.primary if lead.primary in fit else fit[0]), count
 
 
 def too_few(config: Config, away: list[str]) -> str:

@@ -10,7 +10,7 @@ When it fails: `outcome` says whether nothing was written or nobody knows; the o
 
 from __future__ import annotations
 
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 
 from grafctl import clock
 from grafctl.errors import (
@@ -25,10 +25,11 @@ from grafctl.errors import (
 )
 from grafctl.store import keys
 from grafctl.store.cluster import Cluster, blaming
-from grafctl.store.committed import Committed, committed_view, nobody, too_few
+from grafctl.store.committed import Committed, nobody, open_committed, telling, too_few
 from grafctl.store.driver.contract import Batch
 from grafctl.store.driver.kill import point
 from grafctl.store.elect import Change, VoterChange, elect
+from grafctl.store.lookout import Lookout
 from grafctl.store.observe import Lead, Observation, observe
 from grafctl.store.records import CTRL, NO_OPERATION, encode_seen
 from grafctl.store.replica.replica import Appended, Apply, Draft, Replica, Writer
@@ -52,6 +53,7 @@ class Log:
         self.apply = apply
         self.number = number  # of the resource whose requests and state these are
         self._lead: Lead | None = None
+        self._lookout = Lookout(cluster, log, hint)
 
     # --- reading
 
@@ -74,9 +76,14 @@ class Log:
 
     @contextmanager
     def view(self, prefer: str | None = None, exclude: frozenset[str] = frozenset()) -> Iterator[Committed]:
-        """Yields the newest committed state, read in `prefer` if it can be; see `committed_view`."""
-        with committed_view(self.cluster, self.id, self.observe(exclude), prefer) as committed:
-            yield committed if self.number == FIRST else committed._replace(state=self.scope(committed.state))
+        """Yields the newest committed state, read in `prefer` if it can be; see `open_committed`."""
+        with ExitStack() as stack:
+            committed = None if exclude else self._lookout.look(stack, prefer)
+            if committed is None:
+                stack.close()
+                committed = open_committed(stack, self.cluster, self.id, self.observe(exclude), prefer)
+            with telling(committed):
+                yield committed if self.number == FIRST else committed._replace(state=self.scope(committed.state))
 
     def scope(self, state: State) -> State:
         """Returns a state of this log as its resource sees it."""

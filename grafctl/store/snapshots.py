@@ -3,7 +3,7 @@
 A look at one log opens each domain several times, and a look at a hundred would do so a hundred times.
 
 Promises
-- What is read here is what `committed_view` would show: all snapshots are opened before any log is counted.
+- What is read here is what `open_committed` would show: all snapshots are opened before any log is counted.
 - Where anything is unusual (nobody leads, nothing is known to be committed, an older copy seems to be put back) the
   answer is None, and the caller looks at that log by itself, which repairs or explains it.
 """
