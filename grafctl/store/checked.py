@@ -31,7 +31,7 @@ def checked(log: Log, look: Callable[[State], T], prefer: str | None = None, *, 
         try:
             with log.view(prefer, damaged) as committed:
                 try:
-                    if not newest or is_settled or _is_newest(committed):
+                    if not newest or is_settled or is_newest(committed):
                         return look(committed.state)
                 except Corrupt:
                     raise
@@ -69,7 +69,7 @@ def refuse_rather(log: Log, error: GrafctlError, look: Callable[[State], T], pre
             pass
 
 
-def _is_newest(committed: Committed) -> bool:
+def is_newest(committed: Committed) -> bool:
     """Returns whether nothing was acknowledged that this state does not show."""
     force, sights = committed.lead.force(), committed.found.sights
     there = {sight.member for sight in sights.values()}

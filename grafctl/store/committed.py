@@ -13,10 +13,11 @@ from contextlib import ExitStack, contextmanager
 from grafctl.errors import Corrupt, Damaged, DriverError, NoQuorum, told
 from grafctl.store.cluster import Cluster
 from grafctl.store.driver.contract import View
-from grafctl.store.observe import Lead, Observation, sight_of
+from grafctl.store.observe import Lead, Observation, Sight, sight_of
 from grafctl.store.replica.state import State, state_at
+from grafctl.store.requests import Attempt
 from grafctl.store.rules import Config
-from grafctl.typed import Iterable, Iterator, NamedTuple
+from grafctl.typed import Iterable, Iterator, Mapping, NamedTuple
 
 
 class Committed(NamedTuple):
@@ -28,6 +29,7 @@ class Committed(NamedTuple):
     upto: int  # entries it covers
     found: Observation
     lead: Lead
+    views: Mapping[str, View]  # of every domain that was looked at
 
 
 def open_committed(stack: ExitStack, cluster: Cluster, log: bytes, found: Observation, prefer: str | None) -> Committed:
@@ -94,13 +96,19 @@ def choose(log: bytes, found: Observation, lead: Lead, views: dict[str, View], p
     """Returns the committed state in the view that is best for it; raises `NoQuorum` where none holds payloads."""
     domain, count = chosen(found, lead, prefer)
     state = state_at(views[domain], log, domain, found.sights[domain].head.tail, count)
-    return Committed(state, views[domain], domain, count, found, lead)
+    return Committed(state, views[domain], domain, count, found, lead, views)
+
+
+def is_whole(sight: Sight, lead: Lead) -> bool:
+    """Returns whether a replica that keeps payloads can show all that is known to be committed, and knows no more."""
+    head = sight.head
+    return head.acc == lead.term and head.tail >= lead.known >= head.commit and not head.learning
 
 
 def chosen(found: Observation, lead: Lead, prefer: str | None) -> tuple[str, int]:
     """Returns where the committed state is best read, and how many entries it covers; raises `NoQuorum`."""
     payload = {d: s for d, s in found.sights.items() if not lead.is_witness(d) and not s.head.learning and s.head.tail}
-    fit = [d for d, s in payload.items() if s.head.acc == lead.term and s.head.tail >= lead.known >= s.head.commit]
+    fit = [d for d, s in payload.items() if is_whole(s, lead)]
     count = lead.known
     if not fit:
         if not payload:
@@ -119,3 +127,17 @@ def too_few(config: Config, away: list[str]) -> str:
         every = sum(1 for voter in config.voters if not voter.witness)
         least, who = config.payload_size, "voters that keep payloads"
     return f"Only {count} of {every} {who} {'answers' if count == 1 else 'answer'} and {least} must"
+
+
+def no_quorum(config: Config, away: list[str], attempt: Attempt, found: Observation | None = None) -> NoQuorum:
+    """Returns the error for voters that are too few, and says whether something may be written all the same."""
+    what = "Whether it was written is unknown" if attempt.may_be_written else "Nothing was written"
+    errors = {} if found is None else found.errors
+    names = [f"{domain} ({errors[domain].why})" if domain in errors else domain for domain in away]
+    return NoQuorum(
+        f"{too_few(config, away)}; {', '.join(names)} {'is' if len(away) == 1 else 'are'} away. {what}.",
+        hint="Run `grafctl status` to see the domains, and the same command again when they are back.",
+        outcome=attempt.outcome,
+        domains=away,
+        operation=attempt.name,
+    )

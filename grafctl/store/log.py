@@ -25,19 +25,19 @@ from grafctl.errors import (
 )
 from grafctl.store import keys
 from grafctl.store.cluster import Cluster, blaming
-from grafctl.store.committed import Committed, nobody, open_committed, telling, too_few
+from grafctl.store.committed import Committed, no_quorum, nobody, open_committed, telling
 from grafctl.store.driver.contract import Batch
 from grafctl.store.driver.kill import point
 from grafctl.store.elect import Change, VoterChange, elect
 from grafctl.store.lookout import Lookout
 from grafctl.store.observe import Lead, Observation, observe
-from grafctl.store.records import CTRL, NO_OPERATION, encode_seen
+from grafctl.store.records import CTRL, NO_OPERATION
 from grafctl.store.replica.replica import Appended, Apply, Draft, Replica, Writer
 from grafctl.store.replica.scope import FIRST, numbered, scoped
-from grafctl.store.replica.state import State
-from grafctl.store.replicate import Failures, Moved, NeedsLearning, copy_all, note_commit
+from grafctl.store.replica.state import State, StateView
+from grafctl.store.replicate import Failures, Moved, NeedsLearning, copy_all, note_commit, remember_peers
 from grafctl.store.requests import Attempt, Context, Done, Nothing, Outcome, Request, Turn, new_operation
-from grafctl.store.rules import NO_TERM, RULES, Config, Member, Seen
+from grafctl.store.rules import NO_TERM, RULES, Config, Member
 from grafctl.typed import Callable, Iterator
 
 DEADLINE_S = 10.0
@@ -70,6 +70,14 @@ class Log:
         """Returns whether this process knows a primary from an earlier call."""
         return self._lead is not None
 
+    def prepare(self) -> None:
+        """Finds out who leads, so that the next append need not."""
+        if self._lead is None:
+            found = self.observe()
+            lead = found.lead()
+            if lead is not None and found.can_append(lead):
+                self._lead = lead
+
     def exists(self) -> bool:
         """Returns whether any reachable replica holds an entry."""
         return self.observe().best() is not None
@@ -84,6 +92,18 @@ class Log:
                 committed = open_committed(stack, self.cluster, self.id, self.observe(exclude), prefer)
             with telling(committed):
                 yield committed if self.number == FIRST else committed._replace(state=self.scope(committed.state))
+
+    def glance(self, row: bytes) -> bytes | None:
+        """Returns a row as the primary of an earlier call has it at its tail, committed or not, so that a change is
+        seen; None where that cannot be read."""
+        lead = self._lead
+        if lead is None:
+            return None
+        try:
+            with self.cluster.environment(lead.primary).read() as view:
+                return self.scope(StateView(view, self.id, lead.primary)).get(row)
+        except (DriverError, Corrupt):
+            return None
 
     def scope(self, state: State) -> State:
         """Returns a state of this log as its resource sees it."""
@@ -214,15 +234,10 @@ class Log:
         assert done.draft is not None
         fresh = writer.append(done.draft)
         writer.advance_commit(lead.known)
-        self._remember_peers(batch, lead)
+        remember_peers(batch, self.id, lead)
         writer.save()
         point("append.before")
         return Done(done.answer, fresh.at, fresh=fresh)
-
-    def _remember_peers(self, batch: Batch, lead: Lead) -> None:
-        for (domain, incarnation), tail in lead.durable().items():
-            if domain != lead.primary:
-                batch.put(keys.seen(self.id, domain), encode_seen(Seen(incarnation, lead.term, lead.term, tail, 0)))
 
     def _outcome(self, lead: Lead, tail: int, done: Done, attempt: Attempt) -> Outcome:
         need = tail if done.at is None else done.at + 1
@@ -260,21 +275,7 @@ class Log:
         config = RULES.lacks_holders(force, members - away) if away else None
         if config is not None:
             names = [voter.domain for voter in config.voters if voter.member in away]
-            raise self._no_quorum(config, names, attempt, found)
-
-    def _no_quorum(
-        self, config: Config, away: list[str], attempt: Attempt, found: Observation | None = None
-    ) -> NoQuorum:
-        what = "Whether it was written is unknown" if attempt.may_be_written else "Nothing was written"
-        errors = {} if found is None else found.errors
-        names = [f"{domain} ({errors[domain].why})" if domain in errors else domain for domain in away]
-        return NoQuorum(
-            f"{too_few(config, away)}; {', '.join(names)} {'is' if len(away) == 1 else 'are'} away. {what}.",
-            hint="Run `grafctl status` to see the domains, and the same command again when they are back.",
-            outcome=attempt.outcome,
-            domains=away,
-            operation=attempt.name,
-        )
+            raise no_quorum(config, names, attempt, found)
 
     def _elect(
         self,
@@ -315,7 +316,7 @@ class Log:
         config = RULES.lacks_holders(lead.force(), held)
         away = [voter.domain for voter in config.voters if voter.member not in held] if config else []
         if config is not None and self._is_final(failures, away):
-            raise self._no_quorum(config, away, attempt)
+            raise no_quorum(config, away, attempt)
         raise Moved(lead.term)
 
     def _is_final(self, failures: Failures, away: list[str]) -> bool:

@@ -67,7 +67,7 @@ class Lookout:
             choice = known.choices[prefer] = chosen(known.found, known.lead, prefer)
         domain, count = choice
         state = state_at(views[domain], self._log, domain, known.found.sights[domain].head.tail, count)
-        return Committed(state, views[domain], domain, count, known.found, known.lead)
+        return Committed(state, views[domain], domain, count, known.found, known.lead, views)
 
     def _open(self, stack: ExitStack, domain: str, views: dict[str, View], heads: Heads) -> None:
         view = views[domain] = stack.enter_context(self._cluster.environment(domain).read())

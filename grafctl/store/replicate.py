@@ -207,6 +207,13 @@ def remember(batch: Batch, log: bytes, domain: str, incarnation: str, head: Head
     batch.put(keys.seen(log, domain), encode_seen(seen))
 
 
+def remember_peers(batch: Batch, log: bytes, lead: Lead) -> None:
+    """Writes at the primary how far each peer is durable in this term."""
+    for (domain, incarnation), tail in lead.durable().items():
+        if domain != lead.primary:
+            batch.put(keys.seen(log, domain), encode_seen(Seen(incarnation, lead.term, lead.term, tail, 0)))
+
+
 class Failures(dict[str, BaseException]):
     """Why a copy to a domain did not happen."""
 

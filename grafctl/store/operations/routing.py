@@ -8,9 +8,12 @@ Promises
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 from grafctl import clock
 from grafctl.errors import GrafctlError, NotFound, Timeout, Usage
 from grafctl.names import check_name, noun_of, with_article
+from grafctl.store import vshard_keys
 from grafctl.store.checked import checked
 from grafctl.store.log import Log
 from grafctl.store.replica.state import State
@@ -23,6 +26,7 @@ from grafctl.store.vshards import vshard_of
 from grafctl.typed import Any, Iterable, Mapping
 
 _PAUSE_S, _PAUSE_S_MAX = 0.0005, 0.02
+_GLANCE_S, _GLANCE_S_MAX = 0.0002, 0.005  # between two looks at a sealed vshard's row
 _HOPS = 8  # from log to log without a pause
 
 
@@ -103,6 +107,7 @@ class Patience:
         self._pause_s = _PAUSE_S
         self._hops = 0
         self._seals: dict[tuple[int, int], float] = {}  # (vshard, token) -> since when it is waited for
+        self._ready: set[str] = set()  # parts that this call knows the way to
 
     @property
     def left_s(self) -> float:
@@ -133,9 +138,34 @@ class Patience:
         """Waits for a moment; raises `Timeout` where the call has waited for too long."""
         if self.left_s <= 0:
             raise self.over(number, reason.how)
+        if reason.how == SEALED:
+            self._glance(number, reason)
+            return
         wait_s = self._pause_s if reason.wait_ms is None else reason.wait_ms / 1000
         clock.sleep(min(wait_s, self.left_s))
         self._pause_s = min(self._pause_s * 1.5, _PAUSE_S_MAX)
+
+    def _glance(self, number: int, reason: Elsewhere) -> None:
+        """Waits until a sealed vshard's row is another one, or whoever waits may lift the seal; without a lock, so that
+        nobody who waits is in the way of the operator."""
+        log = self._table.log_of(number)
+        since_s = self._seals.get((number, reason.token or 0), clock.monotonic_s())
+        until_s = min(self._until_s, since_s + (reason.budget_us or 0) / 1e6)
+        self._get_ready(reason.next_part)
+        before, pause_s = log.glance(vshard_keys.vshard(number)), _GLANCE_S
+        while before is not None and clock.monotonic_s() < until_s:
+            clock.sleep(pause_s)
+            if log.glance(vshard_keys.vshard(number)) != before:
+                return
+            pause_s = min(pause_s * 1.2, _GLANCE_S_MAX)
+        clock.sleep(max(0.0, min(_PAUSE_S, self.left_s)))
+
+    def _get_ready(self, part: str | None) -> None:
+        """Finds the way to where a sealed vshard is about to go, while there is time."""
+        if part is not None and part not in self._ready:
+            self._ready.add(part)
+            with suppress(GrafctlError):  # whatever is wrong there, this call may never go there
+                self._table.session.resource(part).prepare()
 
     def over(self, number: int, how: str) -> GrafctlError:
         name = self._table.name

@@ -28,7 +28,9 @@ from grafctl.store.resources.table import (
     OPEN,
     SEALED,
     Caller,
+    Counts,
     VshardRow,
+    counts_of,
     vshard_row,
 )
 from grafctl.typed import Any, Mapping, NamedTuple
@@ -175,11 +177,13 @@ class Seal:
     """The request to let a vshard take no more writes here; the answer is its token.
 
     `begun_s` is the moment of the caller's monotonic clock at which it had the lock: from then on writers wait.
+    `counts` is what the source counts then; the row says where the vshard goes next, so that writers get ready for it.
     """
 
     def __init__(self, place: Place, budget_us: int) -> None:
         self.place, self.budget_us = place, budget_us
         self.begun_s = clock.monotonic_s()
+        self.counts: Counts = (0, 0, 0)
 
     def decide(self, state: State, context: Context) -> Decision:
         self.begun_s = clock.monotonic_s()
@@ -187,7 +191,8 @@ class Seal:
         if moving["state"] != COPYING or row["state"] != OPEN:
             raise busy(self.place, f"is {row['state']}, and its migration {moving['state']}")
         until = context.now_ms + -(-self.budget_us // 1000)
-        row |= {"state": SEALED, "token": context.at, "until": until, "budget": self.budget_us}
+        self.counts = counts_of(row)
+        row |= {"state": SEALED, "token": context.at, "until": until, "budget": self.budget_us, "to": moving["to"]}
         return change("seal", self.place, context.at, row)
 
 
@@ -218,7 +223,7 @@ def unthrottled(row: VshardRow) -> VshardRow:
 
 def unsealed(row: VshardRow) -> VshardRow:
     """Returns the row of a vshard that is sealed, or open already, as open."""
-    return {name: row[name] for name in row if name not in ("token", "until", "budget")} | {"state": OPEN}
+    return {name: row[name] for name in row if name not in ("token", "until", "budget", "to")} | {"state": OPEN}
 
 
 class Flip(NamedTuple):

@@ -34,6 +34,7 @@ Claim = tuple[int, int]  # the token under which a vshard was given away, and it
 NO_CLAIMS: Mapping[int, Claim] = {}
 
 VshardRow = dict[str, Any]
+Counts = tuple[int, int, int]  # records, bytes, writes
 
 
 class Caller(NamedTuple):
@@ -82,6 +83,7 @@ class Elsewhere(NamedTuple):
     until_ms: int | None = None  # of a seal
     budget_us: int | None = None  # of a seal
     wait_ms: int | None = None
+    next_part: str | None = None  # where a sealed vshard is about to go
 
 
 class NotServed(Busy):
@@ -106,6 +108,11 @@ def vshard_row(state: State, definition: Mapping[str, Any], number: int) -> Vsha
     return row
 
 
+def counts_of(row: VshardRow) -> Counts:
+    """Returns what a log counts of a vshard."""
+    return row["records"], row["bytes"], row["seq"]
+
+
 def elsewhere(row: VshardRow | None, claim: Claim | None) -> Elsewhere | None:
     """Returns why a vshard is not to be read here, or None where it is; `claim` is what the caller has read.
 
@@ -123,7 +130,8 @@ def elsewhere(row: VshardRow | None, claim: Claim | None) -> Elsewhere | None:
 def unwritable(row: VshardRow | None, claim: Claim | None, now_ms: int) -> Elsewhere | None:
     """Returns why a vshard is not to be written here now, or None where it is."""
     if row is not None and row["state"] == SEALED:
-        return Elsewhere(SEALED, None, row["token"], row["generation"], row["until"], row["budget"])
+        limits = {"until_ms": row["until"], "budget_us": row["budget"], "next_part": row.get("to")}
+        return Elsewhere(SEALED, None, row["token"], row["generation"], **limits)
     reason = elsewhere(row, claim)
     if reason is None and row is not None and (free_ms := row.get("free", 0)) > now_ms:
         return Elsewhere("throttled", wait_ms=free_ms - now_ms)

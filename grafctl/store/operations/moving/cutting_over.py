@@ -6,7 +6,8 @@
 | drain | target | the last entries, and with them the copy is ready for this seal's token |
 | proof | both | what was drained is read back in each domain; the counts of both logs are equal |
 | flip | source | the commit point: refused where the seal was lifted or its budget is over |
-| open | target | writers go on there; the first of them does it by itself where the operator died |
+| route | control log | whoever comes later goes to the target at once |
+| open | target | where no writer did it: the first to come with a claim opens it with what it writes |
 
 Promises
 - Before the flip every error lifts the seal, and so does any writer once the budget is over: the source goes on.
@@ -23,7 +24,7 @@ from grafctl import clock
 from grafctl.errors import GrafctlError, NoQuorum, PauseBudgetExceeded, ProofRequired, StoreFull, Timeout
 from grafctl.store.driver.kill import point
 from grafctl.store.moving_rules import CUTOVER
-from grafctl.store.operations.moving.proof import compare_counts, read_back
+from grafctl.store.operations.moving.proof import read_back
 from grafctl.store.operations.moving.replaying import Collected, collect, replay
 from grafctl.store.operations.moving.work import Work
 from grafctl.store.resources.moving import Flip, Seal, Unseal
@@ -34,7 +35,8 @@ UNSURE_S = 30.0  # how long to ask again for a flip of which nobody knows
 
 
 class Cut(NamedTuple):
-    """What a cut-over took: waiting for the lock, and the pause that writers saw; in microseconds."""
+    """What a cut-over took: waiting for the lock, and the pause, from the seal until the target takes writes; in
+    microseconds."""
 
     lock_wait_us: int
     pause_us: int
@@ -42,8 +44,9 @@ class Cut(NamedTuple):
     row: dict[str, Any]  # the vshard's row at the source: given away
 
 
-def cut_over(work: Work) -> Cut:
-    """Moves a vshard that is caught up; raises `PauseBudgetExceeded` or what failed, with the source writable again."""
+def cut_over(work: Work, seen: Collected) -> Cut:
+    """Moves a vshard that is caught up but for what was `seen` last; raises `PauseBudgetExceeded` or what failed, with
+    the source writable again."""
     called_s = clock.monotonic_s()
     seal = Seal(work.place, work.limits.budget_us)
     token: int | None = None
@@ -54,38 +57,40 @@ def cut_over(work: Work) -> Cut:
         point("moving.sealed")
         work.tell("state", state=CUTOVER)
         until_s = seal.begun_s + work.limits.budget_us / 1e6
-        drained = _drained(work, token, until_s)
+        drained = _drained(work, seal, seen, token, until_s)
         row = _flip(work, token, until_s, drained)
     except BaseException as error:
         _lift(work, token, error)
         raise
-    point("moving.flipped")
-    open_target(work, token)
     pause_us = int((clock.monotonic_s() - seal.begun_s) * 1e6)
-    set_route(work)
+    point("moving.flipped")
+    set_route(work)  # first: meanwhile the writers who have waited open it with what they write
+    open_target(work, token)
     return Cut(lock_wait_us, pause_us, len(drained.writes), row)
 
 
-def _drained(work: Work, token: int, until_s: float) -> Collected:
+def _drained(work: Work, seal: Seal, seen: Collected, token: int, until_s: float) -> Collected:
     """Does what `_drain` does; what ran out of time there has passed the budget. (`Busy` is a quicker operator.)"""
     try:
-        return _drain(work, token, until_s)
+        return _drain(work, seal, seen, token, until_s)
     except Timeout as error:
         raise _exceeded(work, until_s - work.limits.budget_us / 1e6) from error
 
 
-def _drain(work: Work, token: int, until_s: float) -> Collected:
+def _drain(work: Work, seal: Seal, seen: Collected, token: int, until_s: float) -> Collected:
     """Brings what was written up to the seal to the target, and proves it."""
-    while (found := collect(work.source, work.place.vshard, work.applied, token + 1)).has_more:
-        _check(work, until_s)
+    rest = collect(work.source, work.place.vshard, seen.stop, token + 1)
+    found = Collected(seen.start, rest.stop, seen.writes + rest.writes, rest.has_more)
+    _check(work, until_s)
+    while found.has_more:  # somebody wrote very much while this waited for the lock
         replay(work, found, None, until_s - clock.monotonic_s())
         read_back(work, found)
-    _check(work, until_s)
+        _check(work, until_s)
+        found = collect(work.source, work.place.vshard, work.applied, token + 1)
     replay(work, found, token, until_s - clock.monotonic_s())
     point("moving.drained")
     try:
-        read_back(work, found)
-        compare_counts(work)
+        read_back(work, found, seal.counts)
     except ProofRequired as error:
         row = work.source_row()
         if row is not None and row.get("token") != token:  # writers have gone on, so there was nothing to compare

@@ -18,7 +18,7 @@ from grafctl.store.operations.moving.copying import copy_base
 from grafctl.store.operations.moving.cutting_over import Cut, cut_over
 from grafctl.store.operations.moving.ending import drop, note_failure
 from grafctl.store.operations.moving.proof import prove, read_back
-from grafctl.store.operations.moving.replaying import collect, covering, replay
+from grafctl.store.operations.moving.replaying import Collected, collect, covering, replay
 from grafctl.store.operations.moving.situation import look
 from grafctl.store.operations.moving.work import Work
 from grafctl.store.resources.moving import Amend, Place, Unseal
@@ -53,10 +53,10 @@ def migrate(work: Work, *, hold_cutover: bool = False) -> Moved:
             work.beat()
         _catch_up(work, is_proven=False)
         prove(work)
-        lag, estimate = _catch_up(work, is_proven=True)
+        seen, lag, estimate = _catch_up(work, is_proven=True)
         if hold_cutover:
             return Moved(WAL_CATCHUP, None, lag, estimate)
-        return Moved("reversed" if work.record["reverse"] else "completed", cut_over(work), lag, estimate)
+        return Moved("reversed" if work.record["reverse"] else "completed", cut_over(work, seen), lag, estimate)
     except (ProofRequired, Corrupt) as error:
         if isinstance(error, ProofRequired) or "domain" not in error.fields:
             note_failure(work.source, work.place, error)
@@ -90,9 +90,9 @@ def _received(work: Work) -> dict[str, Any]:
     return found
 
 
-def _catch_up(work: Work, *, is_proven: bool) -> tuple[int, int | None]:
-    """Replays until the copy may be proven, or once it is, until a cut-over may begin; returns the lag and the pause
-    that is estimated then."""
+def _catch_up(work: Work, *, is_proven: bool) -> tuple[Collected, int, int | None]:
+    """Replays until the copy may be proven, or once it is, until a cut-over may begin; returns what is to be replayed
+    then, the lag, and the pause that is estimated."""
     limit_us = int(work.record["patience_ms"]) * 1000
     refused_s: float | None = None
     while True:
@@ -100,7 +100,7 @@ def _catch_up(work: Work, *, is_proven: bool) -> tuple[int, int | None]:
         lag = len(found.writes) + (work.limits.max_lag + 1 if found.has_more else 0)
         _sample(work, lag)
         if not is_proven and not found.has_more:
-            return lag, None
+            return found, lag, None
         estimate = estimate_us(lag, work.pace, work.source_us, work.target_us, work.read_back_us)
         reason = may_cut_over(WAL_CATCHUP, lag, estimate, work.limits)
         verdict = work.convergence.verdict(work.record["policy"], limit_us)
@@ -108,7 +108,7 @@ def _catch_up(work: Work, *, is_proven: bool) -> tuple[int, int | None]:
         work.tell("progress", state=WAL_CATCHUP, lag=lag, estimate_us=estimate, waits_for=reason, **rates)
         work.check_stop()
         if reason is None:
-            return lag, estimate
+            return found, lag, estimate
         _act(work, verdict)
         if lag <= work.limits.max_lag and estimate is not None:
             refused_s = refused_s or clock.monotonic_s()

@@ -19,13 +19,15 @@ from typing import Any, NamedTuple
 from grafctl import clock
 from grafctl.errors import NoQuorum, ProofRequired
 from grafctl.store import vshard_keys
-from grafctl.store.checked import checked
+from grafctl.store.checked import is_newest
+from grafctl.store.committed import is_whole
 from grafctl.store.keys import U64
 from grafctl.store.log import Log
 from grafctl.store.moving_rules import WAL_CATCHUP
 from grafctl.store.operations.moving.replaying import Collected, collect, covering, replay
 from grafctl.store.operations.moving.work import Work
-from grafctl.store.replica.state import State
+from grafctl.store.replica.state import State, state_at
+from grafctl.store.resources.table import Counts, counts_of
 from grafctl.store.table_block import Write
 
 _MODULUS = 1 << 256
@@ -75,57 +77,57 @@ def prove(work: Work) -> Digest:
     return source
 
 
-def read_back(work: Work, found: Collected) -> None:
-    """Compares what was replayed with what each domain of the target has now; raises `ProofRequired`."""
+def read_back(work: Work, found: Collected, counts: Counts | None = None) -> None:
+    """Compares what was replayed with what each domain of the target has now, and with `counts` what it counts of the
+    vshard as well; raises `ProofRequired`."""
     began_s = clock.monotonic_s()
     newest: dict[bytes, Write] = {write.key: write for write in found.writes}
+    row = vshard_keys.vshard(work.place.vshard)
 
-    def wrong(state: State) -> list[bytes]:
+    def wrong(state: State) -> tuple[list[bytes], Counts | None]:
         missing = []
         for key, write in newest.items():
             body = state.get(vshard_keys.table_row(work.place.vshard, key))
             expected = None if write.value is None else U64.pack(write.version) + write.value
             if body != expected:
                 missing.append(key)
-        return missing
+        return missing, None if counts is None else counts_of(state.get_json(row))
 
-    if newest:
-        for domain, keys_found in each_domain(work.target, wrong).items():
+    if newest or counts is not None:
+        for domain, (keys_found, there) in each_domain(work.target, wrong).items():
+            if there != counts:
+                raise mismatch(work, domain, str(counts), str(there))
             if keys_found:
                 raise mismatch(work, domain, f"{len(newest)} records", f"{len(keys_found)} of them otherwise")
     work.read_back_us = int((clock.monotonic_s() - began_s) * 1e6)
-
-
-def compare_counts(work: Work) -> None:
-    """Compares what each log counts of the vshard once nothing is written to it; raises `ProofRequired`."""
-
-    def counts(state: State) -> tuple[int, int, int]:
-        row = state.get_json(vshard_keys.vshard(work.place.vshard))
-        return row["records"], row["bytes"], row["seq"]
-
-    source, target = (checked(log, counts, newest=True) for log in (work.source, work.target))
-    if source != target:
-        raise mismatch(work, work.target_part, str(source), str(target))
 
 
 def each_domain(log: Log, look: Callable[[State], Any]) -> dict[str, Any]:
     """Returns what `look` finds in each domain that holds the log's newest committed state; raises `NoQuorum` where
     they are no write quorum, and stay none for a while: others may be writing to the same log."""
     found: dict[str, Any] = {}
-    checked(log, bool, newest=True)  # so that no view lags behind what was appended here
-    with log.view() as committed:
-        lead, upto = committed.lead, committed.upto
-    need = min(config.payload_size for config in lead.force())
-    there = [d for d in lead.domains() if not lead.is_witness(d) and not log.cluster.is_failed(d)]
-    until_s = clock.monotonic_s() + (_BEHIND_S if len(there) >= need else 0.0)
+    least: int | None = None  # entries that each domain must show
+    until_s: float | None = None
+    is_settled = False
     while True:
-        for domain in there:
-            if domain not in found:
-                with log.view(domain) as committed:
-                    if committed.domain == domain and committed.upto >= upto:
-                        found[domain] = look(committed.state)
+        with log.view() as committed:
+            lead, upto = committed.lead, committed.upto
+            if is_settled or is_newest(committed):
+                least = upto if least is None else least
+                there = [d for d in lead.domains() if not lead.is_witness(d) and not log.cluster.is_failed(d)]
+                for domain in there:
+                    sight = committed.found.sights.get(domain)
+                    if domain not in found and sight is not None and is_whole(sight, lead) and upto >= least:
+                        state = state_at(committed.views[domain], log.id, domain, sight.head.tail, upto)
+                        found[domain] = look(log.scope(state))
+        if least is None:  # domains are away, and this view may lag behind what was appended here
+            log.settle()
+            is_settled = True
+            continue
+        need = min(config.payload_size for config in lead.force())
         if len(found) >= need:
             return found
+        until_s = until_s or clock.monotonic_s() + (_BEHIND_S if len(there) >= need else 0.0)
         if clock.monotonic_s() >= until_s:
             raise NoQuorum(
                 f"The copy can be read back in {len(found)} domains, and {need} must hold it.",
