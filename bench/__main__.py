@@ -31,10 +31,11 @@ MEASUREMENTS = (
     "flushes",
     "where",
     "preallocation",
+    "tables",
     "transforms",
     "pipeline",
 )
-ASKED_FOR = ("pipeline_memory",)  # takes minutes and many gigabytes, so it runs only when it is named
+ASKED_FOR = ("pipeline_memory", "migration")  # take minutes and many gigabytes, so they run only when named
 KNOWN = (*MEASUREMENTS, *ASKED_FOR)
 PLOT = "plot"
 

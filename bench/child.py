@@ -11,6 +11,7 @@ import sys
 import time
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 import grafctl
 from bench.stores import DOMAINS, ROOT, fill, payload, surroundings
@@ -113,10 +114,10 @@ def status_mb(field: str, process: int | str = "self") -> float | None:
 
 
 class Child:
-    """Such a process, to be used in a `with` block."""
+    """Such a process, or one of another module that does the same, to be used in a `with` block."""
 
-    def __init__(self, *words: str) -> None:
-        command = [sys.executable, "-m", "bench.child", *words]
+    def __init__(self, *words: str, module: str = "bench.child") -> None:
+        command = [sys.executable, "-m", module, *words]
         self._process = subprocess.Popen(
             command, cwd=ROOT, env=surroundings(), text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE
         )
@@ -146,14 +147,13 @@ class Child:
         return self.answer()
 
 
-def main(words: list[str]) -> None:
+def serve(actions: Any) -> None:
     """Answers until standard input ends."""
-    actions = Actions(*words)
-    for line in sys.stdin:
+    while line := sys.stdin.readline():
         name, amount = line.split()
         print(getattr(actions, name)(float(amount)), flush=True)
     actions.store.close()
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    serve(Actions(*sys.argv[1:]))

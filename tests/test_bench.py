@@ -34,9 +34,11 @@ TINY: dict[str, tuple[dict[str, Any], int]] = {
     "flushes": ({"FEW": 2, "MANY": 6}, 0),
     "where": ({"PUBLISHES": 3, "POLLS": 2, "RECORDS": 20, "THREADS": 3, "EACH": 2}, 0),
     "preallocation": ({"COMMITS": 3}, 0),
+    "tables": ({"ROWS": 500, "BATCH": 50, "ROUNDS": 1, "PUTS": 2, "GETS": 5}, 3),
     "transforms": ({"ROUNDS": 1, "FILTERS": 10, "RECORDS": 10, "ASKED": 5}, 0),
     "pipeline": ({"SCALE": 0.001, "ROUNDS": 1}, 2),
     "pipeline_memory": ({"FEW": 0.001, "MANY": 0.002, "TIMES": 2}, 4),
+    "migration": ({"MIB": 1024, "TIMES": (1, 1, 1, 1), "COPIES": 1, "ALONE": 3, "QUIET_S": 0.2}, 13),
 }
 
 
