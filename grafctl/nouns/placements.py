@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from grafctl.errors import DomainUnavailable, Usage
@@ -19,10 +19,13 @@ from grafctl.store.authority import (
     pass_placement,
 )
 from grafctl.store.checked import checked
+from grafctl.store.operations.moving.situation import parts_of
 from grafctl.store.replica.state import State
+from grafctl.store.requests import Request
 from grafctl.store.resources.group import group_row
 from grafctl.store.resources.membership import Fence, SetPlacement
 from grafctl.store.resources.queue import queue_row
+from grafctl.store.resources.table import KIND, PART
 from grafctl.store.session import Session
 
 EPOCH_MAX = (1 << 53) - 1  # exact in every JSON reader
@@ -30,6 +33,32 @@ EPOCH_MAX = (1 << 53) - 1  # exact in every JSON reader
 
 def _row(state: State, resource: str, group: str | None) -> dict[str, Any]:
     return group_row(state, resource, group) if group else queue_row(state, resource)
+
+
+def _in_all_logs(session: Session, resource: str, request_of: Callable[[str], Request], dry_run: bool) -> list[Any]:
+    """Runs a request in every log of a resource, and returns the answers: a table has parts, and they come first.
+
+    The home comes last, so that the same command finishes what was cut short: until then nothing says that it is done.
+    Raises what the home refuses before anything is changed.
+    """
+    kind = session.resources()[resource]["kind"]
+    if kind == PART:
+        whole, _, _ = resource.rpartition(".part-")
+        raise Usage(
+            f"{resource} is a part of the table {whole}, and both have one placement and one epoch.",
+            hint=f"Name the table: {whole}",
+            resource=resource,
+        )
+    answers = [run_request(session, session.resource(resource), request_of(resource), True)]
+    done: list[str] = []
+    while parts := [name for name in _parts(session, resource, kind) if name not in done]:  # one may be made meanwhile
+        answers += [run_request(session, session.resource(name), request_of(name), dry_run) for name in parts]
+        done += parts
+    return [*answers[1:], run_request(session, session.resource(resource), request_of(resource), dry_run)]
+
+
+def _parts(session: Session, resource: str, kind: str) -> list[str]:
+    return parts_of(session, resource)[1:] if kind == KIND else []
 
 
 class Placements:
@@ -67,11 +96,16 @@ class Placements:
         if not allow and not deny:
             raise Usage("Name who may with --allow, or who may not with --deny.")
         placement = parse_placement(allow, deny)
-        log = self.session.resource(check_name("resource", resource))
-        request = SetPlacement(resource, check_name("group", group) if group is not None else None, placement, expect)
+        self.session.resource(check_name("resource", resource))
+        who = check_name("group", group) if group is not None else None
         with self.session.audited("placement set", resource=resource, group=group):
-            before: Placement = run_request(self.session, log, request, dry_run)
-        changed = before != placement
+            befores: list[Placement] = _in_all_logs(
+                self.session,
+                resource,
+                lambda name: SetPlacement(name, who, placement, expect if name == resource else None),
+                dry_run,
+            )
+        before, changed = befores[-1], any(found != placement for found in befores)
         if changed and not dry_run:
             self.session.note("changed", "placement set", resource=resource, group=group, **placement.as_json())
         return Change(
@@ -88,14 +122,15 @@ def fence(session: Session, resource: str, epoch: int, group: str | None, *, dry
     """Raises the epoch of a resource or a group."""
     if not 0 <= epoch <= EPOCH_MAX:
         raise Usage(f"An epoch is 0 to {EPOCH_MAX}, not {epoch}.")
-    log = session.resource(check_name("resource", resource))
-    request = Fence(resource, check_name("group", group) if group is not None else None, epoch)
+    session.resource(check_name("resource", resource))
+    who = check_name("group", group) if group is not None else None
     with session.audited("fence", resource=resource, group=group):
-        before = run_request(session, log, request, dry_run)
-    if before != epoch and not dry_run:
+        befores: list[int] = _in_all_logs(session, resource, lambda name: Fence(name, who, epoch), dry_run)
+    before, changed = befores[-1], any(found != epoch for found in befores)
+    if changed and not dry_run:
         session.note("changed", "fence", resource=resource, group=group, epoch=epoch)
     return Change(
-        before != epoch,
+        changed,
         resource=resource,
         group=group,
         before={"epoch": before},

@@ -9,17 +9,19 @@ from typing import Any
 import pytest
 
 from grafctl import client
-from grafctl.errors import DomainUnavailable, GenerationConflict, ProofRequired
+from grafctl.errors import DomainUnavailable, Fenced, GenerationConflict, GrafctlError, ProofRequired, Usage
 from grafctl.making import restore
+from grafctl.nouns.queues import parse_placement
 from grafctl.store import keys, vshard_keys
 from grafctl.store.keys import U64
 from grafctl.store.operations.tables import Item
 from grafctl.store.records import decode_row, encode_row
+from grafctl.store.resources.membership import Fence, SetPlacement
 from grafctl.store.vshards import vshard_of
 from store.world import World, world
 
 AWS, GCP, AZURE = "aws/us-east-1", "gcp/us-central1", "azure/eastus"
-T, VSHARDS, KEY = "accounts", 4, b"key-7"
+T, PART, VSHARDS, KEY = "accounts", "accounts.part-1", 4, b"key-7"
 
 
 @pytest.fixture(params=["memory", "lmdb"])
@@ -169,3 +171,66 @@ def test_who_is_not_in_the_placement_any_more_is_refused(made: World) -> None:
     with pytest.raises(GenerationConflict):  # no refusal to be audited
         made.store.tables.put(T, KEY, "v", domain=AWS, expect=7)
     assert len(made.audit_records()) == before + 4
+
+
+# --- a table and its parts
+
+
+@pytest.fixture
+def parted(made: World) -> World:
+    """The same table, with the vshard of `KEY` in a part in azure."""
+    for domain in (AWS, GCP):
+        made.observe(domain)
+    vshards = [vshard_of(KEY, VSHARDS)]
+    made.store.vshards.migrate(T, vshards, to=[AZURE], domain=AWS, budget_us=60_000_000)
+    return made
+
+
+def test_a_placement_and_an_epoch_are_of_all_parts(parted: World) -> None:
+    store = parted.store
+    before = store.placement.show(T).body["digest"]
+    assert store.placement.set(T, allow=["aws", "azure"], expect=before, dry_run=True).changed
+    assert store.placement.show(PART).body["digest"] == before
+    assert store.placement.set(T, allow=["aws", "azure"], expect=before).changed
+    assert not store.placement.set(T, allow=["aws", "azure"], expect=before).changed
+    assert store.fence(T, epoch=3).changed and not store.fence(T, epoch=3).changed
+    for name in (T, PART):
+        assert store.placement.show(name).body["placement"] == {"allow": ["aws", "azure"]}
+        assert store.placement.show(name).body["epoch"] == 3
+    for key in (KEY, next(b"%d" % n for n in range(99) if vshard_of(b"%d" % n, VSHARDS) != vshard_of(KEY, VSHARDS))):
+        with pytest.raises(DomainUnavailable):
+            store.tables.put(T, key, "x", domain=GCP)
+        with pytest.raises(Fenced):
+            store.tables.put(T, key, "x", domain=AWS, epoch=2)
+        assert store.tables.put(T, key, "x", domain=AWS, epoch=3).changed
+    assert list(store.verify()) == []
+
+
+def test_what_one_log_refuses_or_cannot_do_changes_no_other_and_goes_on_later(parted: World) -> None:
+    store = parted.store
+    digest = store.placement.show(T).body["digest"]
+    with pytest.raises(GenerationConflict):
+        store.placement.set(T, allow=["aws"], expect="pl_other")
+    store.domains.fail(AZURE)
+    for change in (lambda: store.placement.set(T, allow=["aws"], expect=digest), lambda: store.fence(T, epoch=2)):
+        with pytest.raises(GrafctlError) as refused:
+            change()
+        assert refused.value.exit_code == 21
+    store.domains.restore(AZURE)
+    assert store.placement.show(T).body["digest"] == store.placement.show(PART).body["digest"] == digest
+    store.session.resource(PART).append(SetPlacement(PART, None, parse_placement(["aws"], []), None))
+    store.session.resource(PART).append(Fence(PART, None, 2))
+    problems = [finding.problem for finding in store.verify()]  # as if the command had died behind the part
+    assert len(problems) == 2 and all("was cut short" in problem for problem in problems)
+    assert store.placement.set(T, allow=["aws"], expect=digest).changed and store.fence(T, epoch=2).changed
+    assert list(store.verify()) == []
+
+
+def test_a_part_has_no_placement_or_epoch_of_its_own(parted: World) -> None:
+    for refused in (
+        lambda: parted.store.placement.set(PART, allow=["aws"]),
+        lambda: parted.store.fence(PART, epoch=9),
+    ):
+        with pytest.raises(Usage, match="part of the table accounts"):
+            refused()
+    assert parted.store.policy.set(PART, ack="all").changed
