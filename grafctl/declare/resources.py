@@ -1,4 +1,4 @@
-"""The resources of a declared store: `[[queue]]`, `[[topic]]`, `[[idem]]`, their groups, and the logs that they share.
+"""The resources of a declared store: `[[queue]]`, `[[topic]]`, `[[idem]]`, `[[table]]`, their groups, and shared logs.
 
 A resource has a log of its own, then it names `replicas`, `ack` and `min_payload`; or it is in a `[[log]]` that names
 them, with others that do. A group of a topic is a subscription and may have a filter.
@@ -27,10 +27,12 @@ from grafctl.store.resources.group import SEMANTICS
 from grafctl.store.resources.membership import VOTER, WITNESS
 from grafctl.store.resources.starts import check_start
 from grafctl.store.rules import ack_sizes
+from grafctl.store.vshards import VSHARDS, check_vshards
 from grafctl.units import duration_ms, size_bytes
 
-QUEUE, TOPIC, IDEM = "queue", "topic", "idem"
-KINDS = (QUEUE, TOPIC, IDEM)
+QUEUE, TOPIC, IDEM, TABLE = "queue", "topic", "idem", "table"
+KINDS = (QUEUE, TOPIC, IDEM, TABLE)
+OF_RECORDS = (QUEUE, TOPIC)
 ALL = "all"  # the filter that takes every record
 FINISHED, OLDEST = "finished", "oldest"
 OF_A_LOG = ("replicas", "ack", "min_payload")
@@ -65,7 +67,7 @@ class DeclaredLog:
 
 @dataclass(frozen=True, slots=True)
 class DeclaredResource:
-    """A queue, a topic or an idempotency store; what its kind does not take is None, or as a queue has it."""
+    """A queue, a topic, an idempotency store or a table; what its kind does not take is None, or as a queue has it."""
 
     kind: str
     name: str
@@ -80,6 +82,7 @@ class DeclaredResource:
     retain_count: int | None = None
     discard: str = FINISHED
     compression: str = NONE
+    vshards: int | None = None
     groups: tuple[DeclaredGroup, ...] = ()
     lines: Lines = field(default_factory=dict, compare=False)
 
@@ -126,10 +129,14 @@ def _resource(kind: str, table: Table, domains: Collection[str], logs: Mapping[s
     replicas, ack, min_payload = log[1] if log else _copies(table, domains, f"{kind}.replicas")
     placement = table.placement()
     if placement.allow and not any(placement.decide(domain)[0] for domain in domains if domain):
-        what = "reserve in" if kind == IDEM else "publish to"
+        what = {IDEM: "reserve in", TABLE: "put into"}.get(kind, "publish to")
         table.note(f"No declared domain may {what} {table.title}: allow covers none, or deny covers all.", "allow")
-    fields: dict[str, Any] = {"retain_age_ms": table.take("retain_age", "text, such as 7d", duration_ms)}
-    if kind != IDEM:
+    fields: dict[str, Any] = {}
+    if kind == TABLE:
+        fields["vshards"] = table.take("vshards", "a whole number", _vshards, VSHARDS, int)
+    else:
+        fields["retain_age_ms"] = table.take("retain_age", "text, such as 7d", duration_ms)
+    if kind in OF_RECORDS:
         fields |= _fields_of_records(kind, table)
         holders = [replica["domain"] for replica in replicas if replica["role"] == VOTER]
         fields["groups"] = tuple(_group(kind, group, holders) for group in table.tables("group", f"{kind}.group"))
@@ -228,6 +235,10 @@ def _group(kind: str, table: Table, holders: list[str]) -> DeclaredGroup:
         table.note(f"{table.title} has a filter, and only the groups of a topic do: a queue's take all.", "filter")
     table.close()
     return DeclaredGroup(name, placement, semantics, start, max_deliveries, picked, table.key_lines())
+
+
+def _vshards(value: int) -> int:
+    return check_vshards(int(value))
 
 
 def _start(value: str | int | datetime) -> str:

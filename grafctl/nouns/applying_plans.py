@@ -34,10 +34,11 @@ from grafctl.nouns.comparing import (
     compare,
     make,
     refuse,
+    wanted_definition,
     wanted_group,
 )
 from grafctl.nouns.creating import create_store
-from grafctl.nouns.found import OF_RESOURCE, Facts, FoundLog, FoundResource, digest_of, look
+from grafctl.nouns.found import Facts, FoundLog, FoundResource, digest_of, look
 from grafctl.nouns.opening import opened, session_if_begun
 from grafctl.nouns.planning import facts, missing
 from grafctl.nouns.saved_plans import SavedPlan
@@ -146,7 +147,7 @@ def _made(declaration: Declaration) -> dict[str, Facts]:
             "kind": resource.kind,
             "epoch": 1,
             "placement": resource.placement.digest(),
-            "definition": digest_of("df", {name: getattr(resource, name) for name in OF_RESOURCE}),
+            "definition": digest_of("df", wanted_definition(resource)),
             **(_copies(resource) if resource.log is None else {}),
         }
         for group in resource.groups:

@@ -22,12 +22,13 @@ from grafctl.errors import GenerationConflict, GrafctlError, NotFound
 from grafctl.nouns.authorities import Authorities
 from grafctl.nouns.consumers import Consumers
 from grafctl.nouns.domains import Domains
-from grafctl.nouns.found import OF_GROUP, OF_RESOURCE, Found, FoundLog, FoundResource, fields_of, look
+from grafctl.nouns.found import OF_GROUP, OF_RESOURCE, Found, FoundLog, FoundResource, definition_of, fields_of, look
 from grafctl.nouns.making_resources import create_resource, group_arguments
 from grafctl.nouns.schemas import Schemas
 from grafctl.store import signing
 from grafctl.store.authority import Placement
 from grafctl.store.driver.kill import point
+from grafctl.store.resources.table import PART
 from grafctl.store.session import Session
 
 CREATE, DIFFERS, UNDECLARED = "create", "differs", "undeclared"
@@ -230,7 +231,7 @@ def _resource_differences(declared: DeclaredResource, there: FoundResource) -> I
         yield from _differences_of_copies(name, declared, there.locator, there.policy)
     if declared.placement != there.placement:
         yield _placement_difference(name, None, there.placement, declared.placement)
-    for field, before in fields_of(there.row, OF_RESOURCE).items():
+    for field, before in definition_of(there.row).items():
         if before != (after := getattr(declared, field)):
             yield field, before, after, None
 
@@ -303,9 +304,9 @@ def _undeclared(declaration: Declaration, found: Found) -> Iterator[Item]:
     yield from (Item(UNDECLARED, SCHEMA, name) for name in sorted(found.schemas) if name not in declaration.schemas)
     for name, kind in sorted(found.kinds.items()):
         declared = declaration.resource(name)
-        if declared is None:
+        if declared is None and kind != PART:  # the parts of a table come and go with its migrations
             yield Item(UNDECLARED, kind, name)
-        elif name in found.resources:
+        elif declared is not None and name in found.resources:
             groups = sorted(found.resources[name].groups)
             yield from (Item(UNDECLARED, GROUP, group, name) for group in groups if declared.group(group) is None)
 
@@ -359,12 +360,18 @@ def shown_copies(declared: DeclaredResource | DeclaredLog) -> dict[str, Any]:
 def shown_resource(declared: DeclaredResource) -> dict[str, Any]:
     """Returns what a resource is created with."""
     body: dict[str, Any] = {"log": declared.log} if declared.log is not None else shown_copies(declared)
-    own = {name: getattr(declared, name) for name in OF_RESOURCE}
+    own = wanted_definition(declared)
     return {
         **body,
         "placement": shown_placement(declared.placement),
-        **{name: value for name, value in own.items() if value != OF_RESOURCE[name]},
+        **{name: value for name, value in own.items() if value != OF_RESOURCE.get(name)},
     }
+
+
+def wanted_definition(declared: DeclaredResource) -> dict[str, Any]:
+    """Returns what `definition_of` says of the row of a resource that is as declared."""
+    own = {name: getattr(declared, name) for name in OF_RESOURCE}
+    return own | ({"vshards": declared.vshards} if declared.vshards is not None else {})
 
 
 def shown_group(declared: DeclaredGroup) -> dict[str, Any]:

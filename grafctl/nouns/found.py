@@ -74,7 +74,7 @@ class FoundResource(NamedTuple):
             "log": self.log,
             "epoch": self.row["epoch"],
             "placement": self.placement.digest(),
-            "definition": digest_of("df", fields_of(self.row, OF_RESOURCE)),
+            "definition": digest_of("df", definition_of(self.row)),
             **(own if self.log_name is None else {}),
         }
 
@@ -161,6 +161,11 @@ def group_facts(row: Mapping[str, Any]) -> Facts:
     """Returns what a plan relies on of a group."""
     definition = digest_of("df", fields_of(row, OF_GROUP))
     return {"epoch": row["epoch"], "placement": Placement.of(row).digest(), "definition": definition}
+
+
+def definition_of(row: Mapping[str, Any]) -> Facts:
+    """Returns what defines a resource beside its log and its placement; only a table has vshards."""
+    return fields_of(row, OF_RESOURCE) | ({"vshards": row["vshards"]} if "vshards" in row else {})
 
 
 def fields_of(row: Mapping[str, Any], names: Mapping[str, Any]) -> Facts:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from grafctl.declare.resources import IDEM, QUEUE, TOPIC, DeclaredGroup, DeclaredResource
+from grafctl.declare.resources import IDEM, OF_RECORDS, QUEUE, TABLE, TOPIC, DeclaredGroup, DeclaredResource
 from grafctl.nouns.idems import Idems
 from grafctl.nouns.queues import Queues
+from grafctl.nouns.tables import Tables
 from grafctl.nouns.topics import Topics
 from grafctl.results import Change
 from grafctl.store.session import Session
+from grafctl.store.vshards import VSHARDS
 
 
 def create_resource(session: Session, declared: DeclaredResource, *, dry_run: bool = False) -> Change:
@@ -17,12 +19,15 @@ def create_resource(session: Session, declared: DeclaredResource, *, dry_run: bo
 
     The first one of a log that several share brings the replicas of the log.
     """
-    arguments: dict[str, Any] = {"log": declared.log, "retain_age_ms": declared.retain_age_ms, "dry_run": dry_run}
+    arguments: dict[str, Any] = {"log": declared.log, "dry_run": dry_run}
     arguments |= {"allow": declared.placement.allow, "deny": declared.placement.deny}
     if declared.log is None or _begins(session, declared):
         replicas = [f"{item['id']}={item['domain']}:{item['role']}" for item in declared.replicas]
         arguments |= {"replicas": replicas, "ack": declared.ack, "min_payload": declared.min_payload}
-    if declared.kind != IDEM:
+    if declared.kind == TABLE:
+        return Tables(session).create(declared.name, **arguments, vshards=declared.vshards or VSHARDS)
+    arguments["retain_age_ms"] = declared.retain_age_ms
+    if declared.kind in OF_RECORDS:
         arguments |= {"schema": declared.schema, "compression": declared.compression}
         arguments |= {"retain_bytes": declared.retain_bytes}
     if declared.kind == TOPIC:

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from grafctl.declare.document import read_text
-from grafctl.declare.resources import IDEM, DeclaredGroup, DeclaredResource
+from grafctl.declare.resources import OF_RECORDS, DeclaredGroup, DeclaredResource
 from grafctl.declare.store import Declaration, parse_tables
 from grafctl.declare.table import Check, Note, Table
 from grafctl.errors import InvalidConfig
@@ -150,7 +150,7 @@ def _sink(table: Table, folder: Path, resources: dict[str, DeclaredResource]) ->
 
 
 def _of_records(resources: dict[str, DeclaredResource]) -> dict[str, DeclaredResource]:
-    return {name: item for name, item in resources.items() if item.kind != IDEM}
+    return {name: item for name, item in resources.items() if item.kind in OF_RECORDS}
 
 
 def _stages(root: Table, declared: Declared, folder: Path | None) -> list[Staged]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
-from grafctl.declare.resources import ALL, IDEM, TOPIC, DeclaredResource
+from grafctl.declare.resources import ALL, IDEM, OF_RECORDS, TOPIC, DeclaredResource
 from grafctl.declare.table import GUESSES_MAX, Table
 from grafctl.names import shown
 from grafctl.pipeline.model import INGEST, RESOURCE, DeclaredSink, DeclaredSource, DeclaredStage
@@ -61,7 +61,7 @@ def resolve(stage: DeclaredStage, table: Table, declared: Declared) -> Staged:
     """Returns a stage with what it refers to, and notes what is not declared or is of the wrong kind."""
     find(table, ("source",), "source", stage.source, declared.sources)
     sink: DeclaredSink | None = find(table, ("sink",), "sink", stage.sink, declared.sinks)
-    records = {name: item for name, item in declared.resources.items() if item.kind != IDEM}
+    records = {name: item for name, item in declared.resources.items() if item.kind in OF_RECORDS}
     stores = {name: item for name, item in declared.resources.items() if item.kind == IDEM}
     key = "output" if "output" in table.body else "outputs"
     outputs = [

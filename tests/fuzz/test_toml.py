@@ -81,6 +81,8 @@ KEYS = st.one_of(
             "queue",
             "topic",
             "idem",
+            "table",
+            "vshards",
             "log",
             "schema",
             "file",

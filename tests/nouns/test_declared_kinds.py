@@ -52,6 +52,15 @@ retain_age = "7d"
 name = "alone"
 allow = ["aws"]
 replicas = { x = "gcp" }
+[[table]]
+name = "accounts"
+log = "shared"
+allow = ["aws"]
+[[table]]
+name = "small"
+allow = ["aws"]
+replicas = { x = "gcp" }
+vshards = 4
 """
 ACTIONS = [
     "add the schema event.v1",
@@ -62,6 +71,8 @@ ACTIONS = [
     "create the group returns of events",
     "create the idempotency store effects",
     "create the idempotency store alone",
+    "create the table accounts",
+    "create the table small",
 ]
 
 
@@ -91,6 +102,8 @@ def test_every_kind_is_made_as_declared(directory: Path, file: Path) -> None:
         assert (group["filter"], group["start"]) == ("type:returned", 0)
         assert store.idem.show("effects").body["retain_age_ms"] == 7 * 86_400_000
         assert [item["resource"] for item in store.idem.list().items] == ["alone", "effects"]
+        assert [item["vshards"] for item in store.tables.list().items] == [1024, 4]
+        assert store.tables.show("accounts").body["log"] == "shared"
         logs = {name: record["log"] for name, record in store.session.resources().items()}
         assert logs["raw"] == logs["events"] == logs["effects"] != logs["alone"]
 
@@ -254,3 +267,24 @@ fields = ["secret"]
         assert finding["command"].startswith("grafctl placement set raw --group load --allow gcp --expect pl_")
         lines = file.read_text().splitlines()
         assert lines[finding["line"] - 1] == 'allow = ["gcp"]' and finding["line"] > lines.index("[[stage]]")
+
+
+def test_a_table_with_another_number_of_vshards_is_another_table(directory: Path, file: Path) -> None:
+    with client.open(directory) as store:
+        store.apply(file)
+        store.tables.put("small", "k", "v", domain="aws")
+        file.write_text(FILE.replace("vshards = 4", "vshards = 8"))
+        (item,) = store.plan(file).as_json()["differences"]
+        assert (item["kind"], item["field"], item["before"], item["after"]) == ("table", "vshards", 4, 8)
+        with pytest.raises(GenerationConflict, match="table small is there already with another vshards"):
+            store.apply(file)
+
+
+def test_the_parts_of_a_table_are_nobodys_to_declare(directory: Path, file: Path) -> None:
+    from grafctl.nouns.parts import Parts
+
+    with client.open(directory) as store:
+        store.apply(file)
+        assert Parts(store.session).make("accounts", ["gcp"]) == "accounts.part-1"
+        assert store.drift(file).count == 0
+        assert store.plan(file).as_json()["undeclared"] == []

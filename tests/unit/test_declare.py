@@ -422,14 +422,23 @@ retain_age = "7d"
 [[idem]]
 name = "other"
 replicas.a = "aws"
+[[table]]
+name = "accounts"
+log = "orders"
+allow = ["gcp"]
+[[table]]
+name = "small"
+replicas.a = "aws"
+vshards = 4
 """
 
 
 def test_resources_of_every_kind_share_a_log() -> None:
     found = parse(MIXED)
     assert found.schemas == {"order.v1": FOLDER / "order.json"} and list(found.logs) == ["orders"]
-    raw, events, effects, other = found.resources
-    assert [item.kind for item in found.resources] == ["queue", "topic", "idem", "idem"]
+    raw, events, effects, other, accounts, small = found.resources
+    assert [item.kind for item in found.resources] == ["queue", "topic", "idem", "idem", "table", "table"]
+    assert (accounts.log, accounts.vshards, small.vshards, raw.vshards) == ("orders", 1024, 4, None)
     assert raw.log == events.log == effects.log == "orders" and other.log is None
     for item in (raw, events, effects):
         assert (item.ack, [replica["id"] for replica in item.replicas]) == ("all", ["a", "g"])
