@@ -10,7 +10,8 @@ import os
 import signal
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +47,35 @@ def storm(tmp_path: Path, forks: Forks, seed: int) -> Iterator[VshardStorm]:
     storm.begin()
     yield storm
     storm.calm.touch()  # where the test failed, so that its crew is no burden to the next one
+
+
+@pytest.fixture
+def quiet(tmp_path: Path, forks: Forks, seed: int) -> VshardStorm:
+    """A storm without a crew: nobody writes but the test itself."""
+    storm = VshardStorm(tmp_path / "storm", forks, seed)
+    storm.launch()
+    return storm
+
+
+def step(storm: VshardStorm, forks: Forks, name: str, log: Path) -> int:
+    """Lets an operator take one step; returns the exit code that it would have had as a command."""
+    pid = forks.start("faults.vshard_operators:one_step", storm.store, log, step=name, **ABOUT)
+    assert forks.ended(pid, wait=True) == 0
+    return int(ran(log).of("ended")[-1])
+
+
+def stopped_at(storm: VshardStorm, forks: Forks, moment: str, log: Path) -> int:
+    """Starts a migration that stops there; returns the process of its operator."""
+    pid = forks.start("faults.vshard_operators:one_step", storm.store, log, step="migrate", stop={moment: 1}, **ABOUT)
+    forks.stopped(pid)
+    return pid
+
+
+def woken(forks: Forks, pid: int, log: Path) -> int:
+    """Lets a stopped operator go on; returns the exit code that it would have had as a command."""
+    os.kill(pid, signal.SIGCONT)
+    assert forks.ended(pid, wait=True) == 0
+    return int(ran(log).of("ended")[-1])
 
 
 def ran(log: Path) -> Ran:
@@ -125,43 +155,45 @@ def test_an_operator_who_sleeps_through_the_pause_flips_nothing(
     storm: VshardStorm, forks: Forks, tmp_path: Path, moment: str
 ) -> None:
     log = tmp_path / "operator"
-    pid = forks.start("faults.vshard_operators:one_step", storm.store, log, step="migrate", stop={moment: 1}, **ABOUT)
-    forks.stopped(pid)
+    pid = stopped_at(storm, forks, moment, log)
     time.sleep(BUDGET_US / 1e6)
     with storm.hand() as hand:  # writers go on at the source, and each of them may be the first
         assert hand.put(storm.keys[str(VSHARD)][-1], "while the operator sleeps")
-    os.kill(pid, signal.SIGCONT)
-    assert forks.ended(pid, wait=True) == 0
-    assert ran(log).of("ended") == [20] and shown(storm) == ("wal_catchup", list(HOME))
-    pid = forks.start("faults.vshard_operators:one_step", storm.store, log, step="resume", **ABOUT)
-    assert forks.ended(pid, wait=True) == 0
-    assert ran(log).of("ended") == [20, 0] and shown(storm) == ("completed", list(AWAY))
+    assert woken(forks, pid, log) == 20 and shown(storm) == ("wal_catchup", list(HOME))
+    assert step(storm, forks, "resume", log) == 0 and shown(storm) == ("completed", list(AWAY))
     storm.end()
     storm.judge()
     assert not storm.counts["refused"]
 
 
-def test_a_table_keeps_its_order_while_domains_go_away_and_writers_are_killed(
-    tmp_path: Path, forks: Forks, seed: int
+@pytest.mark.parametrize("moment", ["moving.sealed", "moving.drained"])
+def test_a_pause_that_was_slept_through_is_over_though_nobody_wrote(
+    quiet: VshardStorm, forks: Forks, tmp_path: Path, moment: str
 ) -> None:
-    storm = VshardStorm(tmp_path / "storm", forks, seed, weather=True)
-    storm.launch()
-    storm.begin()
-    for number in range(8 * ROUNDS):
-        # Now and then two of three, so that what was asked for then has no answer.
-        gone = storm.chance.sample(HOME, 2) if number % 4 == 3 else [storm.chance.choice(DOMAINS)]
-        with client.open(storm.store) as opened:
-            for domain in gone:
-                opened.domains.fail(domain)
-            time.sleep(storm.chance.uniform(0.05, 0.4))
-            for domain in gone:
-                opened.domains.restore(domain)
-        storm.kill_a_writer()
-        time.sleep(storm.chance.uniform(0.0, 0.2))
-    storm.end()
-    storm.judge()
-    print(dict(storm.counts))
-    assert storm.counts["calls without an answer"] and storm.counts["killed"] == 8 * ROUNDS
+    log = tmp_path / "operator"
+    pid = stopped_at(quiet, forks, moment, log)
+    time.sleep(BUDGET_US / 1e6)
+    assert woken(forks, pid, log) == 20 and shown(quiet) == ("wal_catchup", list(HOME))
+    quiet.judge()
+
+
+def test_who_knows_the_target_from_long_ago_waits_as_everybody_does(
+    quiet: VshardStorm, forks: Forks, tmp_path: Path
+) -> None:
+    """A client that last wrote when the vshard was there goes there first, and finds a copy that is ready to open."""
+    log, key = tmp_path / "operator", quiet.keys[str(VSHARD)][-1]
+    assert step(quiet, forks, "migrate", log) == 0
+    with quiet.hand() as hand, quiet.hand() as reader:
+        assert hand.put(key, "there") and reader.get(key)
+        assert step(quiet, forks, "reverse", log) == 0
+        with quiet.hand() as other:
+            assert other.put(key, "back again")
+        assert step(quiet, forks, "retire", log) == 0
+        pid = stopped_at(quiet, forks, "moving.drained", log)
+        assert (reader.get(key) or {})["value"] == "back again"
+        assert hand.put(key, "when the pause was over") and shown(quiet)[1] == list(HOME)
+        assert woken(forks, pid, log) == 20
+    quiet.judge()
 
 
 BEFORE_FLIP = ("moving.copied", "moving.replayed", "moving.sealed", "moving.drained")
@@ -174,26 +206,58 @@ def test_domains_that_fail_during_a_migration_cost_the_writers_nothing(
     storm: VshardStorm, forks: Forks, tmp_path: Path, moment: str, gone: str
 ) -> None:
     log = tmp_path / "operator"
-    pid = forks.start("faults.vshard_operators:one_step", storm.store, log, step="migrate", stop={moment: 1}, **ABOUT)
-    forks.stopped(pid)
-    with client.open(storm.store) as opened:
-        for domain in gone:
-            opened.domains.fail(domain)
-    os.kill(pid, signal.SIGCONT)
-    assert forks.ended(pid, wait=True) == 0
-    (ended,) = ran(log).of("ended")
-    with storm.hand() as hand:
-        assert hand.put(storm.keys[str(VSHARD)][-1], "while domains are away")
-    if gone == "de":  # no quorum of the target is left, so it cannot own anything
-        assert ended in (20, 21) and shown(storm)[1] == list(HOME)
-    else:
-        assert ended in (0, 20)
-    with client.open(storm.store) as opened:
-        for domain in gone:
-            opened.domains.restore(domain)
+    pid = stopped_at(storm, forks, moment, log)
+    with out(storm, gone):
+        ended = woken(forks, pid, log)
+        with storm.hand() as hand:
+            assert hand.put(storm.keys[str(VSHARD)][-1], "while domains are away")
+        if gone == "de":  # no quorum of the target is left, so it cannot own anything
+            assert ended in (20, 21) and shown(storm)[1] == list(HOME)
+        else:
+            assert ended in (0, 20)
     pid = forks.start("faults.vshard_operators:to_the_end", storm.store, log, **ABOUT)
     assert forks.ended(pid, wait=True) == 0
     assert ran(log) and shown(storm) == ("completed", list(AWAY))
     storm.end()
     storm.judge()
     assert not storm.counts["refused"]
+
+
+def test_nothing_is_given_to_a_target_that_lost_its_quorum_after_the_last_entry(
+    quiet: VshardStorm, forks: Forks, tmp_path: Path
+) -> None:
+    log = tmp_path / "operator"
+    pid = stopped_at(quiet, forks, "moving.drained", log)
+    with out(quiet, "de"):
+        assert woken(forks, pid, log) in (20, 21) and shown(quiet)[1] == list(HOME)
+    quiet.judge()
+
+
+@contextmanager
+def out(storm: VshardStorm, domains: Iterable[str]) -> Iterator[None]:
+    """Takes domains out for a drill."""
+    with client.open(storm.store) as opened:
+        for domain in domains:
+            opened.domains.fail(domain)
+        yield
+        for domain in domains:
+            opened.domains.restore(domain)
+
+
+def test_a_table_keeps_its_order_while_domains_go_away_and_writers_are_killed(
+    tmp_path: Path, forks: Forks, seed: int
+) -> None:
+    storm = VshardStorm(tmp_path / "storm", forks, seed, weather=True)
+    storm.launch()
+    storm.begin()
+    for number in range(8 * ROUNDS):
+        # Now and then two of three, so that what was asked for then has no answer.
+        gone = storm.chance.sample(HOME, 2) if number % 4 == 3 else [storm.chance.choice(DOMAINS)]
+        with out(storm, gone):
+            time.sleep(storm.chance.uniform(0.05, 0.4))
+        storm.kill_a_writer()
+        time.sleep(storm.chance.uniform(0.0, 0.2))
+    storm.end()
+    storm.judge()
+    print(dict(storm.counts))
+    assert storm.counts["calls without an answer"] and storm.counts["killed"] == 8 * ROUNDS

@@ -7,9 +7,10 @@ from typing import Any
 import pytest
 
 from grafctl import clock
+from grafctl.errors import PauseBudgetExceeded
 from grafctl.store import vshard_keys
 from grafctl.store.keys import U64
-from grafctl.store.resources.moving import Abandon, Beat, Begin, Flip, ForgetWayBack, Place, Seal
+from grafctl.store.resources.moving import Abandon, Beat, Begin, Flip, ForgetWayBack, Place, Seal, Unseal
 from grafctl.store.resources.receiving import Copy, Drop, Open, Receive, Replay
 from grafctl.store.resources.table import Ask, Caller, NotServed, Put, find, numbered_writes
 from grafctl.store.table_block import Write
@@ -161,3 +162,58 @@ def test_a_batch_of_nothing_does_not_make_a_ready_copy_unready() -> None:
     table.replay(place, "part")
     table.logs[T].run(Flip(place, token, clock.monotonic_s() + 60, {}))
     assert table.logs["part"].run(Open(place, token)), "given away, and nobody can open it"
+
+
+def test_a_flip_needs_its_own_seal_and_its_budget() -> None:
+    """By the clock of who asks and by the stamp of the log: each alone ends it, and the right one goes through."""
+    table = Table("part")
+    table.put(b"a", b"1")
+    place = table.begin("part")
+    table.copy(place, "part")
+    home = table.logs[T]
+    slept = table.seal(place)
+    home.run(Unseal(place, slept))
+    later_s = clock.monotonic_s() + 60
+    with pytest.raises(PauseBudgetExceeded, match="lifted"):
+        home.run(Flip(place, slept, later_s, {}))
+    token = table.seal(place)
+    with pytest.raises(
+        PauseBudgetExceeded, match="lifted"
+    ):  # what was made ready for another seal lacks the writes since
+        home.run(Flip(place, slept, later_s, {}))
+    with pytest.raises(PauseBudgetExceeded, match="over"):
+        home.run(Flip(place, token, clock.monotonic_s() - 0.001, {}))
+    home.now_ms += 51
+    with pytest.raises(PauseBudgetExceeded, match="over"):
+        home.run(Flip(place, token, later_s, {}))
+    home.now_ms -= 1
+    assert home.run(Flip(place, token, later_s, {}))["to"] == "part"
+
+
+def test_a_seal_is_lifted_by_a_stranger_only_when_its_budget_is_over() -> None:
+    table = Table("part")
+    table.put(b"a", b"1")
+    place = table.begin("part")
+    token, home = table.seal(place), table.logs[T]
+    assert not home.run(Unseal(place, token, 49_999)) and not home.run(Unseal(place, token - 1))
+    with pytest.raises(NotServed):
+        table.put(b"a", b"2")
+    assert home.run(Unseal(place, token, 50_000)) and table.put(b"a", b"2")
+    token = table.seal(place)
+    home.now_ms += 51
+    assert home.run(Unseal(place, token, 0)) and table.put(b"a", b"3")
+
+
+def test_nobody_is_served_where_a_vshard_was() -> None:
+    table = Table("part")
+    table.put(b"a", b"1")
+    table.move("part")
+    for state in ("moved", "retired"):
+        assert table.logs[T].get_json(vshard_keys.vshard(N))["state"] == state
+        with pytest.raises(NotServed):
+            find(table.logs[T], table.logs[T].queue, T, N, b"a", None)
+        with pytest.raises(NotServed):
+            table.put(b"a", b"2", log=T)
+        if state == "moved":
+            table.retire(T)
+    assert not table.rows_of(T)

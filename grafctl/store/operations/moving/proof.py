@@ -79,7 +79,8 @@ def prove(work: Work) -> Digest:
 
 def read_back(work: Work, found: Collected, counts: Counts | None = None) -> None:
     """Compares what was replayed with what each domain of the target has now, and with `counts` what it counts of the
-    vshard as well; raises `ProofRequired`."""
+    vshard as well, so that a target without a quorum is found also where nothing was left to replay; raises
+    `ProofRequired`."""
     began_s = clock.monotonic_s()
     newest: dict[bytes, Write] = {write.key: write for write in found.writes}
     row = vshard_keys.vshard(work.place.vshard)
