@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from resources.rows import Rows
+from resources.rows import Rows, a_queue
 
-from grafctl.store import blocks, keys, records
+from grafctl.store import blocks, keys, records, vshard_keys
 from grafctl.store.authority import Placement
 from grafctl.store.blocks import Outgoing
 from grafctl.store.fingerprints import fingerprint_of, key_digest
@@ -23,7 +23,10 @@ from grafctl.store.resources.effects import Effect, RecordEffects
 from grafctl.store.resources.id_runs import FAN_IN, Directory, Merge, Run, filter_of
 from grafctl.store.resources.idem import apply_reserve
 from grafctl.store.resources.ids import ID_DIGEST_BYTES, fingerprint, hash_record, id_digest, make_items, make_records
+from grafctl.store.resources.table import Ask, Caller, Put
 from grafctl.store.rules import EMPTY_HEAD, Config, Head, Seen, Voter
+from grafctl.store.table_block import Write, pack, unpack
+from grafctl.store.vshards import vshard_of
 
 FILE = Path(__file__).parent.parent / "golden" / "bytes.txt"
 LOG = bytes.fromhex("8877665544332211")
@@ -56,6 +59,11 @@ KEYS = {
     "row dead": keys.dead("workers", 0x0102),
     "row reservation": keys.reservation("charge", DIGEST),
     "row stage": keys.stage("charge"),
+    "row vshard": vshard_keys.vshard(0x0102),
+    "row of a key": vshard_keys.table_row(0x0102, b"alice"),
+    "row migration": vshard_keys.migration(0x0102),
+    "row way back": vshard_keys.way_back(0x0102),
+    "row route": vshard_keys.route("accounts", 0x0102),
     "row resource": keys.resource("orders"),
     "row authority": keys.authority("scheduler-a"),
     "row observation": keys.observation("aws/us-east-1"),
@@ -105,6 +113,11 @@ EFFECTING = RecordEffects(
 EFFECTING.prepare()
 EFFECTS = EFFECTING.packed[0] if EFFECTING.packed else b""
 
+A_TABLE = a_queue(name="accounts", kind="table", vshards=1024)
+PUTTING = [Ask(vshard_of(b"alice", 1024), b"alice", b"100"), Ask(vshard_of(b"bob", 1024), b"bob", b"")]
+A_TABLE.run(Put(Caller("accounts", "aws/a"), PUTTING))
+WRITES = [Write(0x0102, b"alice", b"100", 7), Write(0x0102, b"bob", None, 8), Write(3, b"c", b"", 9)]
+
 VALUES = {
     "row": records.encode_row(b"a body"),
     "row empty": records.encode_row(b""),
@@ -142,6 +155,11 @@ VALUES = {
     "key fingerprint": fingerprint_of("charge", "order-1", b"created"),
     "row of a reservation": RESERVED,
     "block of effects": EFFECTS,
+    "block of writes": pack(WRITES),
+    "block of writes with versions": pack(WRITES, versions=True),
+    "meta of a put": A_TABLE.entries[-1].meta,
+    "row of a vshard": A_TABLE.rows[vshard_keys.vshard(PUTTING[0].vshard)],
+    "row of a table": A_TABLE.rows[vshard_keys.table_row(PUTTING[0].vshard, b"alice")],
 }
 SHAPES = {f"key {name}": value for name, value in KEYS.items()} | {f"value {name}": v for name, v in VALUES.items()}
 
@@ -203,4 +221,6 @@ def test_golden_values_are_read() -> None:
     assert [record.payload for record in blocks.unpack(held["value block compressed"], "block")] == [
         b"created" * 40
     ] * 2
+    assert unpack(held["value block of writes with versions"], "block") == WRITES
+    assert unpack(held["value block of writes"], "block") == [write._replace(version=0) for write in WRITES]
     assert len(held["value id digest"]) == len(held["value fingerprint"]) == ID_DIGEST_BYTES
