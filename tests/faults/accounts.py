@@ -1,7 +1,8 @@
-"""What a scenario knows from outside of a keyed table: what it wrote under each key, in which order, and what was
-acknowledged. `wrong` says what a table that holds these rows has lost, kept, or made up.
+"""What a scenario knows from outside of a keyed table: what was tried under each key, and what was acknowledged with
+which version. `wrong` says what a table that holds these rows has lost, kept, or made up.
 
-One writer at a time has a key, so its writes have an order; those that were not acknowledged may be there or not.
+Versions order the writes of a key. One that was not acknowledged may be there or not; if it is, it is newer than what
+was acknowledged before it was tried.
 """
 
 from __future__ import annotations
@@ -9,33 +10,36 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
+Value = str | None  # None: deleted
+
 
 @dataclass
 class Accounts:
-    """The writes of each key: a value (None: deleted), and the version if it was acknowledged."""
+    """The writes of each key: acknowledged ones by version, and those of which nobody knows."""
 
-    written: dict[str, list[tuple[str | None, int | None]]] = field(default_factory=dict)
+    written: dict[str, dict[int, Value]] = field(default_factory=dict)
+    unknown: dict[str, list[Value]] = field(default_factory=dict)
 
-    def tries(self, key: str, value: str | None) -> None:
-        self.written.setdefault(key, []).append((value, None))
+    def tries(self, key: str, value: Value) -> None:
+        self.written.setdefault(key, {})
+        self.unknown.setdefault(key, []).append(value)
 
-    def put(self, key: str, value: str | None, version: int) -> None:
-        """Notes that a write was acknowledged: the last one that was tried, or one that nobody announced."""
-        writes = self.written.setdefault(key, [])
-        if writes and writes[-1] == (value, None):
-            writes.pop()
-        writes.append((value, version))
+    def put(self, key: str, value: Value, version: int) -> None:
+        """Notes that a write was acknowledged; raises where its version was given to another. 0: nothing was there."""
+        if value in self.unknown.get(key, []):
+            self.unknown[key].remove(value)
+        known = self.written.setdefault(key, {})
+        if version:
+            assert known.setdefault(version, value) == value, f"version {version} of {key} was given twice"
 
     def wrong(self, rows: Mapping[str, tuple[str, int]]) -> Iterator[str]:
         """Yields what does not hold of rows {key: (value, version)}."""
         yield from (f"key {key} is there, and nobody wrote it" for key in rows.keys() - self.written.keys())
-        for key, writes in self.written.items():
-            acked = [place for place, (_, version) in enumerate(writes) if version is not None]
-            last = acked[-1] if acked else 0
-            allowed = [value for value, _ in writes[last:]] + ([] if acked else [None])
+        for key, known in self.written.items():
+            newest = max(known, default=0)
+            last, perhaps = known.get(newest), self.unknown.get(key, [])
             value, version = rows.get(key, (None, 0))
-            if value not in allowed:
-                yield f"key {key} holds {value!r}, and last were written {allowed}"
-            newest = max((known for _, known in writes if known is not None), default=0)
-            if value is not None and version < newest:
-                yield f"key {key} has version {version}, and {newest} was acknowledged"
+            is_last = value == last and (value is None or version == newest)
+            if not is_last and not (value in perhaps and (value is None or version > newest)):
+                there = f"key {key} holds {value!r} of version {version}"
+                yield f"{there}; last was {last!r} of version {newest}, perhaps one of {perhaps}"

@@ -8,6 +8,7 @@ sealed, and nobody has to wait for a budget that is large enough for a busy mach
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -139,6 +140,12 @@ def table_put(store: Path, say: Say) -> None:
             writing.put(own[-1], f"{name} meanwhile")
 
 
+def hold_lock(store: Path, say: Say, domain: str) -> None:
+    """Stops while it holds the lock of a domain."""
+    with client.open(store) as opened, opened.session.cluster.writing(domain, 5.0):
+        os.kill(os.getpid(), signal.SIGSTOP)
+
+
 DEEDS: dict[str, Callable[..., None]] = {
     "vshard_migrate": _verb("migrate", to=TO),
     "vshard_hold": _verb("migrate", to=TO, hold_cutover=True),
@@ -148,6 +155,7 @@ DEEDS: dict[str, Callable[..., None]] = {
     "vshard_cancel": _verb("cancel"),
     "vshard_retire": _verb("retire"),
     "table_put": table_put,
+    "hold_lock": hold_lock,
 }
 
 
