@@ -6,6 +6,8 @@ and once the fault is gone `resume` finishes or `cancel` undoes everything.
 
 from __future__ import annotations
 
+import os
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,12 +15,13 @@ from typing import Any
 
 import pytest
 
-from grafctl import client
+from grafctl import client, clock
 from grafctl.errors import Corrupt, GrafctlError, NoQuorum, PauseBudgetExceeded, StoreFull, Timeout
 from grafctl.results import Migrated
 from grafctl.store import vshard_keys
 from grafctl.store.driver.faults import COMMIT_AFTER, COMMIT_BEFORE, Fault, FaultDriver, Kind
 from grafctl.store.operations.moving import replaying
+from grafctl.store.resources.moving import Place, Seal
 from grafctl.store.vshards import vshard_of
 from store.world import World, open_store, world
 
@@ -262,4 +265,47 @@ def test_a_target_that_is_ahead_of_its_source_has_diverged(moves: Moves) -> None
     moves.writer.vshards.cancel(TABLE, [MOVING], domain="aws")
     assert moves.state() == "idle" and moves.rows_in(PART) == 0
     assert moves.migrate().state == "completed"
+    moves.require_all()
+
+
+# --- waiting
+
+
+class Clock:
+    """Time that passes by waiting alone, and notes how much of it there was."""
+
+    def __init__(self) -> None:
+        self.slept_s, self._began_s = 0.0, time.time()
+
+    def now_ms(self) -> int:
+        return int((self._began_s + self.slept_s) * 1000)
+
+    def monotonic_s(self) -> float:
+        return self.slept_s
+
+    def sleep(self, seconds: float) -> None:
+        self.slept_s += seconds
+
+    def random_bytes(self, count: int) -> bytes:
+        return os.urandom(count)
+
+
+def test_who_waits_for_a_seal_waits_no_longer_than_it_lasts(moves: Moves) -> None:
+    moves.migrate(hold_cutover=True)
+    source = moves.writer.session.resource(TABLE)
+    record = moves.writer.vshards.show(TABLE, MOVING).body["migration"]
+    place, ours = Place(TABLE, MOVING, record["id"]), Clock()
+    before = clock.stand_in(ours)
+    try:
+        source.append(Seal(place, 1_000_000))
+        moves.put(KEYS[0], "after its budget")
+        assert 1 <= ours.slept_s < 1.1
+        source.append(Seal(place, 1_000_000))
+        ours.slept_s += 2  # and days may have passed
+        began_s = ours.slept_s
+        moves.put(KEYS[0], "long after its budget")
+        assert ours.slept_s - began_s < 0.1
+    finally:
+        clock.stand_in(before)
+    moves.finish()
     moves.require_all()

@@ -16,6 +16,7 @@ from grafctl.names import check_name, noun_of, with_article
 from grafctl.store import vshard_keys
 from grafctl.store.checked import checked
 from grafctl.store.log import Log
+from grafctl.store.records import parse_json
 from grafctl.store.replica.state import State
 from grafctl.store.resources.moving import Place, Unseal
 from grafctl.store.resources.queue import record_of
@@ -148,17 +149,23 @@ class Patience:
     def _glance(self, number: int, reason: Elsewhere) -> None:
         """Waits until a sealed vshard's row is another one, or whoever waits may lift the seal; without a lock, so that
         nobody who waits is in the way of the operator."""
-        log = self._table.log_of(number)
         since_s = self._seals.get((number, reason.token or 0), clock.monotonic_s())
         until_s = min(self._until_s, since_s + (reason.budget_us or 0) / 1e6)
         self._get_ready(reason.next_part)
-        before, pause_s = log.glance(vshard_keys.vshard(number)), _GLANCE_S
-        while before is not None and clock.monotonic_s() < until_s:
-            clock.sleep(pause_s)
-            if log.glance(vshard_keys.vshard(number)) != before:
+        pause_s = _GLANCE_S
+        while clock.monotonic_s() < until_s and clock.now_ms() <= (reason.until_ms or 0):
+            if not self._is_sealed(number, reason.token):
                 return
+            clock.sleep(pause_s)
             pause_s = min(pause_s * 1.2, _GLANCE_S_MAX)
-        clock.sleep(max(0.0, min(_PAUSE_S, self.left_s)))
+
+    def _is_sealed(self, number: int, token: int | None) -> bool:
+        """Returns whether a vshard is still under this seal, as far as a look at the primary's tail says."""
+        body = self._table.log_of(number).glance(vshard_keys.vshard(number))
+        row: dict[str, Any] = {} if body is None else parse_json(body)
+        if not row:
+            clock.sleep(_PAUSE_S)
+        return (row.get("state"), row.get("token")) == (SEALED, token)
 
     def _get_ready(self, part: str | None) -> None:
         """Finds the way to where a sealed vshard is about to go, while there is time."""

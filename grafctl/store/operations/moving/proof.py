@@ -92,7 +92,8 @@ def read_back(work: Work, found: Collected, counts: Counts | None = None) -> Non
             expected = None if write.value is None else U64.pack(write.version) + write.value
             if body != expected:
                 missing.append(key)
-        return missing, None if counts is None else counts_of(state.get_json(row))
+        there = state.get_json(row) if counts is not None else None  # nothing, where it was cancelled meanwhile
+        return missing, None if there is None else counts_of(there)
 
     if newest or counts is not None:
         for domain, (keys_found, there) in each_domain(work.target, wrong).items():
