@@ -36,6 +36,7 @@ NO_OPERATION = bytes(16)
 START, DATA, CTRL = 1, 2, 3
 
 _ROW = struct.Struct(">BI")
+_UNDO = struct.Struct(">HBI")  # bytes of the key, whether the row was there, and how many bytes it had
 _HEAD = struct.Struct(">QQQQQQQqBQ32s32sQQ")
 _SEEN = struct.Struct(">QQQQQQ")
 # version, kind, flags, meta bytes, block bytes, stamped ms, term counter, term uid, operation, block digest | chain,
@@ -122,11 +123,8 @@ def row_checksum(raw: bytes) -> int:
 
 def row_body(raw: bytes, key: bytes = b"") -> bytes | None:
     """Returns the body of a row, or None where the version or the checksum is wrong."""
-    if len(raw) < _ROW.size:
-        return None
-    version, checksum = _ROW.unpack_from(raw)
     body = raw[_ROW.size :]
-    return body if version == ROW_VERSION and crc32(body, crc32(key)) == checksum else None
+    return body if raw[: _ROW.size] == _ROW.pack(ROW_VERSION, crc32(body, crc32(key))) else None
 
 
 # --- heads
@@ -360,11 +358,12 @@ def strip_block(raw: bytes) -> bytes:
 
 
 def encode_undo(pairs: Sequence[tuple[bytes, bytes | None]], under: bytes = b"") -> bytes:
-    parts = []
+    parts: list[bytes] = []
     for key, old in pairs:
-        parts.append(struct.pack(">HBI", len(key), old is not None, len(old or b"")))
-        parts.append(key)
-        parts.append(old or b"")
+        if old is None:
+            parts += (_UNDO.pack(len(key), 0, 0), key)
+        else:
+            parts += (_UNDO.pack(len(key), 1, len(old)), key, old)
     return encode_row(b"".join(parts), under)
 
 
@@ -372,7 +371,7 @@ def decode_undo(raw: bytes, what: str, under: bytes = b"") -> list[tuple[bytes, 
     body = decode_row(raw, what, under)
     at, pairs = 0, []
     while at + 7 <= len(body):
-        key_bytes, there, value_bytes = struct.unpack_from(">HBI", body, at)
+        key_bytes, there, value_bytes = _UNDO.unpack_from(body, at)
         at += 7
         key = body[at : at + key_bytes]
         at += key_bytes

@@ -176,7 +176,11 @@ class Journal:
 
     def has_room(self, overlay: Overlay, changes: Changes, *, reserved: bool = False) -> bool:
         """Returns whether a commit is small and fits, or fits at all where it may use the reserve."""
-        size = sum(len(key) + len(value or b"") + CHANGE_BYTES for key, value in changes.items()) + RECORD_HEADER_BYTES
+        size = RECORD_HEADER_BYTES
+        for key, value in changes.items():
+            size += len(key) + len(value or b"") + CHANGE_BYTES
+            if size > self.size:
+                return False
         if reserved:
             return overlay.position + padded(size) <= self.size
         return size <= DIRECT_BYTES and overlay.position + padded(size) <= self.ordinary

@@ -46,6 +46,7 @@ from grafctl.typed import Callable, Iterable, Iterator, NamedTuple
 
 Apply = Callable[[State, Entry, int], Writes]
 Change = tuple[int, int]  # by how much a write changes the sum over the state rows, and their number
+_MANY = 32  # writes of an entry from which on one look at a range is better than many at rows
 EMPTY = HeadRow(EMPTY_HEAD, 0, NO_CHAIN, NO_CHAIN)
 
 
@@ -249,7 +250,15 @@ class Writer(Replica):
         prefix = keys.state(self.log, b"")
         before: list[tuple[bytes, bytes | None]] = []
         total = rows = 0
-        for row, body in writes:
+        new = self._new_rows(prefix, writes)
+        for row, body in writes[:new]:
+            key = prefix + row
+            raw = encode_row(body or b"", key)
+            total += row_checksum(raw)
+            self.batch.put(key, raw)
+        rows += new
+        before += [(row, None) for row, _ in writes[:new]]
+        for row, body in writes[new:] if new else writes:
             key = prefix + row
             old = self.batch.get(key)
             before.append((row, old))
@@ -267,6 +276,19 @@ class Writer(Replica):
             key = keys.undo(self.log, index)
             self.batch.put(key, encode_undo(before, key))
         return total, rows
+
+    def _new_rows(self, prefix: bytes, writes: Writes) -> int:
+        """Returns how many of the first writes put rows in ascending order where there are none: many new rows are
+        looked for with one look at their range."""
+        if len(writes) < _MANY:
+            return 0
+        last, count = b"", 0
+        for row, body in writes:
+            if body is None or row <= last:
+                break
+            last, count = row, count + 1
+        span = (prefix + writes[0][0], prefix + last + b"\0")
+        return count if count >= _MANY and next(iter(self.batch.scan(*span)), None) is None else 0
 
     def advance_commit(self, commit: int) -> None:
         """Moves the commit point up, never down, and drops pre-images and configurations that can no longer matter."""

@@ -70,10 +70,12 @@ class StateView:
     def scan(self, span: tuple[bytes, bytes], *, reverse: bool = False) -> Iterator[tuple[bytes, bytes]]:
         cut = len(self._prefix)
         rows = self._view.scan(self._prefix + span[0], self._prefix + span[1], reverse=reverse)
-        pairs: Iterator[tuple[bytes, bytes]] = ((key[cut:], raw) for key, raw in rows)
-        if self._overlay:
-            pairs = self._overlaid(pairs, span, reverse)
-        for row, raw in pairs:
+        if not self._overlay:
+            for key, raw in rows:
+                body = row_body(raw, key)
+                yield key[cut:], self._broken(key[cut:], raw, key) if body is None else body
+            return
+        for row, raw in self._overlaid(((key[cut:], raw) for key, raw in rows), span, reverse):
             key = self._prefix + row
             body = row_body(raw, key)
             yield row, self._broken(row, raw, key) if body is None else body
