@@ -7,19 +7,20 @@ entry goes through its bytes, because that is how it reaches another domain.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from grafctl.store import keys, records
+from grafctl.store import keys, records, vshard_keys
 from grafctl.store.authority import Placement
 from grafctl.store.blocks import Outgoing, unpack
-from grafctl.store.replica.state import Writes
+from grafctl.store.replica.state import State, Writes
 from grafctl.store.requests import Context, Decision, Request
 from grafctl.store.resources.applying import apply_entry
 from grafctl.store.resources.consumers import CreateGroup, new_group
 from grafctl.store.resources.delivery import Judged, Lineage
 from grafctl.store.resources.group import Caller, Finalise, GiveBack, Lease, Leased, Renew, Settled, lineage_of
 from grafctl.store.resources.queue import Publish, Published
+from grafctl.store.resources.table import Claim, require_served
 from grafctl.store.rules import Config, Voter
 
 Q, AWS, GCP = "orders", "aws/a", "gcp/b"
@@ -178,3 +179,12 @@ S = "effects"
 def an_idem(**fields: Any) -> Rows:
     """Returns a state that holds an empty idempotency store."""
     return a_queue(**({"name": S, "kind": "idem"} | fields))
+
+
+def find(
+    state: State, definition: Mapping[str, Any], table: str, number: int, key: bytes, claim: Claim | None
+) -> tuple[int, bytes] | None:
+    """Returns what a log says of a key of a table, (version, value), as `operations/tables.py` reads it."""
+    require_served(state, definition, table, number, claim)
+    body = state.get(vshard_keys.table_row(number, key))
+    return None if body is None else (keys.U64.unpack_from(body)[0], body[8:])

@@ -12,9 +12,9 @@ from grafctl.store import vshard_keys
 from grafctl.store.keys import U64
 from grafctl.store.resources.moving import Abandon, Beat, Begin, Flip, ForgetWayBack, Place, Seal, Unseal
 from grafctl.store.resources.receiving import Copy, Drop, Open, Receive, Replay
-from grafctl.store.resources.table import Ask, Caller, NotServed, Put, find, numbered_writes
+from grafctl.store.resources.table import Ask, Caller, NotServed, Put, numbered_writes
 from grafctl.store.table_block import Write
-from resources.rows import AWS, Rows, a_queue
+from resources.rows import AWS, Rows, a_queue, find
 
 T, N = "accounts", 3
 CALLER = Caller(T, AWS)

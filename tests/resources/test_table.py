@@ -14,10 +14,10 @@ from grafctl.errors import DomainUnavailable, Fenced, GenerationConflict, NotFou
 from grafctl.store import vshard_keys
 from grafctl.store.keys import U64
 from grafctl.store.records import encode_json
-from grafctl.store.resources.table import Ask, Caller, NotServed, Put, find, vshard_row, write_rate
+from grafctl.store.resources.table import Ask, Caller, NotServed, Put, vshard_row, write_rate
 from grafctl.store.resources.table_check import owners_of, problems, table_problems
 from grafctl.store.vshards import vshard_of
-from resources.rows import AWS, CONFIG, Rows, a_queue
+from resources.rows import AWS, CONFIG, Rows, a_queue, find
 
 T, VSHARDS = "accounts", 4
 KEYS: dict[int, list[bytes]] = {}
@@ -40,8 +40,7 @@ def put(rows: Rows, *items: tuple[bytes, bytes | None] | tuple[bytes, bytes | No
 
 def there(rows: Rows, key: bytes) -> tuple[int, bytes] | None:
     number = vshard_of(key, VSHARDS)
-    found = find(rows, rows.get_json(b"\0\1Q"), T, number, key, None)
-    return None if found is None else (found.version, found.value)
+    return find(rows, rows.get_json(b"\0\1Q"), T, number, key, None)
 
 
 def shard(rows: Rows, number: int = 0) -> dict[str, Any]:

@@ -28,7 +28,7 @@ from grafctl.store.operations.retention import sweep_at_times
 from grafctl.store.operations.routing import Patience, Table, table_of
 from grafctl.store.replica.state import State
 from grafctl.store.requests import Context, Outcome
-from grafctl.store.resources.table import Ask, Caller, Elsewhere, Found, NotServed, Put, elsewhere, find, vshard_row
+from grafctl.store.resources.table import Ask, Caller, Elsewhere, NotServed, Put, elsewhere, require_served, vshard_row
 from grafctl.store.session import Session
 from grafctl.store.table_block import WRITE_BYTES
 from grafctl.store.vshards import KEY_BYTES_MAX
@@ -237,9 +237,11 @@ def _look(caller: Caller, claims: Any, wanted: dict[int, list[bytes]], state: St
     definition = caller.pass_gate(GET, state)
     rows: dict[bytes, Row | None] = {}
     for number, found_keys in wanted.items():
+        require_served(state, definition, caller.table, number, claims.get(number))
+        prefix, version_of = vshard_keys.table_row(number, b""), U64.unpack_from
         for key in found_keys:
-            there: Found | None = find(state, definition, caller.table, number, key, claims.get(number))
-            rows[key] = None if there is None else Row(key, there.value, there.version, number)
+            body = state.get(prefix + key)
+            rows[key] = None if body is None else Row(key, body[8:], version_of(body)[0], number)
     return rows
 
 
@@ -307,9 +309,10 @@ def _chunk(
         first, last = vshard_keys.table_rows(number, prefix)
         if after is not None:
             first = vshard_keys.table_row(number, after + b"\0")
+        cut, version_of = len(vshard_keys.table_row(number, b"")), U64.unpack_from
         for row, body in state.scan((first, last)):
-            key = vshard_keys.key_of(row)
-            rows.append(Row(key, body[8:], U64.unpack_from(body)[0], number))
+            key = row[cut:]
+            rows.append(Row(key, body[8:], version_of(body)[0], number))
             size += len(row) + len(body)
             if len(rows) >= _CHUNK_ROWS or size >= _CHUNK_BYTES:
                 return _Chunk(rows, number, key, None)

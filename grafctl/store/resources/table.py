@@ -14,12 +14,14 @@ Promises
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 from grafctl.errors import Busy, Corrupt, GenerationConflict, NotFound, Usage
 from grafctl.names import noun_of, shown, with_article
 from grafctl.store import vshard_keys
 from grafctl.store.authority import PUT, Asked, Placement, pass_epoch, pass_placement
 from grafctl.store.keys import U64
-from grafctl.store.records import Entry, digest, encode_json
+from grafctl.store.records import Entry, digest, encode_json, parse_json
 from grafctl.store.replica.state import State, Writes, json_write
 from grafctl.store.requests import Context, Decision
 from grafctl.store.resources.queue import queue_row
@@ -309,19 +311,17 @@ def write_rate(row: VshardRow, now_ms: int) -> float:
 # --- reading
 
 
-class Found(NamedTuple):
-    """What is there under a key."""
-
-    version: int
-    value: bytes
-
-
-def find(
-    state: State, definition: Mapping[str, Any], table: str, number: int, key: bytes, claim: Claim | None
-) -> Found | None:
-    """Returns what is there under a key; raises `NotServed` where this log does not serve its vshard."""
+def require_served(state: State, definition: Mapping[str, Any], table: str, number: int, claim: Claim | None) -> None:
+    """Raises `NotServed` where this log does not serve reads of a vshard."""
+    body = state.get(vshard_keys.vshard(number))
+    if body is not None and _is_readable(body):
+        return
     reason = elsewhere(vshard_row(state, definition, number), claim)
     if reason is not None:
         raise NotServed(table, {number: reason})
-    body = state.get(vshard_keys.table_row(number, key))
-    return None if body is None else Found(U64.unpack_from(body)[0], body[8:])
+
+
+@lru_cache(maxsize=4096)
+def _is_readable(body: bytes) -> bool:
+    """Returns whether a vshard's row says that it is read here, whatever the caller knows."""
+    return parse_json(body)["state"] in (OPEN, SEALED)
