@@ -134,14 +134,14 @@ class Moving:
             return
         counts = (len(self._done), len(self._failed)) if self._is_many else None
         if render.draws_progress():
-            self._draw(now_s, counts)
+            self._draw(counts)
             self._next_s = now_s + render_progress.DRAW_S
             return
-        for line in render_moving_text.plain_lines(self._table, self._under_way, now_s, counts):
+        for line in render_moving_text.plain_lines(self._table, self._under_way, counts):
             render_output.note(f"{render.clean(line)}\n")
         self._next_s = now_s + render_progress.LINE_S
 
-    def _draw(self, now_s: float, counts: tuple[int, int] | None) -> None:
+    def _draw(self, counts: tuple[int, int] | None) -> None:
         from rich.console import Console
         from rich.live import Live
         from rich.text import Text
@@ -151,7 +151,7 @@ class Moving:
             self._live = Live(console=console, transient=True, auto_refresh=False)
             self._live.start()
         size = self._live.console.size
-        lines = render_moving_text.screen_lines(self._under_way, now_s, counts, size.width, size.height - 1)
+        lines = render_moving_text.screen_lines(self._under_way, counts, size.width, size.height - 1)
         self._live.update(Text("\n".join(map(render.clean, lines)), no_wrap=True, overflow="ellipsis"), refresh=True)
 
     def _clear(self) -> None:

@@ -75,6 +75,7 @@ class OnItsWay:
         found = []
         if "total" in known:
             found.append(f"{size_text(known['bytes'])} of {size_text(known['total'])}")
+            found += [f"{100 * known['bytes'] // known['total']}%"] if known["total"] else []
             rate = self._copied.per_s
             found += [f"{size_text(rate)}/s"] if rate is not None else []
         if "lag" in known:
@@ -86,9 +87,7 @@ class OnItsWay:
         return found
 
 
-def plain_lines(
-    table: str, under_way: Mapping[int, OnItsWay], now_s: float, counts: tuple[int, int] | None
-) -> list[str]:
+def plain_lines(table: str, under_way: Mapping[int, OnItsWay], counts: tuple[int, int] | None) -> list[str]:
     """Returns a line for each vshard on its way, for a log."""
     lines = []
     for number in sorted(under_way):
@@ -99,7 +98,7 @@ def plain_lines(
 
 
 def screen_lines(
-    under_way: Mapping[int, OnItsWay], now_s: float, counts: tuple[int, int] | None, width: int, height: int
+    under_way: Mapping[int, OnItsWay], counts: tuple[int, int] | None, width: int, height: int
 ) -> list[str]:
     """Returns a line for each vshard on its way, and what it waits for behind or below it; no more than fit."""
     digits = max(len(str(number)) for number in under_way)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from grafctl import threads
@@ -21,6 +22,7 @@ from grafctl.store.resources.routes import SetRoute, routes_of
 from grafctl.store.resources.table import MOVED
 from grafctl.store.session import Session
 
+LOOK_UP_S = 0.1
 MOVE = Callable[[int, Callable[[], bool]], Migrated]
 
 
@@ -163,7 +165,7 @@ def some_at_once(move: MOVE, vshards: list[int], at_once: int, watch: Watch | No
         lanes.run(at_once)
     errors = [lanes.failed[number] for number in vshards if number in lanes.failed]
     for error in sorted(errors, key=lambda error: isinstance(error, Stopped)):  # what stopped the others comes first
-        if isinstance(error, GrafctlError) and len(vshards) > 1:
+        if len(vshards) > 1:
             error.fields |= {"moved": sorted(lanes.done), "failed": sorted(lanes.failed)}
         raise error
     return [lanes.done[number] for number in vshards]
@@ -176,8 +178,9 @@ class _Lanes:
         self._move, self._watch = move, watch
         self._waiting = list(reversed(vshards))
         self._is_stopping = False
+        self._lost: BaseException | None = None
         self.done: dict[int, Migrated] = {}
-        self.failed: dict[int, BaseException] = {}
+        self.failed: dict[int, GrafctlError] = {}
 
     def take(self, number: int) -> None:
         """Moves one; only what is no error of its migration is raised."""
@@ -189,31 +192,39 @@ class _Lanes:
         else:
             self._watch({"event": "done", "vshard": number, "answer": self.done[number]})
 
-    def _lane(self) -> None:
-        while self._waiting and not self._is_stopping:
-            try:
-                number = self._waiting.pop()
-            except IndexError:  # another lane took the last one
-                return
-            try:
-                self.take(number)
-            except BaseException as error:  # standard output is closed, for one: nobody wants the others then
-                self.failed[number], self._is_stopping = error, True
+    def _lane(self, end: Any) -> None:
+        try:
+            while self._waiting and not self._is_stopping:
+                self.take(self._waiting.pop())
+        except IndexError:  # another lane took the last one
+            pass
+        except BaseException as error:  # standard output is closed, for one: nobody wants the others then
+            self._lost, self._is_stopping = error, True
+        finally:
+            end.set()
 
     def run(self, at_once: int) -> None:
-        """Moves all; raises an interruption when every lane has stopped."""
-        lanes: list[threads.Thread] = []
+        """Moves all; raises an interruption, or what is no error of a migration, when every lane has stopped."""
+        ends: list[Any] = []
         try:
-            lanes += [threads.start(self._lane) for _ in range(min(at_once, len(self._waiting)))]
-            while lanes:
-                lanes[-1].join()
-                lanes.pop()
+            for _ in range(min(at_once, len(self._waiting))):
+                ends.append(threads.event())
+                threads.start(partial(self._lane, ends[-1]))
+            _wait(ends)
         except BaseException:  # Ctrl-C, SIGTERM
             self._is_stopping = True
             self._watch({"event": "stopping"})
-            for lane in lanes:
-                lane.join()
+            _wait(ends)
             raise
+        if self._lost is not None:
+            raise self._lost
+
+
+def _wait(ends: list[Any]) -> None:
+    # NB a signal that another thread got from the system does not wake up this one, so it looks up now and then.
+    for end in ends:
+        while not end.wait(LOOK_UP_S):
+            pass
 
 
 # --- what is under way

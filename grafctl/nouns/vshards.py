@@ -240,6 +240,7 @@ class Vshards:
 
     def cutover(self, table: str, vshards: Sequence[int], *, domain: str, **options: Any) -> Answers:
         """Cuts over what `--hold-cutover` held back."""
+        self._admitted(table, vshards, domain, options.get("epoch"))
         for number in vshards:
             found = situation_of(self.session, table, number)
             if found.migration is None and found.state not in (CUTOVER, COMPLETED, REVERSED):

@@ -24,6 +24,7 @@ from grafctl.store.resources.receiving import Copy
 from grafctl.store.table_block import WRITE_BYTES, Write
 
 CHUNK_BYTES = 8 << 20
+CHUNK_BYTES_MIN = 64 << 10
 CHUNK_ROWS = 20_000
 
 
@@ -66,6 +67,8 @@ def _packed(work: Work, cursor: str) -> Generator[tuple[Copy, int, bool], None, 
 
 def _read(work: Work, cursor: str) -> Chunk:
     number, newest = work.place.vshard, int(work.record["seq"])
+    rate = work.record.get("rate")  # of a slow copy somebody wants to see more than a step a minute
+    most = CHUNK_BYTES if rate is None else min(CHUNK_BYTES, max(CHUNK_BYTES_MIN, rate // 2))
 
     def find(state: State) -> Chunk:
         first, last = vshard_keys.table_rows(number)
@@ -80,7 +83,7 @@ def _read(work: Work, cursor: str) -> Chunk:
             key = vshard_keys.key_of(row)
             writes.append(Write(number, key, body[8:], version))
             size += WRITE_BYTES + len(key) + len(body)
-            if size >= CHUNK_BYTES or len(writes) >= CHUNK_ROWS:
+            if size >= most or len(writes) >= CHUNK_ROWS:
                 return Chunk(writes, key.hex(), False)
         return Chunk(writes, cursor, True)
 
