@@ -233,11 +233,12 @@ def numbered_writes(entry: Entry, what: str) -> list[Write]:
     """Returns the writes of a put's entry with their versions; raises `Corrupt`."""
     following = dict(entry.request["vs"])
     found = []
-    for write in unpack(entry.block, what):
-        if write.vshard not in following:
-            raise Corrupt(f"{what} writes to a vshard that it does not name.", what=what)
-        found.append(write._replace(version=following[write.vshard]))
-        following[write.vshard] += 1
+    try:
+        for vshard, key, value, _ in unpack(entry.block, what):
+            found.append(Write(vshard, key, value, following[vshard]))
+            following[vshard] += 1
+    except KeyError:
+        raise Corrupt(f"{what} writes to a vshard that it does not name.", what=what) from None
     return found
 
 
