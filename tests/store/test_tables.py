@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from grafctl.store import keys, vshard_keys
 from grafctl.store.keys import U64
 from grafctl.store.operations.tables import Item
 from grafctl.store.records import decode_row, encode_row
+from grafctl.store.resources import table_check
 from grafctl.store.resources.membership import Fence, SetPlacement
 from grafctl.store.vshards import vshard_of
 from store.world import World, world
@@ -234,3 +236,27 @@ def test_a_part_has_no_placement_or_epoch_of_its_own(parted: World) -> None:
         with pytest.raises(Usage, match="part of the table accounts"):
             refused()
     assert parted.store.policy.set(PART, ack="all").changed
+
+
+@pytest.mark.parametrize("made", ["lmdb"], indirect=True)  # because a domain is lost with its files
+@pytest.mark.parametrize("lost", [GCP, AZURE])
+def test_a_domain_that_is_lost_comes_back_with_its_keys(made: World, lost: str) -> None:
+    store = made.store
+    made.observe(AWS)
+    made.observe(GCP)
+    store.locator.set(T, generation=2, add=[f"z={AZURE}"])
+    store.catch_up(T, domain=AZURE)
+    number = vshard_of(KEY, VSHARDS)
+    store.vshards.migrate(T, [number], to=[GCP, AZURE], domain=AWS, budget_us=60_000_000)
+    put(made, range(20), "later")
+    before = content(made)
+    place = store.session.cluster.place(lost).path
+    store.session.cluster._open.pop(lost).close()
+    shutil.rmtree(place)
+    assert store.domains.repair(lost, lost=True).changed
+    assert content(made) == before and list(store.verify()) == []
+    with pytest.raises(GenerationConflict):  # its replicas of the table and of its part are there
+        store.domains.remove(lost)
+    store.domains.fail(AWS)
+    with store.session.state(T) as state:  # the home's two other voters have all of it
+        assert list(table_check.problems(state)) == []
