@@ -2,7 +2,7 @@
 # changes or the tree has moved. They need Python 3.11 or newer and a package index, nothing else.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint typecheck bench fuzz mutants model simulate kills chaos damage syscalls powerloss clean setup
+.PHONY: help demo test lint typecheck bench fuzz mutants model simulate kills chaos storms damage syscalls powerloss clean setup
 .DELETE_ON_ERROR:
 
 PYTHON ?= python3
@@ -17,6 +17,7 @@ MINUTES ?= 10
 SEEDS  ?= 1000
 EXAMPLES ?= 1000
 TRIALS ?= 10000
+STORMS ?= 10
 # Only directories with Python in them, because mypy refuses an empty one.
 CODE   := $(foreach place,grafctl tests examples bench,$(if $(wildcard $(place)/*.py),$(place)))
 
@@ -62,6 +63,9 @@ powerloss: $(READY) ## power lost at every moment of every command; POWERLOSS="-
 
 chaos: $(READY) ## storms over real processes, for MINUTES=10
 	@cd tests && PYTHONPATH=.. ../$(PY) -m chaos --minutes $(MINUTES)
+
+storms: $(READY) ## writers and readers of a table while a vshard is moved and its operators die, STORMS=10 times
+	@STORMS=$(STORMS) $(PY) -m pytest -n $(JOBS) --dist worksteal tests/test_vshard_storm.py
 
 damage: $(READY) ## TRIALS=10000 of damaged files, over all cores; one prints its seed where it fails
 	@cd tests && PYTHONPATH=.. ../$(PY) -m damage --trials $(TRIALS)

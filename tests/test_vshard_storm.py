@@ -1,7 +1,7 @@
 """Storms over a keyed table: four writers and two readers in processes of their own, and what happens to the table
 meanwhile. Every key's history must have an order, whatever happened, and nobody may see an error of a migration.
 
-`STORM_ROUNDS=20` makes each storm that many times as long (`make storms`).
+`STORMS=20` has each storm that many times, each with a seed of its own (`make storms`).
 """
 
 from __future__ import annotations
@@ -22,7 +22,9 @@ from faults.vshard_storm import AWAY, DOMAINS, HOME, MOVED, VshardStorm
 
 import grafctl.client as client
 
-ROUNDS = int(os.environ.get("STORM_ROUNDS", "1"))
+STORMS = int(os.environ.get("STORMS", "1"))
+ROUNDS = 20  # there and back
+OPERATORS, OPERATORS_MAX = 20, 100
 (VSHARD,) = MOVED
 STEPS = ("migrated", "reversed", "resumed", "cancelled", "retired")
 POINTS = tuple(point for point in points() if point.startswith("moving."))
@@ -30,6 +32,13 @@ SMALL_STEPS = {"grafctl.store.operations.moving.copying.CHUNK_ROWS": 3} | {
     "grafctl.store.operations.moving.ending.DROP_ROWS": 3
 }
 ABOUT: dict[str, Any] = {"vshard": VSHARD, "sets": [list(HOME), list(AWAY)], "domain": "e"}
+
+
+@pytest.fixture(autouse=True, params=range(STORMS))
+def go(request: pytest.FixtureRequest) -> int:
+    """Which time this is; a test that fails names it."""
+    number: int = request.param
+    return number
 
 
 @pytest.fixture
@@ -95,12 +104,12 @@ def shown(storm: VshardStorm) -> tuple[str, list[str]]:
 
 
 def test_a_vshard_goes_back_and_forth_while_it_is_written(storm: VshardStorm, forks: Forks, tmp_path: Path) -> None:
-    log, rounds = tmp_path / "operator", 20 * ROUNDS
-    pid = forks.start("faults.vshard_operators:there_and_back", storm.store, log, rounds=rounds, **ABOUT)
+    log = tmp_path / "operator"
+    pid = forks.start("faults.vshard_operators:there_and_back", storm.store, log, rounds=ROUNDS, **ABOUT)
     assert forks.ended(pid, wait=True) == 0
     storm.end()
     said = ran(log)
-    assert len(said.of("retired")) == rounds and shown(storm) == ("idle", list(HOME))
+    assert len(said.of("retired")) == ROUNDS and shown(storm) == ("idle", list(HOME))
     storm.judge()
     assert not storm.counts["refused"] and not storm.counts["calls without an answer"]
 
@@ -110,7 +119,9 @@ def test_somebody_else_takes_over_from_an_operator_who_was_killed(
 ) -> None:
     """Each is killed at a point by name, or after some time, and the next one resumes or cancels what he finds."""
     killed: Counter[str] = Counter()
-    for number in range(20 * ROUNDS):
+    for number in range(OPERATORS_MAX):
+        if number >= OPERATORS and len(killed) > 3 and any(storm.counts[word] for word in STEPS):
+            break  # on a slow machine most of them die of their time, so there it takes more of them
         log, point = tmp_path / f"operator{number}", storm.chance.choice(POINTS)
         about = {"seed": storm.chance.getrandbits(32), "calm": str(storm.calm), "patch": SMALL_STEPS, **ABOUT}
         plan = {point: storm.chance.choice((1, 1, 2))} if number % 2 else None
@@ -129,7 +140,7 @@ def test_somebody_else_takes_over_from_an_operator_who_was_killed(
         storm.counts.update(word for word in STEPS for _ in said.of(word))
     storm.end()
     storm.judge()
-    assert len(killed) > 2 and any(storm.counts[word] for word in STEPS), (killed, storm.counts)
+    assert len(killed) > 3 and any(storm.counts[word] for word in STEPS), (killed, storm.counts)
     assert not storm.counts["refused"]
 
 
@@ -140,7 +151,7 @@ def test_two_operators_at_once_do_the_table_no_harm(storm: VshardStorm, forks: F
         forks.start("faults.vshard_operators:wandering", storm.store, log, seed=number, calm=str(until), **ABOUT)
         for number, log in enumerate(logs)
     ]
-    time.sleep(4 * ROUNDS)
+    time.sleep(4)
     until.touch()
     assert [forks.ended(pid, wait=True) for pid in pids] == [0, 0]
     storm.end()
@@ -250,7 +261,7 @@ def test_a_table_keeps_its_order_while_domains_go_away_and_writers_are_killed(
     storm = VshardStorm(tmp_path / "storm", forks, seed, weather=True)
     storm.launch()
     storm.begin()
-    for number in range(8 * ROUNDS):
+    for number in range(8):
         # Now and then two of three, so that what was asked for then has no answer.
         gone = storm.chance.sample(HOME, 2) if number % 4 == 3 else [storm.chance.choice(DOMAINS)]
         with out(storm, gone):
@@ -259,5 +270,4 @@ def test_a_table_keeps_its_order_while_domains_go_away_and_writers_are_killed(
         time.sleep(storm.chance.uniform(0.0, 0.2))
     storm.end()
     storm.judge()
-    print(dict(storm.counts))
-    assert storm.counts["calls without an answer"] and storm.counts["killed"] == 8 * ROUNDS
+    assert storm.counts["calls without an answer"] and storm.counts["killed"] == 8

@@ -48,8 +48,8 @@ OF_THE_STORE = (
     ),
     Mutant(
         "checksum of a row not checked", RECORDS,
-        "version == ROW_VERSION and crc32(body, crc32(key)) == checksum else None",
-        "version == ROW_VERSION else None", "A flipped bit of the state is served.", (TEST_RECORDS,),
+        "body if raw[: _ROW.size] == _ROW.pack(ROW_VERSION, crc32(body, crc32(key))) else None",
+        "body if raw[0] == ROW_VERSION else None", "A flipped bit of the state is served.", (TEST_RECORDS,),
     ),
     Mutant(
         "chain not checked while learning", LEARN, "    if not follows(chain, raw):\n", "    if not raw:\n",
@@ -121,14 +121,14 @@ OF_THE_STORE = (
     ),
     Mutant(
         "retention below what is retained", "grafctl/store/operations/retention.py",
-        "        floor = min([committed.upto, *(index for index in kept if index is not None)])\n",
-        "        floor = committed.upto\n", "Entries go whose records are still to be read.",
+        "    return min([committed.upto, *(index for index in kept if index is not None)])\n",
+        "    return committed.upto\n", "Entries go whose records are still to be read.",
         ("tests/store/test_retention.py", TEST_STATEFUL),
     ),
     Mutant(
         "retention of one resource taken for all of its log", "grafctl/store/operations/retention.py",
-        "        kept = [first_kept_index(scoped(state, number)) for number in numbers(state)]\n",
-        "        kept = [first_kept_index(scoped(state, number)) for number in numbers(state)][:1]\n",
+        "    kept = [first_kept_index(scoped(state, number)) for number in numbers(state)]\n",
+        "    kept = [first_kept_index(scoped(state, number)) for number in numbers(state)][:1]\n",
         "Entries go that another resource of the log still retains.", ("tests/store/test_shared_log.py",),
     ),
     Mutant(
