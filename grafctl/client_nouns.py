@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from grafctl.nouns.consumers import Consumers
     from grafctl.nouns.dead import Dead
     from grafctl.nouns.domains import Domains
+    from grafctl.nouns.edges import Edges
     from grafctl.nouns.health import Health
     from grafctl.nouns.idems import Idems
     from grafctl.nouns.leases import Leases
@@ -104,6 +105,12 @@ class Nouns:
         from grafctl.nouns.leases import Leases
 
         return Leases(self.session)
+
+    @property
+    def edges(self) -> Edges:
+        from grafctl.nouns.edges import Edges
+
+        return Edges(self.session)
 
     @property
     def placement(self) -> Placements:

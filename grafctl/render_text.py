@@ -39,6 +39,7 @@ FIRST = (
     "id",
     "stage",
     "lease",
+    "edge",
     "domain",
     "kind",
     "role",

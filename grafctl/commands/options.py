@@ -184,6 +184,22 @@ def require_one(given: bool, sentence: str, hint: str) -> None:
         raise Usage(sentence, hint=hint)
 
 
+def require_record(edge: str, *, empty: bool, fail_empty: bool) -> None:
+    """Raises `Empty` where an edge had no record and the caller asked to be told."""
+    if empty and fail_empty:
+        from grafctl.errors import Empty
+
+        raise Empty(f"The edge {edge} is empty.", hint="Try again when its producer has pushed.", edge=edge)
+
+
+def require_room(edge: str, *, full: bool, fail_full: bool) -> None:
+    """Raises `Busy` where an edge had no room and the caller asked to be told."""
+    if full and fail_full:
+        from grafctl.errors import Busy
+
+        raise Busy(f"The edge {edge} is full.", hint=f"Try again after `grafctl edge pop {edge}`.", edge=edge)
+
+
 # --- what a shell completes
 
 

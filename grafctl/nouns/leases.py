@@ -54,6 +54,19 @@ TERM_MS = GRACE_MS = 30_000
 _SHOWN = ("domain", "kind", "bytes", "owner", "generation", "token", "term_ms", "until_ms")
 
 
+def pass_domain(session: Session, asked: Asked) -> None:
+    """Raises `DomainUnavailable` (12) where a segment in the caller's domain cannot be used now."""
+    pass_health(asked, session.health(), lease=asked.resource, domain=asked.domain)
+    if session.cluster.is_failed(asked.domain):
+        raise DomainUnavailable(
+            f"{asked.domain} cannot be reached.",
+            reason="unreachable",
+            hint=f"Run `grafctl domain show {asked.domain}`.",
+            lease=asked.resource,
+            domain=asked.domain,
+        )
+
+
 class Leases:
     """The leases on segments of one store."""
 
@@ -86,7 +99,7 @@ class Leases:
             asked = Asked(ACQUIRE, name, domain, known=self.session.cluster.knows(domain))
             pass_segment(asked)
             answer: Leased = run_request(self.session, self.session.control, request, True)
-            self._pass_health(asked)
+            pass_domain(self.session, asked)
             if answer.changed and not dry_run:
                 answer = self._granted(request)
         if answer.changed and not dry_run:
@@ -120,7 +133,7 @@ class Leases:
         with self.session.audited("lease renew", lease=name, domain=domain):
             asked = self._at_home(RENEW, name, domain)
             answer: Leased = run_request(self.session, self.session.control, request, True)
-            self._pass_health(asked)
+            pass_domain(self.session, asked)
             if answer.changed and not dry_run:
                 answer = self.session.control.append(request).answer
         return self._change(name, answer, dry_run, [f"renew the lease {name}"])
@@ -163,17 +176,6 @@ class Leases:
         asked = Asked(op, name, check_domain(domain), known=self.session.cluster.knows(domain))
         pass_segment(asked, checked(self.session.control, lambda state: lease_row(state, name))["domain"])
         return asked
-
-    def _pass_health(self, asked: Asked) -> None:
-        pass_health(asked, self.session.health(), lease=asked.resource, domain=asked.domain)
-        if self.session.cluster.is_failed(asked.domain):
-            raise DomainUnavailable(
-                f"{asked.domain} cannot be reached.",
-                reason="unreachable",
-                hint=f"Run `grafctl domain show {asked.domain}`.",
-                lease=asked.resource,
-                domain=asked.domain,
-            )
 
     # --- segments
 

@@ -17,6 +17,7 @@ from grafctl.typed import Any, Mapping, NamedTuple, Sequence
 POLL, PEEK, PUBLISH, ACK, NACK, CATCH_UP, SHIFT = "poll", "peek", "publish", "ack", "nack", "catch-up", "shift"
 RESERVE, COMPLETE, RELEASE, EXPIRE = "reserve", "complete", "release", "expire"
 ACQUIRE, RENEW = "acquire", "renew"
+CREATE, PUSH, POP = "create", "push to", "pop from"
 PUT, GET, DELETE, SCAN, MIGRATE = "put", "get", "delete", "scan", "migrate"
 
 #: operation -> whose placement decides, and whether the caller's own domain must hold a ready, healthy replica
@@ -173,7 +174,7 @@ def pass_segment(asked: Asked, home: str | None = None) -> None:
         return
     why = f"its segment is in {home}, and is nobody else's" if asked.known else "the store does not know this domain"
     raise DomainUnavailable(
-        f"{asked.domain} may not {asked.op} the lease {asked.resource}: {why}.",
+        f"{asked.domain} may not {asked.op} {asked.resource}: {why}.",
         reason="not_in_placement",
         hint="Run `grafctl lease list` to see where it is." if asked.known else "Run `grafctl domain list`.",
         lease=asked.resource,

@@ -15,3 +15,11 @@ def segment_lease(name: str) -> bytes:
 
 def segment_leases() -> tuple[bytes, bytes]:
     return range_of(PAYLOAD + b"L")
+
+
+def edge(name: str) -> bytes:
+    return PAYLOAD + b"E" + name.encode()
+
+
+def edges() -> tuple[bytes, bytes]:
+    return range_of(PAYLOAD + b"E")

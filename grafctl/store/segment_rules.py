@@ -95,7 +95,9 @@ def due_ms(row: Mapping[str, Any]) -> int:
     return int(row["until_ms"]) - term_ms + term_ms * RENEW_PERCENT // 100 - jitter_ms
 
 
-def refusal(name: str, state: str, *, token: int | None = None, current: int | None = None) -> GrafctlError:
+def refusal(
+    name: str, state: str, *, token: int | None = None, current: int | None = None, why: str | None = None
+) -> GrafctlError:
     """Returns why a lease in this state cannot be used, and whether relocation helps."""
     fields: dict[str, Any] = {"lease": name, "state": state, "token": token, "recoverable": state in RECOVERABLE}
     anew = f"A new lease helps: run `grafctl lease acquire {name}`, which gives the next generation."
@@ -115,8 +117,9 @@ def refusal(name: str, state: str, *, token: int | None = None, current: int | N
         )
     if state == DISCONNECTED:
         anew = f"A new lease helps: run `grafctl lease acquire {name} --replace {token}`, which fences this one."
-    why = {RELEASED: "was released", EXPIRED: "has expired", DISCONNECTED: "has lost its segment"}[state]
-    return GenerationConflict(f"The lease {name} {why}.", hint=anew, **fields)
+    what = {RELEASED: "was released", EXPIRED: "has expired", DISCONNECTED: "has lost its segment"}[state]
+    told = f"The lease {name} {what}: {why}." if why else f"The lease {name} {what}."
+    return GenerationConflict(told, hint=anew, **fields, why=why)
 
 
 # --- what an operator may ask for

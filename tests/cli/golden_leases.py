@@ -1,4 +1,4 @@
-"""The command lines of leases whose JSON is held still, in a store of their own."""
+"""The command lines of leases and edges whose JSON is held still, in stores of their own."""
 
 ON, AT = "--store ./leased", "-d aws/us-east-1"
 PARSED = f"lease acquire parsed --bytes 64KiB --term 1h {AT} {ON}"
@@ -40,4 +40,41 @@ LEASES = [
     (10, f"lease revoke absent --yes {ON}", ""),
     (10, f"lease release absent --token 1 {AT} {ON}", ""),
     (0, f"lease list {ON}", ""),
+]
+
+AT_WIRED = f"{AT} --store ./wired"
+WIRED = "edge create wire --token 1"
+EDGES = [
+    (0, "init ./wired -d aws/us-east-1 -d gcp/us-central1", ""),
+    (10, f"{WIRED} --slots 3 {AT_WIRED}", ""),
+    (0, f"lease acquire wire --bytes 4KiB --term 1h --owner me {AT_WIRED}", ""),
+    (0, "edge status --store ./wired", ""),
+    (2, f"{WIRED} --slots 1 {AT_WIRED}", ""),
+    (2, f"{WIRED} --slots 500 {AT_WIRED}", ""),
+    (14, f"edge create wire --token 9 --slots 3 {AT_WIRED}", ""),
+    (0, f"{WIRED} --slots 3 {AT_WIRED} --dry-run", ""),
+    (0, f"{WIRED} --slots 3 {AT_WIRED}", ""),
+    (0, f"{WIRED} --slots 3 {AT_WIRED}", ""),
+    (13, f"{WIRED} --slots 4 {AT_WIRED}", ""),
+    (10, f"edge push absent x {AT_WIRED}", ""),
+    (11, "edge push wire x -d gcp/us-central1 --store ./wired", ""),
+    (14, f"edge push wire x --token 9 {AT_WIRED}", ""),
+    (2, f"edge push wire @absent {AT_WIRED}", ""),
+    (0, f"edge push wire x --dry-run {AT_WIRED}", ""),
+    (0, f"edge push wire x {AT_WIRED}", ""),
+    (0, f"edge push wire - {AT_WIRED}", "from stdin"),
+    (0, f"edge push wire x {AT_WIRED}", ""),
+    (22, f"edge push wire x --fail-full {AT_WIRED}", ""),
+    (0, f"edge pop wire --dry-run {AT_WIRED}", ""),
+    (0, f"edge pop wire {AT_WIRED}", ""),
+    (0, f"edge pop wire --max 9 {AT_WIRED} -o jsonl", ""),
+    (0, f"edge pop wire {AT_WIRED}", ""),
+    (4, f"edge pop wire --fail-empty {AT_WIRED}", ""),
+    (2, f"edge pop wire --max 10001 {AT_WIRED}", ""),
+    (11, "edge pop wire -d gcp/us-central1 --store ./wired", ""),
+    (0, "edge status wire --store ./wired", ""),
+    (10, "edge status absent --store ./wired", ""),
+    (0, f"lease release wire --token 1 {AT_WIRED}", ""),
+    (13, f"edge push wire x {AT_WIRED}", ""),
+    (0, "edge status --store ./wired", ""),
 ]

@@ -25,7 +25,7 @@ from conftest import ROOT
 from test_runbook import RUNBOOK, steps_of
 from typer.testing import CliRunner
 
-from cli.golden_leases import LEASES
+from cli.golden_leases import EDGES, LEASES
 from cli.golden_tables import TABLES
 from cli.golden_vshards import VSHARDS
 from cli.tree import leaves
@@ -266,6 +266,7 @@ MORE = [
     (10, "drift more.toml --store ./declared", ""),
     *RUN,
     *LEASES,
+    *EDGES,
     (0, "explain 11", ""),
     (2, "explain 999", ""),
     (2, "publish", ""),

@@ -29,8 +29,8 @@ GOOD = {
     "--wait": "1ms", "--header": "a=b", "--allow": "aws", "--deny": "gcp", "--start": "earliest", "--lease": "2",
     "--id": "i", "--key": "k", "--delay": "1s", "--visibility": "1s", "--timeout": "5s", "--max-age": "1d",
     "--directory": "folder", "--retain-age": "1d", "--retain-bytes": "1MiB", "--min-payload": "1", "--offset": "0",
-    "--bytes": "4KiB", "--owner": "me", "--term": "1m", "--token": "1", "--replace": "1", "--grace": "1s",
-    "--max-deliveries": "3", "--expect": "0" * 64, "--operation": "op_1_" + "0" * 32,
+    "--bytes": "4KiB", "--owner": "me", "--term": "1m", "--token": "1", "--slots": "4", "--replace": "1",
+    "--grace": "1s", "--max-deliveries": "3", "--expect": "0" * 64, "--operation": "op_1_" + "0" * 32,
 }  # fmt: skip
 CHOICES = {
     "--ack": ["majority", "all", "1", "auto", "none", "0", "99"],

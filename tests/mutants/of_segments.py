@@ -1,4 +1,4 @@
-"""Mutants of leases on segments: who may hold one, until when, and what is left on disk."""
+"""Mutants of leases on segments, and of edges: who may hold one, until when, and what is left on disk."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ from mutants.mutant import AUTHORITY, Mutant
 RULES, SEGMENTS = "grafctl/store/segment_rules.py", "grafctl/store/resources/segments.py"
 NOUN, FILE = "grafctl/nouns/leases.py", "grafctl/edges/segment.py"
 TEST_RULES, TEST_SEGMENTS = "tests/unit/test_segment_rules.py", "tests/resources/test_segments.py"
-TEST_LEASES = "tests/nouns/test_leases.py"
+TEST_LEASES, TEST_EDGES = "tests/nouns/test_leases.py", "tests/nouns/test_edges.py"
+BYTES, RING, TEST_BYTES = "grafctl/edges/ring_bytes.py", "grafctl/edges/ring.py", "tests/edges/test_ring_bytes.py"
+EDGES, PUBLISHING, TEST_RING = "grafctl/nouns/edges.py", "grafctl/store/resources/edges.py", "tests/edges/test_ring.py"
 
 OF_SEGMENTS = (
     Mutant(
@@ -109,8 +111,8 @@ OF_SEGMENTS = (
     Mutant(
         "a lease in an unhealthy domain",
         NOUN,
-        "        pass_health(asked, self.session.health(), lease=",
-        "        dict(lease=",
+        "    pass_health(asked, session.health(), lease=",
+        "    dict(lease=",
         "Work begins where it is known to fail.",
         (TEST_LEASES,),
     ),
@@ -129,6 +131,118 @@ OF_SEGMENTS = (
         "",
         "Each death costs the disk a segment.",
         (TEST_LEASES,),
+    ),
+    Mutant(
+        "a record of another round",
+        BYTES,
+        "    if of_number != number:\n",
+        "    if of_number < 0:\n",
+        "An old record is taken for the next one.",
+        (TEST_BYTES,),
+    ),
+    Mutant(
+        "a slot that is not summed",
+        BYTES,
+        "or crc != crc32(raw[4 : SLOT_HEAD_BYTES + length], layout.seed):\n",
+        "or crc < 0:\n",
+        "A torn record is delivered.",
+        (TEST_BYTES, TEST_RING),
+    ),
+    Mutant(
+        "an end that is not summed",
+        BYTES,
+        "    if crc != _cell_crc(seed, at, number):\n",
+        "    if crc < 0:\n",
+        "A torn tail makes records of what was never pushed.",
+        (TEST_BYTES,),
+    ),
+    Mutant(
+        "one sum for every ring",
+        BYTES,
+        '        return int.from_bytes(self.encode()[-4:], "little")\n',
+        "        return crc32(self.encode())\n",
+        "A record of an earlier lease counts in this one.",
+        (TEST_BYTES,),
+    ),
+    Mutant(
+        "a boot that does not matter",
+        BYTES,
+        '    if layout.kind == "memory" and of_boot != boot:\n',
+        '    if layout.kind == "memory" and of_boot == b"":\n',
+        "What a power loss left of a ring is taken for all of it.",
+        (TEST_BYTES,),
+    ),
+    Mutant(
+        "no slot stays free",
+        BYTES,
+        "        return self.slots - 1\n",
+        "        return self.slots\n",
+        "A ring has another capacity than it says.",
+        (TEST_RING,),
+    ),
+    Mutant(
+        "the tail before the record",
+        RING,
+        '            self._flush(front)\n            point("edge.slot")\n',
+        '            point("edge.slot")\n',
+        "After a power loss a record counts that is not there.",
+        (TEST_RING,),
+    ),
+    Mutant(
+        "a push that is not flushed",
+        RING,
+        '        if front.layout.kind == "block":\n',
+        '        if front.layout.kind == "":\n',
+        "A record is gone that was pushed.",
+        (TEST_RING,),
+    ),
+    Mutant(
+        "a head that goes anywhere",
+        RING,
+        "            if front.head != start or not start <= stop <= front.tail:\n",
+        "            if not start <= stop <= front.tail:\n",
+        "A record is finished that nobody took.",
+        (TEST_RING,),
+    ),
+    Mutant(
+        "a loss that only one side sees",
+        RING,
+        "            os.pwrite(self._handle, MARK, MARK_AT)\n",
+        "            pass\n",
+        "A producer fills an edge that its consumer gave up.",
+        (TEST_RING,),
+    ),
+    Mutant(
+        "an edge without its lease",
+        EDGES,
+        "        if found not in USABLE:\n            raise refusal(name, found, token=handoff",
+        "        if found not in USABLE | {found}:\n            raise refusal(name, found, token=handoff",
+        "A lease that is over goes on being used.",
+        (TEST_EDGES,),
+    ),
+    Mutant(
+        "an edge from anywhere",
+        EDGES,
+        "        pass_segment(asked, handoff.domain)\n",
+        "",
+        "A domain uses what is in another one.",
+        (TEST_EDGES,),
+    ),
+    Mutant(
+        "an edge published without a lease",
+        PUBLISHING,
+        "        if found not in USABLE:\n",
+        "        if found not in USABLE | {found}:\n",
+        "A fenced producer moves the edge to its old segment.",
+        (TEST_EDGES,),
+    ),
+    Mutant(
+        "an older generation published",
+        PUBLISHING,
+        '        if known is not None and known.generation >= lease["generation"]:\n',
+        '        if known is not None and known.generation == lease["generation"]:\n',
+        "An edge goes back to a segment that was given up.",
+        (TEST_EDGES,),
     ),
     Mutant(
         "any file is a segment",

@@ -51,6 +51,7 @@ MODULES = {
     "open": "receiving",
     "drop": "receiving",
     "route": "routes",
+    "edge": "edges",
     "segment": "segments",
     "segment_end": "segments",
 }  # what an entry does -> the module of this package whose `apply_…` applies it
