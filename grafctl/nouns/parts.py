@@ -15,9 +15,10 @@ from grafctl.nouns.locators import check_observed
 from grafctl.nouns.queues import Resources
 from grafctl.store import keys
 from grafctl.store.authority import MIGRATE, Asked, Placement, pass_health, pass_placement
+from grafctl.store.log import Log
 from grafctl.store.operations.moving.situation import parts_of
 from grafctl.store.resources.control import Register
-from grafctl.store.resources.membership import READY, VOTER
+from grafctl.store.resources.membership import READY, VOTER, Fence, SetPlacement
 from grafctl.store.resources.queue import queue_row
 from grafctl.store.resources.table import PART
 from grafctl.store.session import Session
@@ -85,7 +86,16 @@ class Parts(Resources):
                 if part not in parts_of(self.session, table):  # somebody gave this name to something else
                     raise
                 continue
-            self.session.open_log(part, record)
+            self._follow(table, row, self.session.open_log(part, record), part)
             if changed:
                 self.session.note("changed", "vshard part", resource=part, replicas=sorted(domains))
         return found
+
+    def _follow(self, table: str, before: dict[str, Any], log: Log, part: str) -> None:
+        """Takes over what was set for the table since its row was read: whoever set it did not know of this part."""
+        with self.session.state(table) as state:
+            row = queue_row(state, table)
+        if Placement.of(row) != Placement.of(before):
+            log.append(SetPlacement(part, None, Placement.of(row), None))
+        if row["epoch"] > before["epoch"]:
+            log.append(Fence(part, None, row["epoch"]))

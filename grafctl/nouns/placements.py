@@ -54,7 +54,11 @@ def _in_all_logs(session: Session, resource: str, request_of: Callable[[str], Re
     while parts := [name for name in _parts(session, resource, kind) if name not in done]:  # one may be made meanwhile
         answers += [run_request(session, session.resource(name), request_of(name), dry_run) for name in parts]
         done += parts
-    return [*answers[1:], run_request(session, session.resource(resource), request_of(resource), dry_run)]
+    home = run_request(session, session.resource(resource), request_of(resource), dry_run)
+    # One that was registered before this, and that nobody had seen; whoever registers one later reads what is set now.
+    late = [name for name in _parts(session, resource, kind) if name not in done]
+    answers += [run_request(session, session.resource(name), request_of(name), dry_run) for name in late]
+    return [*answers[1:], home]
 
 
 def _parts(session: Session, resource: str, kind: str) -> list[str]:

@@ -19,6 +19,7 @@ from grafctl.errors import (
     Timeout,
     Usage,
 )
+from grafctl.nouns.parts import Parts
 from grafctl.results import Migrated
 from grafctl.store import vshard_keys
 from grafctl.store.operations.moving import replaying
@@ -290,6 +291,23 @@ def test_domains_that_are_not_allowed_or_not_healthy_are_refused(ours: World) ->
         move(ours)
     assert (sick.value.fields["reason"], sick.value.exit_code) == ("unhealthy", 12)
     assert list(ours.store.session.resources()) == [TABLE]
+
+
+def test_a_part_that_is_made_while_the_placement_is_set_has_the_new_one(
+    ours: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = Parts._record
+
+    def meanwhile(parts: Parts, *asked: Any) -> dict[str, Any]:
+        record = real(parts, *asked)
+        ours.store.placement.set(TABLE, allow=[*DOMAINS], deny=["aws/eu"])
+        ours.store.fence(TABLE, epoch=5)
+        return record
+
+    monkeypatch.setattr(Parts, "_record", meanwhile)
+    assert move(ours).state == "completed"
+    home, part = (ours.store.placement.show(name).body for name in (TABLE, PART))
+    assert (part["digest"], part["epoch"]) == (home["digest"], home["epoch"]) and home["epoch"] == 5
 
 
 def test_two_operators_share_one_migration(ours: World) -> None:
