@@ -5,7 +5,7 @@ from __future__ import annotations
 from mutants.mutant import Mutant
 
 TABLE, MOVING, RECEIVING = (f"grafctl/store/resources/{name}.py" for name in ("table", "moving", "receiving"))
-READING, ROUTING = "grafctl/store/operations/tables.py", "grafctl/store/operations/routing.py"
+ROUTING = "grafctl/store/operations/routing.py"
 CUTTING_OVER = "grafctl/store/operations/moving/cutting_over.py"
 MOVES, TEST_MOVING, STORM = "tests/resources/test_moves.py", "tests/store/test_moving.py", "tests/test_vshard_storm.py"
 ORDER = f"{STORM}::test_a_table_keeps_its_order_while_domains_go_away_and_writers_are_killed"
@@ -21,10 +21,6 @@ OF_TABLES = (
     Mutant(
         "version given twice", TABLE, '            row["seq"] += 1\n', '            row["seq"] += bool(expect)\n',
         "A compare-and-set is won over a write that nobody has seen.", (ORDER,),
-    ),
-    Mutant(
-        "not the newest read", READING, "checked(log, look, domain, newest=True)", "checked(log, look, domain)",
-        "What was acknowledged is not there for who reads it in another domain.", (ORDER,),
     ),
     # --- the pause
     Mutant(
