@@ -21,13 +21,14 @@ from grafctl.store.replica.state import State
 from grafctl.store.resources.moving import Place, Unseal
 from grafctl.store.resources.queue import record_of
 from grafctl.store.resources.routes import routes_of
-from grafctl.store.resources.table import KIND, MOVED, RETIRED, SEALED, Claim, Elsewhere
+from grafctl.store.resources.table import KIND, MOVED, RETIRED, SEALED, Claim, Elsewhere, elsewhere
 from grafctl.store.session import Session
 from grafctl.store.vshards import vshard_of
 from grafctl.typed import Any, Iterable, Mapping
 
 _PAUSE_S, _PAUSE_S_MAX = 0.0005, 0.02
 _GLANCE_S, _GLANCE_S_MAX = 0.0002, 0.005  # between two looks at a sealed vshard's row
+_FOLLOW_S = 0.02  # for what is at the primary to be committed
 _HOPS = 8  # from log to log without a pause
 
 
@@ -155,6 +156,7 @@ class Patience:
         pause_s = _GLANCE_S
         while clock.monotonic_s() < until_s and clock.now_ms() <= (reason.until_ms or 0):
             if not self._is_sealed(number, reason.token):
+                self._follow(number, reason.token)
                 return
             clock.sleep(pause_s)
             pause_s = min(pause_s * 1.2, _GLANCE_S_MAX)
@@ -166,6 +168,22 @@ class Patience:
         if not row:
             clock.sleep(_PAUSE_S)
         return (row.get("state"), row.get("token")) == (SEALED, token)
+
+    def _follow(self, number: int, token: int | None) -> None:
+        """Waits until what ended a seal is committed, and takes in where the vshard went then: a try at once would only
+        be in the way of the operator who commits it. Where he died, the next try commits it."""
+        log, until_s = self._table.log_of(number), min(self._until_s, clock.monotonic_s() + _FOLLOW_S)
+        while clock.monotonic_s() < until_s:
+            try:
+                with log.view() as committed:
+                    row = committed.state.get_json(vshard_keys.vshard(number)) or {}
+            except GrafctlError:  # the next try says what is wrong
+                return
+            if (row.get("state"), row.get("token")) != (SEALED, token):
+                if row.get("state") == MOVED and (found := elsewhere(row, None)) is not None:
+                    self._table.is_elsewhere(number, found)
+                return
+            clock.sleep(_GLANCE_S)
 
     def _get_ready(self, part: str | None) -> None:
         """Finds the way to where a sealed vshard is about to go, while there is time."""
