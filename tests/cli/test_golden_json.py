@@ -25,6 +25,7 @@ from conftest import ROOT
 from test_runbook import RUNBOOK, steps_of
 from typer.testing import CliRunner
 
+from cli.golden_idem import IDEM
 from cli.golden_leases import EDGES, LEASES
 from cli.golden_tables import TABLES
 from cli.golden_vshards import VSHARDS
@@ -39,7 +40,6 @@ WITHOUT_JSON = {"completion show", "completion install"}
 ONE, TWO, BINARY = '{"payload":"a","id":"i-1"}\n', '{"payload":"b","id":"i-1"}\n', '{"payload_base64":"/w=="}\n'
 
 GOOD = '{"event_id":"e","tenant":"a","order_key":1,"total_cents":1,"date":"2026-01-01","items":1}'
-C, AT = "charges", f"--stage charge -d {AWS}"
 P = "examples/pipeline.toml"
 ON, MAY = "--store ./running", "--allow aws --allow gcp"
 COPIES = "--replica a=aws/us-east-1 --replica g=gcp/us-central1"
@@ -64,50 +64,6 @@ RUN = [
     (2, f"pipeline tap {P} take --input {ON} -d aws/us-east-1", ""),
     (10, f"pipeline tap {P} absent {ON} -d aws/us-east-1", ""),
 ]
-IDEM = [
-    (0, f"idem create {C} --replica c={AWS} --allow aws --dry-run", ""),
-    (0, f"idem create {C} --replica c={AWS} --allow aws --retain-age 1ms", ""),
-    (13, f"idem create {C} --replica c={AWS} --allow gcp", ""),
-    (2, f"idem create {C}", ""),
-    (0, f"idem reserve {C} o-1 {AT} --payload 42 --dry-run", ""),
-    (0, f"idem reserve {C} o-1 {AT} --payload 42", ""),
-    (22, f"idem reserve {C} o-1 {AT} --payload 42", ""),
-    (16, f"idem reserve {C} o-1 {AT} --payload 43", ""),
-    (11, f"idem reserve {C} o-2 --stage charge -d {GCP} --payload 42", ""),
-    (2, f"idem reserve {C} o-2 {AT}", ""),
-    (2, f"idem reserve {C} o-2 {AT} --payload nothing --canonical", ""),
-    (2, f"idem reserve {C} o-2 {AT} --fingerprint sha256:00", ""),
-    (2, f"idem reserve {Q} o-2 {AT} --payload 42", ""),
-    (0, f"idem show {C} o-1 --stage charge", ""),
-    (0, f"idem list {C}", ""),
-    (14, f"idem complete {C} o-1 {AT} --token 9 --result paid", ""),
-    (0, f"idem complete {C} o-1 {AT} --token 1 --result paid --dry-run", ""),
-    (0, f"idem complete {C} o-1 {AT} --token 1 --result -", "paid"),
-    (0, f"idem complete {C} o-1 {AT} --token 1 --result paid", ""),
-    (16, f"idem complete {C} o-1 {AT} --token 1 --result refunded", ""),
-    (0, f"idem reserve {C} o-1 {AT} --payload -", "42"),
-    (0, f'idem reserve {C} o-2 {AT} --lease 1h --canonical --payload \'{{"b":1, "a":2}}\'', ""),
-    (0, f"idem release {C} o-2 {AT} --token 3 --dry-run", ""),
-    (0, f"idem release {C} o-2 {AT} --token 3", ""),
-    (0, f"idem release {C} o-2 {AT} --token 3", ""),
-    (14, f"idem release {C} o-1 {AT} --token 1", ""),
-    (0, f"idem show {C}", ""),
-    (0, f"idem show {C} o-1 --stage charge", ""),
-    (10, f"idem show {C} o-2 --stage charge", ""),
-    (2, f"idem show {C} o-1", ""),
-    (0, f"idem list {C} --stage charge --max 1", ""),
-    (0, "idem list", ""),
-    (2, "idem list --stage charge", ""),
-    (2, f"publish {C} x -d {AWS}", ""),
-    (2, f"poll {C} --group g -d {AWS}", ""),
-    (0, f"can reserve {C} -d {AWS}", ""),
-    (0, f"can expire {C} -d {GCP}", ""),
-    (0, f"idem expire {C} -d {AWS} --dry-run", ""),
-    (0, f"idem expire {C} -d {AWS}", ""),
-    (0, f"idem expire {C} -d {AWS}", ""),
-    (11, f"idem expire {C} -d {GCP}", ""),
-]
-
 W = "checked"
 SCHEMAS = [
     (0, "schema add order.v1 examples/order.v1.schema.json --dry-run", ""),
