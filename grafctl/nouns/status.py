@@ -24,6 +24,8 @@ from grafctl.typed import Any
 
 USED = (OPEN, SEALED)
 
+SHOWN_MAX = 100
+
 
 def status(session: Session) -> Shown:
     """Returns domains and resources; what cannot be read says why instead."""
@@ -38,9 +40,24 @@ def status(session: Session) -> Shown:
     troubles = Troubles(session.cluster)
     resources = _resources(session, rows, health, troubles)
     domains = [_domain(name, observations, troubles) for name in session.cluster.domains]
-    return Shown(
-        {"store": str(session.cluster.directory), "domains": domains, "resources": resources, "trouble": trouble}
-    )
+    body = {"store": str(session.cluster.directory), "domains": domains, "resources": resources}
+    return Shown({**body, "vshards": _vshards(session, resources), "trouble": trouble})
+
+
+def _vshards(session: Session, resources: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Returns the vshards that are being moved, of each table as many as one can look at."""
+    found: list[dict[str, Any]] = []
+    tables = dict.fromkeys(item.get("part_of", item["name"]) for item in resources if item.get("moving"))
+    for name in tables:
+        from grafctl.nouns.vshards import Vshards
+
+        with suppress(DriverError, GrafctlError):  # what cannot be read is said of its domain and its resource
+            vshards = Vshards(session)
+            for item in vshards.status(name, vshards.under_way(name)[:SHOWN_MAX]).items:
+                going = item["migration"] or {}
+                sizes = {key: going[key] for key in ("to", "bytes", "total", "reason") if key in going}
+                found.append({"table": name, "vshard": item["vshard"], "state": item["state"], **sizes})
+    return found
 
 
 def _domain(name: str, observations: dict[str, dict[str, Any]], troubles: Troubles) -> dict[str, Any]:
@@ -105,13 +122,12 @@ def _fields(name: str, committed: Committed, health: dict[str, str]) -> dict[str
     groups = [parse_json(body) for _, body in state.scan(keys.groups())]
     lineages = {row["lineage"]: Lineage.of(state.get_json(keys.lineage(row["lineage"]))) for row in groups}
     losses = losses_of(state)
-    records, size = (
-        queue["next"] - queue["first"],
-        queue["bytes"],
-    )  # of a table, the keys of vshards that are in use here
+    records, size, moving = queue["next"] - queue["first"], queue["bytes"], 0
+    # Of a table, the keys of vshards that are in use here.
     if queue["kind"] in (KIND, PART):
         rows = [parse_json(body) for _, body in state.scan(vshard_keys.vshards())]
         records, size = (sum(row[name] for row in rows if row["state"] in USED) for name in ("records", "bytes"))
+        moving = sum(1 for _ in state.scan(vshard_keys.migrations()))
     fields = {
         "name": name,
         "kind": queue["kind"],
@@ -124,7 +140,8 @@ def _fields(name: str, committed: Committed, health: dict[str, str]) -> dict[str
         "replicas": replicas,
         "groups": [group_status(row, lineages[row["lineage"]], queue["next"]) for row in groups],
     }
-    return fields | {"trouble": "; ".join(losses)} if losses else fields
+    more = {"part_of": queue.get("part_of"), "moving": moving or None, "trouble": "; ".join(losses) or None}
+    return fields | {name: value for name, value in more.items() if value is not None}
 
 
 def _replica(item: dict[str, Any], committed: Committed, health: dict[str, str]) -> dict[str, Any]:

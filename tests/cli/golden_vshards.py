@@ -38,6 +38,7 @@ VSHARDS = [
     (20, f"vshard migrate {T} 6 --to {AZURE} {BY} --write-pause-budget 0 --patience 1ms", ""),
     (22, f"vshard migrate {T} 6 --to {GCP} {BY}", ""),
     (0, f"vshard show {T} 6", ""),
+    (0, "status -o json", ""),
     (0, f"vshard status {T}", ""),
     (0, f"vshard throttle {T} 6 --rate 20MB/s --writes 1000 {BY} --dry-run", ""),
     (0, f"vshard throttle {T} 6 --rate 20MB/s --writes 1000 {BY}", ""),

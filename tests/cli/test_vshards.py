@@ -125,7 +125,14 @@ def test_a_held_cutover_waits_for_its_command(run: Runner, store: Path) -> None:
     said = vshard(run, "migrate", "3", "--to", "azure", "--hold-cutover", *WIDE).out
     assert "vshard 3 of t is ready to be cut over to azure: lag 0" in said
     assert "grafctl vshard cutover t 3" in said and state_of(run, 3) == "wal_catchup"
-    assert vshard(run, "cutover", "3", "--json").json["state"] == "completed"
+    status = run("status", "--json", store="store").json
+    assert [(item["table"], item["vshard"], item["state"], item["to"]) for item in status["vshards"]] == [
+        ("t", 3, "wal_catchup", ["azure"])
+    ]
+    assert {item["name"]: item.get("moving") for item in status["resources"]} == {"t": 1, "t.part-1": 1}
+    assert "wal_catchup" in run("status", store="store").out
+    assert vshard(run, "cutover", "3", "--json", *WIDE).json["state"] == "completed"
+    assert run("status", "--json", store="store").json["vshards"] == []
 
 
 # --- refusals
