@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from grafctl import clock
-from grafctl.errors import PauseBudgetExceeded
+from grafctl.errors import Busy, PauseBudgetExceeded
 from grafctl.store import vshard_keys
 from grafctl.store.keys import U64
 from grafctl.store.resources.moving import Abandon, Beat, Begin, Flip, ForgetWayBack, Place, Seal, Unseal
@@ -217,3 +217,56 @@ def test_nobody_is_served_where_a_vshard_was() -> None:
         if state == "moved":
             table.retire(T)
     assert not table.rows_of(T)
+
+
+def test_an_older_write_takes_the_place_of_no_newer_one() -> None:
+    """What was copied may be newer than an entry that is replayed over it."""
+    table = Table("part")
+    for value in (b"1", b"2", b"3"):
+        table.put(b"a", value)
+    place = table.begin("part")
+    table.copy(place, "part")
+    target = table.logs["part"]
+    start = target.get_json(vshard_keys.migration(N))["applied"]
+    target.run(Replay.of(place, (start, start + 1), [Write(N, b"a", b"2", 2), Write(N, b"b", b"new", 4)], None, 1))
+    assert table.rows_of("part") == {b"a": (3, b"3"), b"b": (4, b"new")}
+
+
+def test_nobody_unseals_what_was_flipped() -> None:
+    table = Table("part")
+    table.put(b"a", b"1")
+    place = table.begin("part")
+    table.copy(place, "part")
+    token = table.seal(place)
+    table.replay(place, "part", token)
+    home = table.logs[T]
+    home.run(Flip(place, token, clock.monotonic_s() + 60, {}))
+    home.now_ms += 1_000_000
+    for waited_us in (None, 1_000_000_000):
+        assert home.run(Unseal(place, token, waited_us)) is False
+    assert table.row["state"] == "moved"
+
+
+def test_entries_are_replayed_from_where_the_last_batch_ended() -> None:
+    table = Table("part")
+    table.put(b"a", b"1")
+    place = table.begin("part")
+    table.copy(place, "part")
+    target = table.logs["part"]
+    applied = target.get_json(vshard_keys.migration(N))["applied"]
+    for start in (applied - 1, applied + 1):
+        with pytest.raises(Busy):
+            target.run(Replay.of(place, (start, start + 2), [Write(N, b"b", b"2", 9)], None, 1))
+    assert table.rows_of("part") == {b"a": (1, b"1")}
+
+
+def test_a_late_cancel_drops_no_copy_of_a_later_migration() -> None:
+    table = Table("part")
+    table.put(b"a", b"1")
+    first = table.begin("part")
+    table.logs["part"].run(Drop(first, 10))
+    table.logs[T].run(Abandon(first, None))
+    second = table.begin("part")
+    table.copy(second, "part")
+    assert table.logs["part"].run(Drop(first, 10)) is False
+    assert table.rows_of("part") == {b"a": (1, b"1")}
