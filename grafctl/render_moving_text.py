@@ -203,7 +203,7 @@ def list_blocks(items: Sequence[Mapping[str, Any]], *, is_chosen: bool) -> list[
     """Returns a table of vshards, and a line for those that hold nothing and never moved, unless they were named."""
     from grafctl.render_text import table_of
 
-    unused = [item for item in items if item["generation"] == 1 and not item["records"] and not item["writes_per_s"]]
+    unused = [item for item in items if item.get("generation") == 1 and not (item["records"] or item["writes_per_s"])]
     folded = [] if is_chosen or len(unused) < _FOLDED_MIN else unused
     skipped = {item["vshard"] for item in folded}
     rows = [dict(item) for item in items if item["vshard"] not in skipped]

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from typing import Any
 
 from grafctl import threads
-from grafctl.errors import DomainUnavailable, GenerationConflict, GrafctlError, Usage
+from grafctl.errors import DomainUnavailable, GenerationConflict, GrafctlError, NoQuorum, Usage
 from grafctl.nouns.parts import check_targets, domains_of, find_part
 from grafctl.results import Migrated
 from grafctl.store import vshard_keys
@@ -245,10 +246,10 @@ def migration_fields(session: Session, found: Situation) -> dict[str, Any] | Non
 
 
 def touched(session: Session, table: str) -> list[int]:
-    """Returns the vshards that are being moved, or have an old copy somewhere."""
+    """Returns the vshards that are being moved, or have an old copy somewhere, as far as their logs can be read."""
     found: set[int] = set()
     for part in parts_of(session, table):
-        with session.state(part) as state:
+        with suppress(NoQuorum), session.state(part) as state:
             for span in (vshard_keys.migrations(), vshard_keys.ways_back()):
                 found |= {vshard_keys.parse_vshard(row) for row, _ in state.scan(span)}
     return sorted(found)

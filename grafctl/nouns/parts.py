@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from grafctl.errors import DomainUnavailable, GenerationConflict
+from grafctl.errors import DomainUnavailable, GenerationConflict, NoQuorum
 from grafctl.nouns.locators import check_observed
 from grafctl.nouns.queues import Resources
 from grafctl.store import keys
@@ -46,9 +46,15 @@ def check_targets(session: Session, table: str, domains: list[str]) -> None:
 
 
 def domains_of(session: Session, part: str) -> list[str]:
-    """Returns the domains whose replicas vote in a log of a table and keep its rows."""
-    with session.state(part) as state:
-        replicas = state.get_json(keys.locator())["replicas"]
+    """Returns the domains whose replicas vote in a log of a table and keep its rows.
+
+    Of a log that cannot be read, those that the control log has: what is away must hide nothing of the other logs.
+    """
+    try:
+        with session.state(part) as state:
+            replicas = state.get_json(keys.locator())["replicas"]
+    except NoQuorum:
+        return sorted(session.resources()[part]["domains"])
     return sorted(item["domain"] for item in replicas if item["state"] == READY and item["role"] == VOTER)
 
 

@@ -178,9 +178,10 @@ class Tables(Resources):
         return Shown({**fields, "count": records, "bytes": size})
 
 
-def vshard_rows(session: Session, table: str) -> dict[int, dict[str, Any]]:
-    """Returns the row of each vshard that was ever used, from the log that owns it, with `part` in it."""
-    rows = rows_of_parts(session, parts_of(session, table))
+def vshard_rows(session: Session, table: str, away: dict[str, str] | None = None) -> dict[int, dict[str, Any]]:
+    """Returns the row of each vshard that was ever used, from the log that owns it, with `part` in it; `away` takes the
+    logs that cannot be read."""
+    rows = rows_of_parts(session, parts_of(session, table), away)
     found: dict[int, dict[str, Any]] = {}
     for number in sorted({number for here in rows.values() for number in here}):
         owners = [{**rows[part][number], "part": part} for part in owners_of(rows, number)]

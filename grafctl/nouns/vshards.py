@@ -51,11 +51,16 @@ class Vshards:
         """Returns each vshard with its owner, size and write rate; those that were never used are in the home."""
         known = table_of(self.session, table)
         chosen = range(known.vshards) if vshards is None else [known.check(number) for number in vshards]
-        rows = vshard_rows(self.session, table)
+        away: dict[str, str] = {}
+        rows = vshard_rows(self.session, table, away)
         domains = {part: domains_of(self.session, part) for part in parts_of(self.session, table)}
         now_ms = clock.now_ms()
         items = []
         for number in chosen:
+            part = known.part_of(number)
+            if number not in rows and part in away:
+                items.append({"vshard": number, "part": part, "owner": domains[part], "trouble": away[part]})
+                continue
             row = rows.get(number) or {"part": known.part_of(number), "generation": 1, "records": 0, "bytes": 0}
             owner = {"part": row["part"], "owner": domains[row["part"]], "generation": row["generation"]}
             sizes = {

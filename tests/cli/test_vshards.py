@@ -239,6 +239,25 @@ def test_whoever_reads_no_more_stops_it(run: Runner, store: Path) -> None:
     assert run("table", "count", "t", "--json", store="store").json["count"] == 400
 
 
+def test_what_is_away_hides_nothing_of_the_others(run: Runner, store: Path) -> None:
+    vshard(run, "migrate", "0", "--to", "azure", *WIDE)
+    run("domain", "fail", "azure", store="store")
+    ended = vshard(run, "plan", "1", "--to", "azure", "--json", check=12)
+    assert (ended.error["reason"], ended.error["domain"]) == ("unreachable", "azure")
+    assert vshard(run, "plan", "1", "--to", "gcp", "--json").json["way_back"] == "open"
+    first, *rest = run("vshard", "list", "t", "--json", store="store").json["vshards"]
+    assert (first["owner"], "azure" in first["trouble"]) == (["azure"], True)
+    assert [item["owner"] for item in rest] == [["aws", "gcp"]] * 3
+    assert "azure" in run("vshard", "list", "t", store="store").out
+    assert vshard(run, "migrate", "1", "--to", "gcp", *WIDE, "--json").json["state"] == "completed"
+    assert vshard(run, "reverse", "0", check=21).out == ""
+
+
+def test_a_part_is_not_named(run: Runner, store: Path) -> None:
+    vshard(run, "migrate", "0", "--to", "azure", *WIDE)
+    assert "`grafctl table show t`" in run("vshard", "list", "t.part-1", store="store", check=10).err
+
+
 # --- what is shown meanwhile
 
 

@@ -51,9 +51,11 @@ class Table:
 
         record, self._parts = checked(self.session.control, look)
         if record["kind"] != KIND:
+            table = record["start"]["queue"].get("part_of") if "start" in record else None
+            kind, name = ("table", table) if table else (record["kind"], self.name)
             raise NotFound(
                 f"{self.name} is {with_article(noun_of(record['kind']))}, not a table.",
-                hint=f"Run `grafctl {record['kind']} show {self.name}`.",
+                hint=f"Run `grafctl {kind} show {name}`.",
                 resource=self.name,
             )
         self._claims = {}

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from grafctl.errors import DriverError, GrafctlError
+from grafctl.errors import DriverError, GrafctlError, NoQuorum
 from grafctl.results import Finding
 from grafctl.store import vshard_keys
 from grafctl.store.authority import Placement
@@ -77,11 +77,19 @@ def _unlike_findings(session: Session, table: str, logs: list[str]) -> Iterator[
             yield Finding(part, problem, f"Run `grafctl fence {table} --epoch {epoch}` again.", None, table)
 
 
-def rows_of_parts(session: Session, logs: list[str]) -> Rows:
-    """Returns what each log of a table says of vshards: {log: {vshard: row}}."""
+def rows_of_parts(session: Session, logs: list[str], away: dict[str, str] | None = None) -> Rows:
+    """Returns what each log of a table says of vshards: {log: {vshard: row}}.
+
+    One that cannot be read is left out where `away` takes the reason, else it is raised.
+    """
     rows: Rows = {}
     for part in logs:
-        with session.state(part) as state:
-            scanned = state.scan(vshard_keys.vshards())
-            rows[part] = {vshard_keys.parse_vshard(key): parse_json(body) for key, body in scanned}
+        try:
+            with session.state(part) as state:
+                scanned = state.scan(vshard_keys.vshards())
+                rows[part] = {vshard_keys.parse_vshard(key): parse_json(body) for key, body in scanned}
+        except NoQuorum as error:
+            if away is None:
+                raise
+            away[part] = error.message
     return rows
