@@ -207,6 +207,7 @@ class Log:
             return None
         found = writer.find_operation(attempt.operation, attempt.hint)
         if found is None:
+            attempt.require_kept(writer.row.head.floor)
             return None
         at, place = found
         entry = writer.entry(at)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from grafctl import clock
-from grafctl.errors import Busy, Damaged, DriverError, Full, GrafctlError, Locked, OutcomeUnknown, Unreachable
+from grafctl.errors import Busy, Damaged, DriverError, Full, GrafctlError, Locked, OutcomeUnknown, Timeout, Unreachable
 from grafctl.store.records import DATA, NO_DIGEST, NO_OPERATION
 from grafctl.store.replica.state import State
 from grafctl.store.rules import NO_TERM, Config, Term
@@ -112,6 +112,16 @@ class Attempt:
             self.full.add(error.domain)
         if isinstance(error, (Full, OutcomeUnknown, Damaged, Unreachable)):
             self.exclude.add(error.domain)
+
+    def require_kept(self, floor: int) -> None:
+        """Raises `Timeout` where an earlier try may stand before the first entry that is kept: nobody can tell then."""
+        if any(at < floor for at, _ in self.tried):
+            raise Timeout(
+                "Whether it was written is unknown: the log was shortened meanwhile.",
+                hint="Read what is there, and run the same command again where it is missing.",
+                outcome="unknown",
+                operation=self.name,
+            )
 
     @property
     def is_reserved(self) -> bool:

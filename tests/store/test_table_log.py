@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from grafctl.errors import Timeout
 from grafctl.store import keys
+from grafctl.store import log as logs
 from grafctl.store.operations import retention
 from grafctl.store.operations.tables import Item
 from grafctl.store.replica.replica import Replica
@@ -105,3 +107,34 @@ def test_two_who_begin_a_term_at_once_begin_one(made: World) -> None:
             assert committed.lead.config.primary == before.primary and committed.lead.config.at > before.at
             assert committed.lead.config.voters == before.voters
     made.store.tables.put_many(T, [Item(b"k", b"v")], domain=AWS)
+
+
+@pytest.mark.parametrize("sweeps", [1, 2])
+def test_a_put_that_meets_a_new_term_is_never_refused_for_what_it_wrote(
+    made: World, monkeypatch: pytest.MonkeyPatch, sweeps: int
+) -> None:
+    """Its entry is in the log when another process begins the term. It is let go by the sweep after that one, and where
+    that came before the writer looked again, nobody knows."""
+    overwrite(made, 20)
+    monkeypatch.setattr(retention, "SWEEP_EVERY", 1024)
+    met: list[str] = []
+    with made.reopened() as other:
+        theirs = other.session.resource(T)
+
+        def meet(name: str) -> None:
+            if name == "append.after" and not met:
+                met.append(name)
+                for _ in range(sweeps):
+                    retention.sweep_what_all_have(theirs, 0)
+                    other.tables.put(T, "key-2", "theirs", domain=AWS)
+
+        monkeypatch.setattr(logs, "point", meet)
+        version = made.store.tables.get(T, b"key-1", domain=AWS).version
+        if sweeps == 1:
+            stored = made.store.tables.put(T, b"key-1", b"mine", domain=AWS, expect=version)
+            assert stored.changed and stored.version == made.store.tables.get(T, b"key-1", domain=AWS).version
+        else:
+            with pytest.raises(Timeout) as unsure:
+                made.store.tables.put(T, b"key-1", b"mine", domain=AWS, expect=version)
+            assert unsure.value.fields["outcome"] == "unknown"
+    assert met and made.store.tables.get(T, b"key-1", domain=AWS).value == b"mine"
