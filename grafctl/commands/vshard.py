@@ -154,7 +154,7 @@ def retire(
 
     numbers = own.numbers_of(vshards)
     render.confirm(
-        f"Delete the old copies of vshards {vshards} of {table}, and with them the way back?", yes or dry_run
+        f"Delete the old copies that {table} has of its vshards {vshards}, and with them the way back?", yes or dry_run
     )
     with client.open(store) as opened, interruption.resumable(dry_run):
         with Moving("retire", table, len(numbers) != 1, output, json, quiet=quiet) as moving:
