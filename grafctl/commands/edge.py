@@ -21,6 +21,9 @@ Slots = Annotated[
     int, Option("--slots", metavar="N", help="Slots of the ring; one stays free", parser=options.whole(2))
 ]
 Token = Annotated[int, Option("--token", metavar="N", help="Token that acquire gave", parser=options.whole())]
+OldToken = Annotated[
+    int, Option("--token", metavar="N", help="Token of the lease that it has or had", parser=options.whole())
+]
 OptionalToken = Annotated[
     int | None, Option("--token", metavar="N", help="Only under the lease with this token", parser=options.whole())
 ]
@@ -52,6 +55,29 @@ def create(
 
     with interruption.change(dry_run, several=True), client.open(store) as opened:
         change = opened.edges.create(name, token=token, slots=slots, domain=domain, dry_run=dry_run)
+        render.show(change, output, json)
+
+
+def relocate(
+    name: EdgeName,
+    token: OldToken,
+    domain: options.Domain,
+    store: options.StorePath,
+    dry_run: options.DryRun = False,
+    json: options.Json = False,
+    output: options.Output = "table",
+) -> None:
+    """Give an edge a new segment after it lost its own
+
+    Helps where a lease has expired or its segment is lost, not where it was revoked or somebody else took over (14).
+    The new segment is empty, and the next generation; push again what was in the old one.
+
+    Example: grafctl edge relocate parsed --token 1 -d aws/us-east-1/us-east-1a
+    """
+    from grafctl import client, interruption, render
+
+    with interruption.change(dry_run, several=True), client.open(store) as opened:
+        change = opened.edges.relocate(name, token=token, domain=domain, dry_run=dry_run)
         render.show(change, output, json)
 
 

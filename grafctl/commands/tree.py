@@ -43,7 +43,7 @@ GROUPS = {
     "consumer": ("Manage the groups that read a resource", "create list show pause resume seek shift"),
     "dead": ("Inspect and redeliver failed work", "list redrive"),
     "lease": ("Hold local segments for a time", "acquire renew release revoke list"),
-    "edge": ("Pass records between stages of one domain", "create push pop status"),
+    "edge": ("Pass records between stages of one domain", "create push pop relocate status"),
     "placement": ("Manage which domains may use a resource or group", "show set"),
     "policy": ("Manage how many copies an answer needs", "show set"),
     "locator": ("Manage which domains hold a resource", "show history set"),

@@ -25,7 +25,7 @@ from grafctl.edges.ring_bytes import Front, Layout, Lost, layout_of
 from grafctl.errors import GenerationConflict, GrafctlError, NotFound, Usage
 from grafctl.names import check_domain, check_name
 from grafctl.nouns.consumers import run_request
-from grafctl.nouns.leases import pass_domain
+from grafctl.nouns.leases import Leases, pass_domain
 from grafctl.results import Change, Listed, Record, Shown
 from grafctl.store import segment_keys
 from grafctl.store.authority import CREATE, POP, PUSH, Asked, pass_segment
@@ -81,6 +81,39 @@ class Edges:
                 ring.format(layout)
         except Lost as lost:
             raise _lost(name, handoff, lost) from None
+
+    def relocate(self, name: str, *, token: int, domain: str, dry_run: bool = False) -> Change:
+        """Gives an edge a new segment in the caller's domain, a generation later; `token` is of the lease that it had.
+
+        The new segment is empty: what was in the old one is the producer's to push again. Each step is safe to repeat.
+        """
+        check_name("edge", name)
+        check_domain(domain)
+
+        def look(state: State) -> tuple[Handoff, dict[str, Any]]:
+            return handoff_of(state, name), lease_row(state, name)
+
+        handoff, lease = checked(self.session.control, look)
+        same: dict[str, Any] = {field: lease[field] for field in ("kind", "bytes", "owner", "term_ms")}
+        leases = Leases(self.session)
+        leased = leases.acquire(name, domain=domain, replace=token, **same, dry_run=dry_run)
+        actions = list(leased.actions or ())
+        fields = _fields(name, handoff) | {"domain": domain}
+        changed = leased.changed
+        if dry_run:
+            fields |= {field: (leased.after or {})[field] for field in ("generation", "token")}
+        else:
+            now = (leased.after or {})["token"]
+            made = self.create(name, token=now, slots=handoff.slots, domain=domain)
+            changed, fields, actions = changed or made.changed, made.after or {}, actions + list(made.actions or ())
+        return Change(
+            changed,
+            domain=domain,
+            before={"generation": handoff.generation, "token": handoff.token, "domain": handoff.domain},
+            after=fields,
+            dry_run=dry_run or None,
+            actions=actions,
+        )
 
     def push(
         self, name: str, payload: bytes | str, *, domain: str, token: int | None = None, dry_run: bool = False

@@ -35,6 +35,7 @@ STORY = [
     ("edge pop", '{"order":1}'),
     ("lease revoke", "Would change"),
     ("lease release", "released"),
+    ("edge relocate", "generation:        2"),
     ("queue create", Q),
     ("queue list", Q),
     ("queue show", "migration-work.v1"),

@@ -221,6 +221,14 @@ OF_SEGMENTS = (
         (TEST_EDGES,),
     ),
     Mutant(
+        "a relocation by anybody",
+        EDGES,
+        "domain=domain, replace=token, **same",
+        'domain=domain, replace=lease["token"], **same',
+        "Who was fenced takes the edge away from its successor.",
+        (TEST_EDGES,),
+    ),
+    Mutant(
         "an edge from anywhere",
         EDGES,
         "        pass_segment(asked, handoff.domain)\n",

@@ -144,6 +144,46 @@ def test_a_lease_that_is_over_ends_the_edge_and_a_new_one_helps(made: World) -> 
     assert payloads(edges.pop("e", domain=AWS, max=9)) == [b"b"], "nothing of the old segment is in the new one"
 
 
+@pytest.mark.parametrize("how", ["expired", "gone", "whole"])
+def test_an_edge_is_relocated_by_who_had_its_lease(made: World, how: str) -> None:
+    edges = made.store.edges
+    edges.push("e", "a", domain=AWS)
+    if how == "gone":
+        file_of(made).unlink()
+    made.advance(TERM_MS if how == "expired" else 0)
+    before = made.dump()
+    tried = edges.relocate("e", token=1, domain=GCP, dry_run=True)
+    assert tried.changed and (tried.after or {})["generation"] == 2 and changed_keys(before, made.dump()) == []
+    moved = edges.relocate("e", token=1, domain=GCP)
+    after = moved.after or {}
+    assert (moved.changed, after["generation"], after["domain"], after["slots"]) == (True, 2, GCP, 4)
+    assert moved.before == {"generation": 1, "token": 1, "domain": AWS}
+    again = edges.relocate("e", token=1, domain=GCP)
+    assert (again.changed, again.after) == (False, after)
+    assert refusal_of(made, Fenced, domain=GCP, token=1).fields["recoverable"] is False
+    assert edges.push("e", "a", domain=GCP).body["generation"] == 2, "the push that failed is made again"
+    assert payloads(edges.pop("e", domain=GCP, max=9)) == [b"a"]
+    with pytest.raises(Fenced):
+        edges.relocate("e", token=9, domain=GCP)
+    made.store.leases.revoke("e", grace_ms=0)
+    with pytest.raises(Fenced, match="was revoked"):
+        edges.relocate("e", token=after["token"], domain=GCP)
+
+
+@pytest.mark.parametrize("step", ["segment.allocated:1", "append.after:1", "append.committed:1", "append.before:2"])
+def test_a_relocation_that_was_killed_is_finished_by_the_same_command(run: Runner, step: str) -> None:
+    run("init", "store", "--domain", "aws", "--domain", "gcp")
+    run("lease", "acquire", "e", "--bytes", "4KiB", "--owner", "me", "--term", "1h", "-d", "aws", store="store")
+    run("edge", "create", "e", "--slots", "4", "--token", "1", "-d", "aws", store="store")
+    run("edge", "push", "e", "old", "-d", "aws", store="store")
+    words = ["edge", "relocate", "e", "--token", "1", "-d", "gcp", "--json"]
+    run(*words, store="store", env={"GRAFCTL_KILL_AT": step}, check=-9)
+    assert run(*words, store="store").json["after"]["generation"] == 2
+    assert run("edge", "pop", "e", "-d", "gcp", "--json", store="store").json["empty"] is True
+    assert run("edge", "push", "e", "old", "-d", "gcp", "--json", store="store").json["generation"] == 2
+    run("edge", "push", "e", "x", "-d", "aws", store="store", check=11)
+
+
 def test_a_revoked_lease_is_used_in_its_grace_and_no_longer(made: World) -> None:
     made.store.leases.revoke("e", grace_ms=TERM_MS // 2)
     assert made.store.edges.push("e", "a", domain=AWS).body["count"] == 1
