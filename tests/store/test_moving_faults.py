@@ -16,8 +16,9 @@ import pytest
 
 from grafctl import client, clock
 from grafctl.errors import Corrupt, GrafctlError, NoQuorum, PauseBudgetExceeded, StoreFull, Timeout
-from grafctl.store import vshard_keys
+from grafctl.store import keys, vshard_keys
 from grafctl.store.operations.moving import replaying
+from grafctl.store.records import decode_entry
 from grafctl.store.resources.moving import Place, Seal, Unseal
 from store.moving import AWAY, HOME, KEYS, MOVING, PART, PHASES, TABLE, WIDE, Moves, a_table
 
@@ -220,5 +221,56 @@ def test_who_waits_for_a_seal_waits_no_longer_than_it_lasts(moves: Moves) -> Non
         assert ours.slept_s - began_s < 0.1
     finally:
         clock.stand_in(before)
+    moves.finish()
+    moves.require_all()
+
+
+# --- writers that are quicker than the catch-up
+
+
+class Outrunning:
+    """A writer who writes more between two looks than may be left for a cut-over, until it is throttled."""
+
+    def __init__(self, moves: Moves) -> None:
+        self._moves, self._round = moves, 0
+        self.throttled: list[dict[str, Any]] = []
+
+    def __call__(self, event: dict[str, Any]) -> None:
+        if event["event"] == "throttle":
+            self.throttled.append(event)
+        elif not self.throttled and (event["event"] == "proof" or "estimate_us" in event or "waits_for" in event):
+            self._round += 1
+            for key in KEYS[:12]:
+                self._moves.put(key, f"round {self._round}", timeout_s=60)
+
+
+def test_a_catch_up_that_is_outrun_gives_up_with_both_rates_and_keeps_its_copy(moves: Moves) -> None:
+    with pytest.raises(Timeout) as given_up:
+        moves.migrate(watch=Outrunning(moves), patience_ms=100)
+    error = given_up.value
+    assert error.exit_code == 24
+    assert error.fields["replay_rate"] > 0 and error.fields["write_rate"] >= error.fields["replay_rate"] * 0.9
+    assert moves.state() == "wal_catchup"
+    moves.finish()
+    moves.require_all()
+
+
+def test_writers_that_outrun_a_catch_up_are_throttled_until_it_is_done(moves: Moves) -> None:
+    outrunning = Outrunning(moves)
+    done = moves.migrate(watch=outrunning, patience_ms=100, policy="throttle")
+    assert done.state == "completed" and outrunning.throttled[0]["limit"] >= 1
+    assert moves.writer.vshards.show(TABLE, MOVING).body["limit_per_s"] is None, "at the target nobody is"
+    moves.require_all()
+
+
+@pytest.mark.parametrize("budget_us", [0, 1])
+def test_a_budget_that_no_commit_fits_seals_nothing(moves: Moves, budget_us: int) -> None:
+    with pytest.raises(PauseBudgetExceeded) as over:
+        moves.migrate(budget_us=budget_us, patience_ms=50)
+    assert over.value.exit_code == 20 and moves.state() == "wal_catchup"
+    with moves.home.view() as committed:
+        entries = committed.view.scan(*keys.entries(moves.home.id, 0, committed.upto))
+        how = [decode_entry(raw, "entry").request.get("how") for _, raw in entries]
+    assert "begin" in how and "seal" not in how, "no writer has waited"
     moves.finish()
     moves.require_all()
