@@ -38,17 +38,19 @@ def bring_forward(
     hold_cutover: bool,
 ) -> Migrated:
     """Begins a migration, or takes up the one that is there, and brings it to its flip; returns how far it came."""
-    changed = True
+    changed, is_new = True, False
     back: str | None = None
     if begin is not None:
         table = begin.place.table
         back = way_back(session, table, domains_of(session, found.owner.part))  # before the way forward is taken
-        _, record = session.resource(found.owner.part).append(begin).answer
+        is_new, record = session.resource(found.owner.part).append(begin).answer
     else:
         assert found.migration is not None
         record, table = found.migration, found.migration["table"]
     work = Work(session, Place(table, number, record["id"]), found.owner.part, record, watch)
     work.is_stopping = stopping
+    if is_new or begin is None:  # else somebody began it since `found`, and it is in the first state at least
+        work.state = found.state
     work.tell("begun", state=found.state, to=record["to"], way_back=back)
     session.note("changed", "vshard migrate", resource=table, vshard=number, to=record["to"], reverse=record["reverse"])
     moved = migrate(work, hold_cutover=hold_cutover)

@@ -38,7 +38,7 @@ NEXT: Mapping[str, frozenset[str]] = {
     FAILED: frozenset({BASE_COPY, WAL_CATCHUP, CANCELLED}),
     COMPLETED: frozenset({IDLE}),
     CANCELLED: frozenset({BASE_COPY, IDLE}),
-    REVERSED: frozenset({BASE_COPY, IDLE}),
+    REVERSED: frozenset({IDLE}),
 }
 # The way back needs no base copy. A way back that is cancelled leaves the vshard where it is: moved, and completed.
 NEXT_BACK: Mapping[str, frozenset[str]] = {

@@ -32,7 +32,6 @@ FORTH = {
     ("completed", "idle"),
     ("cancelled", "base_copy"),
     ("cancelled", "idle"),
-    ("reversed", "base_copy"),
     ("reversed", "idle"),
 }
 BACK = {

@@ -55,7 +55,7 @@ def cut_over(work: Work, seen: Collected) -> Cut:
         assert token is not None
         lock_wait_us = int((seal.begun_s - called_s) * 1e6)
         point("moving.sealed")
-        work.tell("state", state=CUTOVER)
+        work.enter(CUTOVER)
         until_s = seal.begun_s + work.limits.budget_us / 1e6
         drained = _drained(work, seal, seen, token, until_s)
         row = _flip(work, token, until_s, drained)

@@ -45,10 +45,10 @@ def migrate(work: Work, *, hold_cutover: bool = False) -> Moved:
         moving = _received(work)
         work.applied = moving["applied"]
         if not moving["copied"]:
-            work.tell("state", state=BASE_COPY, bytes=moving["bytes"], total=work.record["bytes"])
+            work.enter(BASE_COPY, bytes=moving["bytes"], total=work.record["bytes"])
             copy_base(work, moving)
             work.target_us.clear()  # of entries that are much larger than what a pause has to wait for
-        work.tell("state", state=WAL_CATCHUP)
+        work.enter(WAL_CATCHUP)
         while len(work.source_us) < MEASURED:
             work.beat()
         _catch_up(work, is_proven=False)
@@ -56,7 +56,8 @@ def migrate(work: Work, *, hold_cutover: bool = False) -> Moved:
         seen, lag, estimate = _catch_up(work, is_proven=True)
         if hold_cutover:
             return Moved(WAL_CATCHUP, None, lag, estimate)
-        return Moved("reversed" if work.record["reverse"] else "completed", cut_over(work, seen), lag, estimate)
+        cut = cut_over(work, seen)
+        return Moved(work.ended(), cut, lag, estimate)
     except (ProofRequired, Corrupt) as error:
         if isinstance(error, ProofRequired) or "domain" not in error.fields:
             note_failure(work.source, work.place, error)

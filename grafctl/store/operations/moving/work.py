@@ -10,7 +10,16 @@ from grafctl import clock
 from grafctl.errors import Timeout
 from grafctl.store.checked import checked
 from grafctl.store.log import Log
-from grafctl.store.moving_rules import Convergence, Limits, Pace
+from grafctl.store.moving_rules import (
+    BASE_COPY,
+    COMPLETED,
+    REVERSED,
+    WAL_CATCHUP,
+    Convergence,
+    Limits,
+    Pace,
+    check_move,
+)
 from grafctl.store.requests import Outcome, Request
 from grafctl.store.resources.moving import Beat, Place
 from grafctl.store.resources.queue import queue_row
@@ -45,6 +54,7 @@ class Work:
         self.replayed = 0  # records of the vshard that were replayed here
         self.convergence = Convergence(self.limits.max_lag)
         self.proof: dict[str, Any] | None = None
+        self.state = WAL_CATCHUP if record.get("reverse") else BASE_COPY
         self._watch = watch
         self.is_stopping: Callable[[], bool] = bool
         self._beaten_s = clock.monotonic_s()
@@ -99,6 +109,19 @@ class Work:
         """Raises `Stopped` where the caller was asked to stop: between two steps, never inside a pause."""
         if self.is_stopping():
             raise Stopped(f"The migration of {self.what} was stopped; its copy is kept.", outcome="kept")
+
+    def enter(self, state: str, **fields: Any) -> None:
+        """Says that the migration is in another state now; one that may not follow the last is refused."""
+        if state != self.state:
+            check_move(self.state, state, what=self.what, back=bool(self.record.get("reverse")))
+        self.state = state
+        self.tell("state", state=state, **fields)
+
+    def ended(self) -> str:
+        """Returns the state in which a flip leaves the vshard."""
+        state = REVERSED if self.record["reverse"] else COMPLETED
+        check_move(self.state, state, what=self.what, back=bool(self.record["reverse"]))
+        return state
 
     def tell(self, event: str, **fields: Any) -> None:
         """Tells whoever watches."""
