@@ -14,6 +14,8 @@ Promises
 from __future__ import annotations
 
 import json
+import os
+import stat
 import sys
 from collections.abc import Callable, Iterator
 from typing import BinaryIO
@@ -157,7 +159,11 @@ def _opened(name: str) -> BinaryIO:
             raise Usage("Standard input is closed.", hint="Give it a file or a pipe.")
         return sys.stdin.buffer
     try:
-        return open(name, "rb")
+        file = open(name, "rb")  # noqa: SIM115  (the source closes it)
+        if stat.S_ISCHR(os.fstat(file.fileno()).st_mode) and not file.isatty() and name != os.devnull:
+            file.close()
+            raise Usage(f"The file {name!r} is a device, which may never end.", hint="Name a file, or give '-'.")
+        return file
     except (OSError, ValueError) as error:
         why = error.strerror if isinstance(error, OSError) else str(error)
         raise Usage(f"The file {shown(name)} cannot be read: {why}.", hint="Name a file that is there.") from None

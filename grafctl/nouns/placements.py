@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from grafctl import clock
 from grafctl.errors import DomainUnavailable, Usage
 from grafctl.names import check_domain, check_name
 from grafctl.nouns.consumers import run_request
@@ -21,7 +22,7 @@ from grafctl.store.authority import (
 from grafctl.store.checked import checked
 from grafctl.store.operations.moving.situation import parts_of
 from grafctl.store.replica.state import State
-from grafctl.store.requests import Request
+from grafctl.store.requests import Context, Request
 from grafctl.store.resources.group import group_row
 from grafctl.store.resources.membership import Fence, SetPlacement
 from grafctl.store.resources.queue import queue_row
@@ -49,16 +50,23 @@ def _in_all_logs(session: Session, resource: str, request_of: Callable[[str], Re
             hint=f"Name the table: {whole}",
             resource=resource,
         )
-    answers = [run_request(session, session.resource(resource), request_of(resource), True)]
+    home_log = session.resource(resource)
+    if kind != KIND:
+        return [run_request(session, home_log, request_of(resource), dry_run)]
+    with home_log.view() as committed:
+        context = Context(committed.upto, clock.now_ms(), committed.lead.config)
+    # Said only where nothing newer can contradict it: with voters away a view may lag behind what was acknowledged.
+    checked(home_log, lambda state: request_of(resource).decide(state, context))
+    answers: list[Any] = []
     done: list[str] = []
     while parts := [name for name in _parts(session, resource, kind) if name not in done]:  # one may be made meanwhile
         answers += [run_request(session, session.resource(name), request_of(name), dry_run) for name in parts]
         done += parts
-    home = run_request(session, session.resource(resource), request_of(resource), dry_run)
+    home = run_request(session, home_log, request_of(resource), dry_run)
     # One that was registered before this, and that nobody had seen; whoever registers one later reads what is set now.
     late = [name for name in _parts(session, resource, kind) if name not in done]
     answers += [run_request(session, session.resource(name), request_of(name), dry_run) for name in late]
-    return [*answers[1:], home]
+    return [*answers, home]
 
 
 def _parts(session: Session, resource: str, kind: str) -> list[str]:
