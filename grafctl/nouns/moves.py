@@ -38,7 +38,7 @@ def bring_forward(
     hold_cutover: bool,
 ) -> Migrated:
     """Begins a migration, or takes up the one that is there, and brings it to its flip; returns how far it came."""
-    changed, is_new = True, False
+    is_new = False
     back: str | None = None
     if begin is not None:
         table = begin.place.table
@@ -59,7 +59,7 @@ def bring_forward(
         cut = {"pause_us": moved.cut.pause_us, "lag": moved.cut.lag}
         session.note("changed", "vshard flipped", resource=table, vshard=number, to=record["to"], **cut)
     told: dict[str, Any] = {"moved": moved, "record": work.record, "proof": work.proof, "back": back}
-    return answer(session, table, number, now, changed=changed, **told)
+    return answer(session, table, number, now, changed=True, **told)
 
 
 def finish_flip(session: Session, table: str, number: int, found: Situation) -> None:

@@ -10,6 +10,7 @@ Promises
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 from grafctl import clock
@@ -26,7 +27,7 @@ from grafctl.store.operations.moving.situation import Situation, parts_of, situa
 from grafctl.store.operations.moving.work import Watch
 from grafctl.store.operations.routing import Table, table_of
 from grafctl.store.operations.tables import caller_of
-from grafctl.store.resources.moving import CANCELLING, Amend, Begin, Place
+from grafctl.store.resources.moving import CANCELLING, COPYING, Amend, Begin, Place
 from grafctl.store.resources.table import MOVED, Caller, write_rate
 from grafctl.store.session import Session
 
@@ -227,18 +228,12 @@ class Vshards:
 
         def move(number: int, stopping: Callable[[], bool]) -> Migrated:
             found = situation_of(self.session, table, number)
+            if not dry_run:
+                found = self._amended(table, number, found, wishes)
             if found.migration is None and found.state != CUTOVER:
                 return moves.at_rest(self.session, table, number, found, dry_run=dry_run)
             if dry_run:
                 return moves.answer(self.session, table, number, found, changed=True, dry_run=True)
-            if found.migration is not None:
-                place = Place(table, number, found.migration["id"])
-                if found.migration["state"] == CANCELLING:
-                    raise moves.refused(table, number, "is being cancelled", "vshard cancel")
-                if wishes or found.state == FAILED:
-                    again = Amend(place, {**wishes, "state": "copying"})
-                    self.session.resource(found.owner.part).append(again)
-                    found = situation_of(self.session, table, number)
             return self._run(caller, number, None, found, stopping, watch, hold_cutover=hold_cutover)
 
         return moves.some_at_once(move, chosen, at_once, watch)
@@ -350,6 +345,21 @@ class Vshards:
         with self.session.audited(MIGRATE, resource=table), self.session.state(table) as state:
             caller.pass_gate(MIGRATE, state)
         return known, caller
+
+    def _amended(self, table: str, number: int, found: Situation, wishes: Mapping[str, Any]) -> Situation:
+        """Makes the wishes those of the migration; returns how it is then, which another operator may have ended."""
+        while found.migration is not None:
+            if found.migration["state"] == CANCELLING:
+                raise moves.refused(table, number, "is being cancelled", "vshard cancel")
+            if not wishes and found.state != FAILED:
+                break
+            place = Place(table, number, found.migration["id"])
+            changes = {**wishes, "state": COPYING}
+            with suppress(GenerationConflict):  # it was ended meanwhile, and perhaps another one was begun
+                self.session.resource(found.owner.part).append(Amend(place, changes))
+                return situation_of(self.session, table, number)
+            found = situation_of(self.session, table, number)
+        return found
 
     def _run(
         self,

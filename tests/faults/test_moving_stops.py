@@ -28,6 +28,7 @@ OWN = ("received", "copied", "replayed", "sealed", "drained", "flipped", "opened
 PAUSED = ("sealed", "drained", "flipped")  # points between which the vshard takes no writes where it was
 SHORT_US = 300_000
 STOPS = int(os.environ.get("STOPS", "4"))  # of an operator, each at another point
+LOCKED = (21, 24)  # what others are told while a stopped process holds the locks of a quorum
 IMPATIENT = {**moves.CHUNKS, "grafctl.store.cluster.LOCK_WAIT_S": 0.2}  # where a stopped process holds a lock
 
 
@@ -90,7 +91,8 @@ def test_an_operator_who_wakes_up_after_another_has_ended_it_does_no_harm(
 def test_two_operators_at_once_wherever_the_first_one_stopped(
     templates: Templates, forks: Forks, tmp_path: Path, seed: int
 ) -> None:
-    """Also where it holds a lock, so that the second one may be told that the source is busy."""
+    """Also where it holds locks: in one domain, so that the second one may be told that the source is busy, or in the
+    two that it copies to at the same time, so that nobody has a quorum until it goes on or dies."""
     store, _ = templates.copy("three", "held")
     hits = forks.run("vshard_resume", store, patch=moves.CHUNKS, count=True).hits
     every = [(name, n) for name, count in sorted(hits.items()) for n in range(1, count + 1)]
@@ -99,15 +101,29 @@ def test_two_operators_at_once_wherever_the_first_one_stopped(
         log = tmp_path / f"log{number}"
         pid = begin(forks, store, log, "vshard_resume", point, hit)
         note(ledger, Ran(0, heard(log)))
-        done(forks, store, ledger, "table_put", patch=IMPATIENT)
+        put = forks.run("table_put", store, patch=IMPATIENT)
+        note(ledger, put)
+        assert put.exit in (0, *LOCKED), f"{point}:{hit}: {put}"
         other = forks.run("vshard_resume", store, patch=IMPATIENT)
         note(ledger, other)
-        assert other.exit in (0, 20, 22), f"{point}:{hit}: {other}"
+        assert other.exit in (0, 20, 22, *LOCKED), f"{point}:{hit}: {other}"
         late = wake(forks, pid, log, ledger)
         assert late.exit in (0, 13, 20, 22, 24), f"{point}:{hit}: {late}"  # 24: its time was over when it woke up
         done(forks, store, ledger, "vshard_resume")
         require(store, ledger, "there")
         templates.discard(store)
+
+
+@pytest.mark.parametrize("second", ["vshard_resume", "vshard_cancel"])
+def test_an_operator_who_has_changed_the_limits_finds_that_another_has_ended_it(
+    templates: Templates, forks: Forks, tmp_path: Path, second: str
+) -> None:
+    store, ledger = templates.copy("three", "held")
+    log = tmp_path / "log"
+    pid = begin(forks, store, log, "vshard_resume", "append.committed")
+    done(forks, store, ledger, second)
+    assert wake(forks, pid, log, ledger).exit == 0
+    require(store, ledger, "there" if second == "vshard_resume" else "here", kept=second == "vshard_resume")
 
 
 @pytest.mark.parametrize("point", PAUSED[:2])

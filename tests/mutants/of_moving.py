@@ -9,6 +9,7 @@ TABLE, SOURCE, TARGET = (f"{RESOURCES}/{name}.py" for name in ("table", "moving"
 CUTTING, REPLAYING, PROOF, ENDING = (f"{MOVING}/{name}.py" for name in ("cutting_over", "replaying", "proof", "ending"))
 RETENTION, ROUTING = f"{RESOURCES}/retention.py", "grafctl/store/operations/routing.py"
 MOVES, ROWS = ("tests/store/test_moving.py",), ("tests/resources/test_moves.py",)
+BESIDE = ("tests/store/test_moving_beside.py",)
 FAULTS, PROOFS = ("tests/store/test_moving_faults.py",), ("tests/store/test_moving_proofs.py",)
 STOPS, KILLS = "tests/faults/test_moving_stops.py", "tests/faults/test_moving_kills.py::test_killed_anywhere"
 KILLED = f"{KILLS}_a_migration_goes_on_or_is_undone"
@@ -136,5 +137,15 @@ OF_MOVING = (
         "retired copy that is read", TABLE,
         "    if how in (OPEN, SEALED) or (", "    if how in (OPEN, SEALED, RETIRED) or (",
         "A client with an old route is answered that nothing is there.", PROOFS,
+    ),
+    Mutant(
+        "limits of a migration that is being cancelled changed", SOURCE,
+        '        if moving["state"] == CANCELLING:\n            raise conflict(self.place, "is being cancelled")\n', "",
+        "A cancel goes on deleting the copy that a resume replays into.", BESIDE,
+    ),
+    Mutant(
+        "failure noted over a cancel", SOURCE,
+        'if moving["state"] in (self.state, CANCELLING):', 'if moving["state"] == self.state:',
+        "A migration whose copy is half deleted looks like one that can be resumed.", BESIDE,
     ),
 )  # fmt: skip

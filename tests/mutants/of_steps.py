@@ -11,7 +11,7 @@ TRANSFORMING, INGESTING, SINKING, PUBLISHING, READING = (
     f"grafctl/pipeline/stages/{name}.py" for name in ("transforming", "ingesting", "sinking", "publishing", "reading")
 )
 SHARED = ("tests/store/test_shared_log.py",)
-RUNNING = ("tests/pipeline/test_running.py",)
+RUNNING = ("tests/pipeline/test_running.py", "tests/pipeline/test_running_errors.py")
 
 OF_STEPS = (
     # --- several resources in one log

@@ -180,3 +180,8 @@ def orders(numbers: Sequence[int], **more: Any) -> list[dict[str, Any]]:
 def rows_of(numbers: Sequence[int]) -> dict[str, int]:
     """Returns the rows that such orders come to, worked out without the pipeline."""
     return {f"o{number}": number * 100 + number % 100 for number in numbers}
+
+
+def counts_of(ran: Any) -> dict[str, dict[str, int]]:
+    """Returns what each stage of a run counted."""
+    return {row["stage"]: {name: row[name] for name in row if name not in ("stage", "kind")} for row in ran.stages}

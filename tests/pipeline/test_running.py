@@ -28,9 +28,7 @@ from grafctl.pipeline.stages.transforming import TransformStage
 from grafctl.pipeline.stages.work import Place
 from grafctl.pipeline.transforms.making import make_transform
 from grafctl.store.blocks import Outgoing
-from grafctl.store.log import Log
-from grafctl.store.operations.stepping import Step
-from pipeline.shop import Shop, orders, rows_of, shop
+from pipeline.shop import Shop, counts_of, orders, rows_of, shop
 
 
 @pytest.fixture(params=["memory", "lmdb"])
@@ -39,19 +37,15 @@ def ours(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Shop]:
         yield made
 
 
-def _counts(ran: Any) -> dict[str, dict[str, int]]:
-    return {row["stage"]: {name: row[name] for name in row if name not in ("stage", "kind")} for row in ran.stages}
-
-
 def test_orders_become_rows_and_a_second_run_changes_nothing(ours: Shop) -> None:
     ours.orders(*orders(range(50)), {"id": "t1", "status": "test", "total": "1.00"}, *orders(range(5)))
-    counts = _counts(ours.run())
+    counts = counts_of(ours.run())
     assert counts["take"] == {"read": 56, "written": 51, "replayed": 5, "filtered": 0, "refused": 0, "lost": 0}
     assert counts["tidy"] == {"read": 51, "written": 50, "replayed": 0, "filtered": 1, "refused": 0, "lost": 0}
     assert counts["load"] == {"read": 50, "written": 50, "replayed": 0, "filtered": 0, "refused": 0, "lost": 0}
     assert ours.rows() == rows_of(range(50))
     assert [record.id for record in ours.records("clean")][:2] == ["tidy:o0", "tidy:o1"]
-    again = _counts(ours.run())
+    again = counts_of(ours.run())
     assert (again["take"]["written"], again["take"]["replayed"], again["tidy"]["read"]) == (0, 56, 0)
     assert ours.rows() == rows_of(range(50)) and ours.is_whole()
 
@@ -65,7 +59,7 @@ def test_what_is_refused_goes_aside_with_its_reason_and_nothing_is_dropped(ours:
         {"id": "odd", "status": "new", "total": "1.005"},
         *orders([7]),
     )
-    counts = _counts(ours.run())
+    counts = counts_of(ours.run())
     assert (counts["take"]["written"], counts["take"]["refused"]) == (5, 2)
     aside = {record.payload: record.headers for record in ours.records("aside")}
     assert aside[b"no json"]["place"] == "orders.jsonl:4"
@@ -135,7 +129,7 @@ def test_what_makes_no_row_goes_aside_or_stops_the_sink(ours: Shop) -> None:
         ours.run("load")
     assert ours.rows() == {"a": 1} and store.consumers.show("clean", "load").body["ack_floor"] == 1
     ours.texts["load"] = ""
-    counts = _counts(ours.run("load"))["load"]
+    counts = counts_of(ours.run("load"))["load"]
     assert (counts["read"], counts["written"], counts["refused"]) == (3, 1, 2)
     assert ours.rows() == {"a": 1, "b": 3}
     assert [letter["offset"] for letter in store.dead.list("clean", "load").items] == [1, 2]
@@ -178,7 +172,7 @@ def test_a_record_that_becomes_too_much_for_one_entry_goes_aside(tmp_path: Path)
     with shop(tmp_path, "lmdb", steps=steps) as ours:
         more = {"pad": "x" * 400_000, "items": list(range(200))}
         ours.orders(*orders([1], items=[1, 2]), *orders([2], **more), *orders([3], items=[]), *orders([4], items=[7]))
-        counts = _counts(ours.run("take", "tidy"))["tidy"]
+        counts = counts_of(ours.run("take", "tidy"))["tidy"]
         assert (counts["written"], counts["refused"]) == (3, 1)
         (letter,) = ours.world.store.dead.list("raw", "tidy").items
         assert letter["offset"] == 1 and "at most 33,554,432 are committed for one record" in letter["reason"]
@@ -189,11 +183,11 @@ def test_a_changed_definition_does_not_pass_for_a_replay(ours: Shop) -> None:
     ours.orders(*orders(range(4)))
     ours.run()
     ours.world.store.consumers.seek("raw", "tidy", "earliest")
-    counts = _counts(ours.run("tidy"))
+    counts = counts_of(ours.run("tidy"))
     assert (counts["tidy"]["read"], counts["tidy"]["replayed"], counts["tidy"]["refused"]) == (4, 4, 0)
     ours.texts["steps"] = '[[stage.step]]\nop = "set"\nfields = { more = "1" }'
     ours.world.store.consumers.seek("raw", "tidy", "earliest")
-    counts = _counts(ours.run("tidy"))
+    counts = counts_of(ours.run("tidy"))
     assert (counts["tidy"]["written"], counts["tidy"]["refused"]) == (0, 4)
     reasons = {letter["reason"] for letter in ours.world.store.dead.list("raw", "tidy").items}
     assert all("another definition" in reason for reason in reasons)
@@ -306,43 +300,6 @@ def test_what_could_not_be_committed_for_now_is_tried_again_and_not_passed_over(
     assert tidy.is_idle()
 
 
-def test_what_does_not_conform_to_the_schema_of_an_output_goes_aside(tmp_path: Path) -> None:
-    with shop(tmp_path, "memory", take='dead_letter = "aside"') as ours:
-        store = ours.world.store
-        store.queues.create("checked", log="shop", allow=["aws", "gcp"], schema="order.v1")
-        store.schemas.add("order.v1", '{"properties": {"total": {"maximum": 500}}}')
-        text = ours.pipeline.file.read_text().replace('output = "clean"', 'output = "checked"')
-        text += '[[queue]]\nname = "checked"\nlog = "shop"\nschema = "order.v1"\nallow = ["aws", "gcp"]\n'
-        (ours.folder / "checked.toml").write_text(text)
-        ours.orders(*orders(range(9)))
-        pipeline = declaring.read(ours.folder / "checked.toml")
-        Run(store, pipeline, "aws", stages=["take", "tidy"], until=Until.IDLE, timeout_s=60).run()
-        assert [record.id for record in ours.records("checked")] == [f"tidy:o{number}" for number in range(5)]
-        letters = store.dead.list("raw", "tidy").items
-        assert [letter["offset"] for letter in letters] == [5, 6, 7, 8]
-        assert "schema of checked at /total" in letters[0]["reason"]
-
-
-def test_what_nobody_knew_of_is_not_stored_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with shop(tmp_path, "memory") as ours:
-        file = ours.pipeline.file
-        file.write_text(file.read_text().replace('id = "id"\n', ""))
-        ours.orders(*orders(range(20)))
-        tries: list[bytes] = []
-        real = Log._commit
-
-        def lost(log: Log, attempt: Any, *rest: Any) -> None:
-            if log.id == ours.world.log_id("raw") and attempt.may_be_written and len(tries) < 3:
-                tries.append(attempt.operation)
-                raise NoQuorum("Nobody knows.", outcome="unknown", operation=attempt.name)
-            real(log, attempt, *rest)
-
-        monkeypatch.setattr(Log, "_commit", lost)
-        Run(ours.world.store, declaring.read(file), "aws", stages=["take"], until=Until.IDLE, timeout_s=60).run()
-        assert len(tries) == 3 and len(set(tries)) == 1
-        assert [record.offset for record in ours.records("raw")] == list(range(20))
-
-
 def test_a_program_that_is_a_source_runs_in_the_folder_of_the_file(tmp_path: Path) -> None:
     with shop(tmp_path, "memory") as ours:
         file = ours.pipeline.file
@@ -351,18 +308,6 @@ def test_a_program_that_is_a_source_runs_in_the_folder_of_the_file(tmp_path: Pat
         file.write_text(text.replace('path = "orders.jsonl"', 'command = ["cat", "orders.jsonl"]'))
         Run(ours.world.store, declaring.read(file), "aws", stages=["take"], until=Until.ONCE, timeout_s=60).run()
         assert len(ours.records("raw")) == 5
-
-
-@pytest.mark.parametrize("until", list(Until))
-def test_a_source_that_fails_is_no_source_that_has_ended(tmp_path: Path, until: Until) -> None:
-    with shop(tmp_path, "memory") as ours:
-        file = ours.pipeline.file
-        ours.orders(*orders(range(5)))
-        text = file.read_text().replace('kind = "jsonl"', 'kind = "exec"')
-        file.write_text(text.replace('path = "orders.jsonl"', 'command = ["sh", "-c", "cat orders.jsonl; exit 3"]'))
-        with pytest.raises(ExternalFailed, match="ended with 3"):
-            Run(ours.world.store, declaring.read(file), "aws", stages=["take"], until=until, timeout_s=20).run()
-        assert len(ours.records("raw")) == 5, "what it printed before was taken"
 
 
 def test_what_was_read_before_a_source_failed_is_taken(ours: Shop) -> None:
@@ -380,39 +325,3 @@ def test_what_was_read_before_a_source_failed_is_taken(ours: Shop) -> None:
     with pytest.raises(ExternalFailed):
         next(gathered)
     stage.leave()
-
-
-def test_a_row_that_conflicts_stops_a_sink_that_is_to_stop(tmp_path: Path) -> None:
-    with shop(tmp_path, "memory", load='on_error = "stop"') as ours:
-        made = [Outgoing(b'{"id": "x", "total": 1}', "1"), Outgoing(b'{"id": "x", "total": 2}', "2")]
-        ours.world.store.publish_batch("clean", made, domain="aws")
-        with pytest.raises(IdempotencyConflict, match="load stopped at offset 1 of clean"):
-            ours.run("load")
-        assert ours.rows() == {"x": 1}
-
-
-@pytest.mark.parametrize("policy", ['on_error = "stop"', 'dead_letter = "aside"'])
-def test_what_was_found_out_of_a_batch_is_not_forgotten_while_something_is_away(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, policy: str
-) -> None:
-    """The conflict is known, and then there is no quorum for a moment: nothing behind it may pass for committed."""
-    with shop(tmp_path, "memory", take=policy) as ours:
-        ours.orders(*orders(range(3)), {"id": "o1", "status": "new", "total": "9.99"}, *orders([5]))
-        calls = 0
-        real = Step.run
-
-        def run(step: Step) -> list[Any]:
-            nonlocal calls
-            calls += 1
-            if calls == 2:
-                raise NoQuorum("Not for now.", outcome="not_written")
-            return real(step)
-
-        monkeypatch.setattr(Step, "run", run)
-        if "stop" in policy:
-            with pytest.raises(IdempotencyConflict, match=r"take stopped at orders\.jsonl:4"):
-                ours.run("take")
-            assert [record.id for record in ours.records("raw")] == ["o0", "o1", "o2"]
-        else:
-            counts = _counts(ours.run("take"))["take"]
-            assert (counts["written"], counts["refused"], len(ours.records("aside"))) == (4, 1, 1)

@@ -164,6 +164,8 @@ class Amend(NamedTuple):
 
     def decide(self, state: State, context: Context) -> Decision:
         row, moving = row_of(state, self.place), moving_of(state, self.place)
+        if moving["state"] == CANCELLING:
+            raise conflict(self.place, "is being cancelled")
         before = (dict(row), dict(moving))
         moving |= self.wishes
         if self.limit != -1:
@@ -276,7 +278,7 @@ class Abandon(NamedTuple):
             back = state.get_json(vshard_keys.way_back(self.place.vshard)) if moving["reverse"] else None
             kept = _KEEP if back is None else back | {"cancelled": moving["id"]}
             return change("abandoned", self.place, True, unthrottled(unsealed(row)), None, kept)
-        if moving["state"] == self.state:
+        if moving["state"] in (self.state, CANCELLING):  # no failure brings back what is being cancelled
             return Decision(moving)
         moving |= {"state": self.state} | ({"reason": self.reason} if self.reason else {})
         return change(self.state, self.place, moving, unsealed(row) if row["state"] == SEALED else row, moving)

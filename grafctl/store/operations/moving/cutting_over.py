@@ -18,7 +18,7 @@ Promises
 from __future__ import annotations
 
 from contextlib import suppress
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from grafctl import clock
 from grafctl.errors import GrafctlError, NoQuorum, PauseBudgetExceeded, ProofRequired, StoreFull, Timeout
@@ -30,6 +30,7 @@ from grafctl.store.operations.moving.work import Work
 from grafctl.store.resources.moving import Flip, Seal, Unseal
 from grafctl.store.resources.receiving import Open
 from grafctl.store.resources.routes import SetRoute
+from grafctl.store.resources.table import SEALED
 
 UNSURE_S = 30.0  # how long to ask again for a flip of which nobody knows
 
@@ -41,7 +42,6 @@ class Cut(NamedTuple):
     lock_wait_us: int
     pause_us: int
     lag: int  # records that were drained inside the pause
-    row: dict[str, Any]  # the vshard's row at the source: given away
 
 
 def cut_over(work: Work, seen: Collected) -> Cut:
@@ -58,7 +58,7 @@ def cut_over(work: Work, seen: Collected) -> Cut:
         work.enter(CUTOVER)
         until_s = seal.begun_s + work.limits.budget_us / 1e6
         drained = _drained(work, seal, seen, token, until_s)
-        row = _flip(work, token, until_s, drained)
+        _flip(work, token, until_s, drained)
     except BaseException as error:
         _lift(work, token, error)
         raise
@@ -66,7 +66,7 @@ def cut_over(work: Work, seen: Collected) -> Cut:
     point("moving.flipped")
     set_route(work)  # first: meanwhile the writers who have waited open it with what they write
     open_target(work, token)
-    return Cut(lock_wait_us, pause_us, len(drained.writes), row)
+    return Cut(lock_wait_us, pause_us, len(drained.writes))
 
 
 def _drained(work: Work, seal: Seal, seen: Collected, token: int, until_s: float) -> Collected:
@@ -118,7 +118,7 @@ def _exceeded(work: Work, begun_s: float) -> PauseBudgetExceeded:
     )
 
 
-def _flip(work: Work, token: int, until_s: float, drained: Collected) -> dict[str, Any]:
+def _flip(work: Work, token: int, until_s: float, drained: Collected) -> None:
     """Gives the vshard away; asks again where nobody knows whether that happened."""
     proof = {**(work.proof or {}), "drained": len(drained.writes)}
     request = Flip(work.place, token, until_s, proof)
@@ -126,8 +126,8 @@ def _flip(work: Work, token: int, until_s: float, drained: Collected) -> dict[st
     while True:
         try:
             left_s = max(until_s - clock.monotonic_s(), 0.05)
-            row: dict[str, Any] = work.at_source(request, deadline_s=left_s).answer
-            return row
+            work.at_source(request, deadline_s=left_s)
+            return
         except (NoQuorum, Timeout, StoreFull) as error:
             if error.fields.get("outcome") != "unknown" or clock.monotonic_s() - begun_s > UNSURE_S:
                 if isinstance(error, Timeout) and error.fields.get("outcome") != "unknown":
@@ -143,8 +143,7 @@ def _lift(work: Work, token: int | None, error: BaseException) -> None:
         if token is None and isinstance(error, GrafctlError) and error.fields.get("outcome") != "unknown":
             return
         row = work.source_row()
-        sealed = row is not None and row["state"] == "sealed"
-        if sealed and row is not None and (token is None or row["token"] == token):
+        if row is not None and row["state"] == SEALED and (token is None or row["token"] == token):
             work.source.append(Unseal(work.place, row["token"]))
     except GrafctlError:
         pass  # its budget ends, and then whoever writes lifts it

@@ -14,7 +14,7 @@ from grafctl.store.log import Log
 from grafctl.store.operations.moving.situation import Here
 from grafctl.store.resources.moving import CANCELLING, FAILED, Abandon, ForgetWayBack, Place
 from grafctl.store.resources.receiving import Drop
-from grafctl.store.resources.table import Caller
+from grafctl.store.resources.table import MOVED, Caller
 from grafctl.store.session import Session
 
 DROP_ROWS = 10_000
@@ -46,7 +46,7 @@ def retire(session: Session, place: Place, owner: Here, kept: Here | None, calle
     """Gives up the way back of a vshard and deletes its old copy; returns whether anything was left to do."""
     back = session.resource(owner.part).append(ForgetWayBack(place, caller)).answer
     point("moving.forgotten")
-    if kept is not None and kept.row is not None and kept.row["state"] == "moved":
+    if kept is not None and kept.row is not None and kept.row["state"] == MOVED:
         drop(session.resource(kept.part), place, kept.row["token"])
         return True
     return back is not None

@@ -55,7 +55,7 @@ def digest_of(state: State, number: int) -> Digest:
     return Digest(records, total % _MODULUS)
 
 
-def prove(work: Work) -> Digest:
+def prove(work: Work) -> None:
     """Brings the target to one entry of the source and compares all rows there; raises `ProofRequired`."""
     number = work.place.vshard
     work.tell("progress", state=WAL_CATCHUP, waits_for="the proof: all rows are read back in each domain.")
@@ -70,7 +70,6 @@ def prove(work: Work) -> Digest:
             raise mismatch(work, domain, source.text, target.text, source.records, target.records)
     work.proof = {"through": through, "records": source.records, "digest": source.text, "domains": sorted(domains)}
     work.tell("proof", **work.proof)
-    return source
 
 
 def read_back(work: Work, found: Collected, counts: Counts | None = None) -> None:
