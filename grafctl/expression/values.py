@@ -4,27 +4,45 @@ Promises
 - `decode` gives objects, lists, texts, booleans, null, integers of up to 4,300 digits, exactly, and fractions, which
   are doubles. It refuses what would be read in two ways: an object with a key twice, NaN and Infinity, a fraction too
   large for a double, half a surrogate pair, more than `DEPTH_MAX` levels; what it gives can always be written again.
+- `decode_exact` reads what `decode` reads, and each number as a decimal with all the digits that it has.
 - `encode` writes what `decode` reads as the same value, without white space, keys in their order, in the letters that
   it has; `canonical` sorts keys.
-- Both raise `ValueError` with a sentence that holds no value, and nothing else.
+- All raise `ValueError` with a sentence that holds no value, and nothing else.
 """
 
 from __future__ import annotations
 
+from functools import lru_cache
 from json import JSONDecoder
 
 from grafctl import json_text
 from grafctl.names import shown
 from grafctl.typed import Any, Callable
 
+NUMBER_CHARACTERS_MAX = 4300
 DEPTH_MAX = 100  # levels of lists and objects; Python gives up at a depth that differs from version to version
 _SPACE = " \t\n\r"
 
 
 def decode(payload: bytes) -> Any:
     """Returns the value of a payload; raises `ValueError` with a sentence."""
+    value = _decoded(payload, _read)
+    if b"\\" in payload and b"\\u" in payload:  # one letter is found much sooner than two
+        encode(value)
+    return value
+
+
+def decode_exact(payload: bytes) -> Any:
+    """Returns the value of a payload with a `Decimal` for each number; raises `ValueError` with a sentence."""
+    value = _decoded(payload, _exact_reader())
+    if b"\\" in payload and b"\\u" in payload:
+        decode(payload)  # which knows what text cannot be written
+    return value
+
+
+def _decoded(payload: bytes, read: Callable[[str, int], tuple[Any, int]]) -> Any:
     try:
-        value, end = _read(text := payload.decode().strip(_SPACE), 0)
+        value, end = read(text := payload.decode().strip(_SPACE), 0)
     except UnicodeDecodeError:
         raise ValueError("It is not UTF-8.") from None
     except RecursionError:
@@ -40,8 +58,6 @@ def decode(payload: bytes) -> Any:
     if end != len(text):
         raise ValueError(f"It is not JSON: there is more after character {end}.")
     _check_depth(payload, value)
-    if b"\\" in payload and b"\\u" in payload:  # one letter is found much sooner than two
-        encode(value)
     return value
 
 
@@ -101,6 +117,24 @@ def _fraction(text: str) -> float:
 
 def _constant(text: str) -> Any:
     raise _NotExact("It holds NaN or Infinity, which are no JSON.")
+
+
+@lru_cache(maxsize=1)
+def _exact_reader() -> Callable[[str, int], tuple[Any, int]]:
+    from decimal import Decimal, InvalidOperation  # here, because few commands compare numbers
+
+    def number(text: str) -> Any:
+        if len(text) > NUMBER_CHARACTERS_MAX:
+            raise _NotExact("A number in it has too many digits.")
+        try:
+            return Decimal(text)
+        except InvalidOperation:
+            raise _NotExact("A number in it is too large.") from None
+
+    numbers: Any = {"parse_float": number, "parse_int": number, "parse_constant": _constant}
+    reader: Any = JSONDecoder(object_pairs_hook=_object, **numbers)
+    read: Callable[[str, int], tuple[Any, int]] = reader.scan_once
+    return read
 
 
 _reader: Any = JSONDecoder(object_pairs_hook=_object, parse_float=_fraction, parse_constant=_constant)

@@ -12,8 +12,19 @@ from mutants.of_moving import OF_MOVING
 from mutants.of_pipelines import OF_PIPELINES
 from mutants.of_segments import OF_SEGMENTS
 from mutants.of_steps import OF_STEPS
+from mutants.of_switches import OF_SWITCHES
 from mutants.of_tables import OF_TABLES
 from mutants.of_the_log import OF_THE_LOG
 from mutants.of_the_store import OF_THE_STORE
 
-MUTANTS = (*OF_THE_LOG, *OF_THE_STORE, *OF_PIPELINES, *OF_DECLARED, *OF_STEPS, *OF_SEGMENTS, *OF_TABLES, *OF_MOVING)
+MUTANTS = (
+    *OF_THE_LOG,
+    *OF_THE_STORE,
+    *OF_PIPELINES,
+    *OF_DECLARED,
+    *OF_STEPS,
+    *OF_SEGMENTS,
+    *OF_SWITCHES,
+    *OF_TABLES,
+    *OF_MOVING,
+)
