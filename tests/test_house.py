@@ -52,6 +52,7 @@ FLOORS = [
             "store.moving_rules",
             "store.vshards",
             "store.segment_rules",
+            "store.wave_rules",
             "store.segment_keys",
             "store.switch_match",
             "store.switch_fields",

@@ -1,6 +1,7 @@
 """`consumer`: groups that read a resource."""
 
 from grafctl.commands import options
+from grafctl.commands.consumer_wave import plan as plan
 from grafctl.commands.declared import Annotated, Literal, Option
 from grafctl.typed import Any
 

@@ -10,8 +10,8 @@ The file holds, and the name of a table stands before what it takes:
 - `[[idem]]` name, log or else replicas, ack and min_payload; allow, deny, retain_age
 
 `replicas` is a table, `id = "domain[:role]"`. Paths are relative to the file. `[store]` may stand there, empty: where
-the store is, the caller says. What a pipeline is made of stands in the same file and has a reader of its own; here it
-is let pass. Shown in `examples/provider-migration.toml`.
+the store is, the caller says. What a pipeline or a wave of consumers is made of stands in the same file and has a
+reader of its own; here it is let pass. Shown in `examples/provider-migration.toml`.
 
 Promises
 - `parse` returns a declaration that holds in itself, or raises `InvalidConfig` with all problems, sorted by line, and
@@ -31,6 +31,7 @@ from grafctl.declare.table import FILE_NAME, Check, Table
 from grafctl.names import check_domain, check_name
 
 PIPELINE_KEYS = ("pipeline", "source", "stage", "sink", "test")
+WAVE_KEYS = ("wave", "consumer")
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +61,7 @@ def parse(text: bytes, file: str, folder: Path, check_key: Check = bool, check_s
     """Returns what a text declares; a check raises a `GrafctlError` for a file that holds no public key, no schema."""
     root = Table.of_file(text, file)
     declaration = parse_tables(root, folder, check_key, check_schema)
-    root.pass_over(*PIPELINE_KEYS)
+    root.pass_over(*PIPELINE_KEYS, *WAVE_KEYS)
     root.finish(file)
     return declaration
 

@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 
 from grafctl.declare.document import read_text
 from grafctl.declare.resources import OF_RECORDS, DeclaredGroup, DeclaredResource
-from grafctl.declare.store import Declaration, parse_tables
+from grafctl.declare.store import WAVE_KEYS, Declaration, parse_tables
 from grafctl.declare.table import Check, Note, Table
 from grafctl.errors import InvalidConfig
 from grafctl.names import check_name
@@ -113,6 +113,7 @@ def examine(text: bytes, file: Path, folder: Path, looks: Looks = NOWHERE) -> Ex
         _note_spots(staged, found)
     by_name = {staged.stage.name: staged.stage for staged in reversed(stages)}
     tests = tuple(read_test(table, by_name) for table in _tables(root, "test"))
+    root.pass_over(*WAVE_KEYS)
     root.close()
     note_secrets(root)
     if root.notes:

@@ -29,6 +29,7 @@ from cli.golden_idem import IDEM
 from cli.golden_leases import EDGES, LEASES
 from cli.golden_tables import TABLES
 from cli.golden_vshards import VSHARDS
+from cli.golden_waves import WAVES
 from cli.tree import leaves
 from grafctl import render_progress
 from grafctl.cli import app
@@ -223,6 +224,7 @@ MORE = [
     *RUN,
     *LEASES,
     *EDGES,
+    *WAVES,
     (0, "explain 11", ""),
     (2, "explain 999", ""),
     (2, "publish", ""),

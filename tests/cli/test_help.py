@@ -17,7 +17,7 @@ from grafctl.commands.tree import COMMANDS, GROUPS
 LEAVES = list(leaves())
 WITHOUT_STORE = {
     *("authority keygen", "explain", "completion show", "completion install"),
-    *("pipeline test", "pipeline graph"),
+    *("pipeline test", "pipeline graph", "consumer plan"),
 }
 LOOKING = {
     *("domain list", "domain show", "authority list", "health list", "queue list", "queue show", "topic list"),
@@ -79,6 +79,7 @@ def test_the_example_parses(leaf: Leaf, tmp_path: Path, monkeypatch: pytest.Monk
         "orders.grafctl-backup",
         "examples/provider-migration.toml",
         "examples/pipeline.toml",
+        "examples/switchover.toml",
         "examples/accounts.csv",
     ):
         Path(file).touch()

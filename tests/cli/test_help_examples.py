@@ -94,6 +94,7 @@ STORY = [
     ("consumer pause", "active-workers"),
     ("consumer resume", "active-workers"),
     ("consumer seek", "active-workers"),
+    ("consumer plan", "low risk, value 5; the first of shape points"),
     ("dead list", "No dead"),
     ("dead redrive", "redriven: 0"),
     ("domain add", "azure/eastus"),

@@ -16,6 +16,7 @@ from mutants.of_switches import OF_SWITCHES
 from mutants.of_tables import OF_TABLES
 from mutants.of_the_log import OF_THE_LOG
 from mutants.of_the_store import OF_THE_STORE
+from mutants.of_waves import OF_WAVES
 
 MUTANTS = (
     *OF_THE_LOG,
@@ -25,6 +26,7 @@ MUTANTS = (
     *OF_STEPS,
     *OF_SEGMENTS,
     *OF_SWITCHES,
+    *OF_WAVES,
     *OF_TABLES,
     *OF_MOVING,
 )

@@ -1,0 +1,43 @@
+"""The page about switchover says what the program does: its commands print what stands below them."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from conftest import ROOT, Runner
+
+from grafctl.declare import switchover
+from grafctl.errors import InvalidConfig
+
+PAGE = (ROOT / "docs" / "switchover.md").read_text(encoding="utf-8")
+ROWS = re.findall(r"^\| (`\[+\w+\]+`|both) \| (.*?) \|", PAGE, re.MULTILINE)
+
+
+def test_the_plan_of_the_example_is_as_it_is_shown(run: Runner) -> None:
+    shown = re.search(r"^\$ grafctl (consumer plan .*?)\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)
+    assert shown is not None
+    words = shown[1].replace("examples/", f"{ROOT}/examples/").split()
+    assert run(*words).out == shown[2]
+
+
+@pytest.mark.parametrize("header", ["wave", "consumer"])
+def test_the_keys_are_those_that_the_reader_takes(header: str) -> None:
+    titles = {"`[wave]`" if header == "wave" else "`[[consumer]]`", "both"}
+    keys = {key for title, names in ROWS if title in titles for key in re.findall(r"`(\w+)`", names)}
+    text = f"[wave]\n{'qqqqqqqqqq = 1' if header == 'wave' else ''}\n[[consumer]]\n{'qqqqqqqqqq = 1'}\n"
+    assert taken(text, "[wave]" if header == "wave" else "[[consumer]]") == keys
+
+
+def test_the_rules_are_those_that_the_reader_takes() -> None:
+    named = re.search(r"The rules are (.*?)\.\n", PAGE, re.DOTALL)
+    assert named is not None
+    assert taken("[wave.rules]\nqqqqqqqqqq = 1\n", "rules of [wave]") == set(re.findall(r"`(\w+)`", named[1]))
+
+
+def taken(text: str, title: str) -> set[str]:
+    """Returns the keys that a table takes, as its reader says them of one that it does not know."""
+    with pytest.raises(InvalidConfig) as caught:
+        switchover.parse(text.encode(), "wave.toml", ROOT)
+    (told,) = [told for _, told in caught.value.problems if told.startswith(f"{title} has no key 'qqq")]
+    return set(told.partition("it takes ")[2].rstrip(".").split(", "))
