@@ -135,17 +135,23 @@ def _is_there_once(opened: client.Store, store: Path, stages: list[str]) -> None
         assert rows == [(name, 2 * ORDERS[name]) for name in names], rows
 
 
+def _declared(store: Path) -> Path:
+    """Writes the declared file beside the store: a fault of the store's files is none of the caller's own."""
+    file = store.with_name(f"{store.name}.toml")
+    file.write_text(FILE)
+    return file
+
+
 def apply(store: Path, say: Say) -> None:
     """Makes what a file declares that is not there."""
-    (store / "etl.toml").write_text(FILE)
-    say(changed=client.apply(store, store / "etl.toml").changed)
+    say(changed=client.apply(store, _declared(store)).changed)
 
 
 def apply_plan(store: Path, say: Say) -> None:
     """Makes what a plan says, which the first try saves: it holds where the store is then."""
-    (store / "etl.toml").write_text(FILE)
+    file = _declared(store)
     if not (store / "store.plan").exists():
-        client.plan(store, store / "etl.toml", out=store / "store.plan")
+        client.plan(store, file, out=store / "store.plan")
     say(changed=client.apply(store, store / "store.plan").changed)
 
 
