@@ -53,7 +53,7 @@ def old(order: Order) -> Records:
     late = [net for net, _, line in lines if _days(order["date"], line["ship_date"]) > LATE_DAYS]
     invoice = sum(net * (1 + tax) for net, tax, _ in lines)
     amounts = {"points": int(invoice) // 100, "taxes": sum(net * tax for net, tax, _ in lines), "invoices": invoice}
-    amounts |= {"refunds": sum(late) / 10} if late else {}
+    amounts |= {"refunds": Fraction(1, 10) * sum(late)} if late else {}
     cents = {shape: round(Fraction(amount) * 100) for shape, amount in amounts.items()}
     texts = {shape: f"{amount // 100}.{amount % 100:02}" for shape, amount in cents.items()}
     return {shape: _record(order, float(text)) for shape, text in texts.items()} | {"shipments": _parcels(order)}
