@@ -26,6 +26,7 @@ class BlockRef(NamedTuple):
     at: int  # index of its entry
     bytes: int
     start: int | None = None  # where it begins in the data of an entry that holds several blocks
+    ms: int = 0  # when it was published
 
     @property
     def span(self) -> slice:
@@ -43,7 +44,7 @@ def block_refs(state: State, start: int, stop: int) -> Iterator[BlockRef]:
         ref = parse_json(body)
         first = keys.parse_block(row)
         if first + ref["count"] > start:
-            yield BlockRef(first, ref["count"], ref["index"], ref["bytes"], ref.get("at"))
+            yield BlockRef(first, ref["count"], ref["index"], ref["bytes"], ref.get("at"), ref["ms"])
 
 
 def block_entry(replica: Replica, ref: BlockRef) -> Entry:

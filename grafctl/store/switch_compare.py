@@ -17,6 +17,7 @@ Promises
 - A record that has no counterpart stays open: when the counterpart comes late, it is missing no longer.
 - Open records of a side are at most `OPEN_MAX`; a side that has so many takes no more (`is_full`) until some are
   paired: then the outputs have drifted too far apart to be compared.
+- What was forgiven (`forgive`) is no mismatch any more, whatever is found out about it; it may still be a counterpart.
 - What is kept as JSON (`as_row`) is small: counts, samples, and of each side where it is and which offsets are open.
   Whoever goes on reads those again (`again`), and comes to the same as who never stopped.
 - At most `SAMPLES_MAX` records are named, and nothing of them at length.
@@ -60,10 +61,11 @@ class Open(NamedTuple):
 class Side:
     """How far one output was read, and which of its records are open."""
 
-    __slots__ = ("by_key", "next", "open", "seen")
+    __slots__ = ("by_key", "forgiven", "next", "open", "seen")
 
-    def __init__(self, start: int, open_offsets: Sequence[int] = ()) -> None:
+    def __init__(self, start: int, open_offsets: Sequence[int] = (), forgiven: int = 0) -> None:
         self.next = start
+        self.forgiven = forgiven  # what lies before is no mismatch
         self.open: dict[int, Open | None] = dict.fromkeys(open_offsets)  # None: not read again yet
         self.by_key: dict[bytes, list[int]] = {}
         self.seen: dict[bytes, int] = {}  # match keys of the last records, with their last offset, in that order
@@ -71,7 +73,7 @@ class Side:
     @property
     def floor(self) -> int:
         """Returns the lowest offset that is open or was not read."""
-        return min(self.open, default=self.next)
+        return next(iter(self.open), self.next)  # they come in order
 
 
 class Comparison:
@@ -90,18 +92,30 @@ class Comparison:
     def of(match: str, fields: Sequence[str], row: Mapping[str, Any], *, window: int = WINDOW) -> Comparison:
         """Returns the comparison that `as_row` gave; what `again` names is to be recalled before more is fed."""
         made = Comparison(match, fields, {side: row[side]["next"] for side in SIDES}, window=window)
-        made.sides = {side: Side(row[side]["next"], offsets(_unpacked(row[side]["open"]))) for side in SIDES}
+        for side in SIDES:
+            kept = row[side]
+            made.sides[side] = Side(kept["next"], offsets(_unpacked(kept["open"])), kept.get("forgiven", 0))
         made.counts |= {name: row.get(name, 0) for name in _KEPT}
-        made.samples = [dict(sample) for sample in row["samples"]]
+        found = [dict(sample) for sample in row["samples"]]
+        made.samples = [sample for sample in found if sample["kind"] not in (MISSING_THERE, EXTRA)]  # may have come
         return made
 
     def as_row(self) -> dict[str, Any]:
         """Returns what is kept."""
         row: dict[str, Any] = {
-            name: {"next": side.next, "open": _packed(from_offsets(side.open))} for name, side in self.sides.items()
+            name: {"next": side.next, "open": _packed(from_offsets(side.open))}
+            | ({"forgiven": side.forgiven} if side.forgiven else {})
+            for name, side in self.sides.items()
         }
         row |= {name: count for name, count in self.counts.items() if count}
         return row | {"samples": self.samples}
+
+    def forgive(self, stops: Mapping[str, int]) -> None:
+        """Begins to count anew, with the records of each side from its stop on."""
+        self.counts = dict.fromkeys(_KEPT, 0)
+        self.samples = []
+        for name, side in self.sides.items():
+            side.forgiven = stops[name]
 
     # --- reading again what was read before
 
@@ -127,16 +141,17 @@ class Comparison:
         one = self.sides[side]
         for offset in [offset for offset, held in one.open.items() if held is None and offset < first]:
             del one.open[offset]
-            self.counts[f"gone_{side}"] += 1
+            self.counts[f"gone_{side}"] += offset >= one.forgiven
         if one.next < first:
-            self.counts["not_compared"] += first - one.next
+            self.counts["not_compared"] += max(0, first - max(one.next, one.forgiven))
             one.next = first
 
     # --- feeding
 
     def is_full(self, side: str) -> bool:
         """Returns whether a side has as many open records as may be."""
-        return len(self.sides[side].open) >= OPEN_MAX
+        one = self.sides[side]
+        return len(one.open) >= OPEN_MAX and one.floor >= one.forgiven
 
     def leave_out(self, side: str, stop: int) -> None:
         """Passes over what a group does not want, up to `stop`."""
@@ -149,17 +164,17 @@ class Comparison:
         one.next = offset + 1
         known = match_key(self.match, payload, id, key, value)
         if not known.hash:
-            self.counts[UNMATCHED] += 1
-            self._name(UNMATCHED, known.text, {side: offset}, why=known.text)
+            self._count(UNMATCHED, "", {side: offset}, why=known.text)
             return
         if self._is_repeated(one, offset, known.hash):
-            self.counts[REPEATED] += 1
-            self._name(REPEATED, known.text, {side: offset})
+            self._count(REPEATED, known.text, {side: offset})
             return
         mine = Open(known, ms, content_of(self.fields, payload, key, value))
         there = self.sides[TARGET if side == SOURCE else SOURCE]
         waiting = there.by_key.get(known.hash)
         if not waiting:
+            if len(one.open) >= OPEN_MAX and one.floor < one.forgiven:
+                self._drop_oldest(one)
             one.open[offset] = mine
             one.by_key.setdefault(known.hash, []).append(offset)
             return
@@ -172,6 +187,13 @@ class Comparison:
             self._pair({SOURCE: offset, TARGET: found}, mine, theirs)
         else:
             self._pair({SOURCE: found, TARGET: offset}, theirs, mine)
+
+    def _drop_oldest(self, one: Side) -> None:
+        """Makes room by letting go of what is oldest."""
+        oldest = next(iter(one.open))
+        item = one.open.pop(oldest)
+        if item is not None:
+            one.by_key[item.key.hash].remove(oldest)
 
     def _value(self, payload: bytes) -> Any:
         """Returns the payload's value where more than one thing is looked up in it."""
@@ -197,9 +219,13 @@ class Comparison:
         if found is None:
             self.counts[MATCHED] += 1
             return
-        self.counts[DIFFERENT] += 1
         values = {"field": found.field, "source_value": found.source, "target_value": found.target}
-        self._name(DIFFERENT, source.key.text, where, **values)
+        self._count(DIFFERENT, source.key.text, where, **values)
+
+    def _count(self, kind: str, text: str, where: Mapping[str, int], **more: Any) -> None:
+        if all(offset >= self.sides[side].forgiven for side, offset in where.items()):
+            self.counts[kind] += 1
+            self._name(kind, text, where, **more)
 
     def _name(self, kind: str, text: str, where: Mapping[str, int], **more: Any) -> None:
         """Keeps a sample; where there are enough, a kind that few are of takes the place of one that many are of."""
@@ -216,10 +242,11 @@ class Comparison:
     def judge(self, now_ms: int, grace_ms: int) -> dict[str, int]:
         """Returns how many records are what, at a time."""
         old = {side: sum(1 for _ in self._old(side, now_ms - grace_ms)) for side in SIDES}
+        young = sum(1 for one in self.sides.values() for offset in one.open if offset >= one.forgiven)
         counts = {name: self.counts[name] for name in (MATCHED, DIFFERENT, REPEATED, UNMATCHED)}
         counts |= {MISSING_THERE: self.counts["gone_source"] + old[SOURCE]}
         counts |= {EXTRA: self.counts["gone_target"] + old[TARGET]}
-        counts |= {WAITING: sum(len(self.sides[side].open) - old[side] for side in SIDES)}
+        counts |= {WAITING: young - sum(old.values())}
         return {kind: counts[kind] for kind in KINDS}
 
     def named(self, now_ms: int, grace_ms: int) -> list[dict[str, Any]]:
@@ -234,8 +261,9 @@ class Comparison:
             self.samples = kept
 
     def _old(self, side: str, until_ms: int) -> Iterator[tuple[int, Open | None]]:
-        for offset, item in self.sides[side].open.items():
-            if item is None or item.ms <= until_ms:
+        one = self.sides[side]
+        for offset, item in one.open.items():
+            if offset >= one.forgiven and (item is None or item.ms <= until_ms):
                 yield offset, item
 
 
