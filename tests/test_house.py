@@ -57,6 +57,7 @@ FLOORS = [
             "store.switch_match",
             "store.switch_fields",
             "store.switch_compare",
+            "store.switch_health",
             "store.table_block",
         ),
         "pure functions from values to values",

@@ -18,6 +18,7 @@ POLL, PEEK, PUBLISH, ACK, NACK, CATCH_UP, SHIFT = "poll", "peek", "publish", "ac
 RESERVE, COMPLETE, RELEASE, EXPIRE = "reserve", "complete", "release", "expire"
 ACQUIRE, RENEW = "acquire", "renew"
 CREATE, PUSH, POP = "create", "push to", "pop from"
+COMPARE = "compare"
 PUT, GET, DELETE, SCAN, MIGRATE = "put", "get", "delete", "scan", "migrate"
 
 #: operation -> whose placement decides, and whether the caller's own domain must hold a ready, healthy replica

@@ -88,6 +88,16 @@ def test_a_part_of_a_retry_can_be_leased_or_finished() -> None:
     assert held.retry == [[1, 2, 2, 0], [3, 4, 2, 0]]
 
 
+def test_every_delivery_after_the_first_is_counted() -> None:
+    held = lineage(retry=[[0, 4, 1, 0], [6, 7, 0, 0]])
+    assert "redelivered" not in held.as_row()
+    held.lease([[0, 2, 2], [6, 7, 1], [8, 9, 1]], 50)  # the one in the middle was redriven, the last one is new
+    assert held.redelivered == 2 and held.as_row()["redelivered"] == 2
+    held.give_back([[0, 2, 2]], 0, None)
+    held.lease([[0, 1, 3]], 50)
+    assert Lineage.of(held.as_row()).redelivered == 3
+
+
 @pytest.mark.parametrize(("deliveries_max", "buried"), [(None, []), (3, []), (2, [[0, 2, 2]]), (1, [[0, 2, 2]])])
 def test_too_many_deliveries_end_in_a_dead_letter(deliveries_max: int | None, buried: list[list[int]]) -> None:
     held = lineage(leased=[[0, 2]])

@@ -8,6 +8,7 @@ Promises
 - `floor` is the lowest offset that is not finalised; `done` holds only what is finalised above it.
 - What a filter leaves out is final without a delivery, and counted in `skipped`; what retention let go of before it was
   finished is final too, and counted in `lost`.
+- What is handed out again, since a lease ended without an ack, is counted in `redelivered` each time.
 """
 
 from __future__ import annotations
@@ -51,6 +52,7 @@ class Lineage:
     deadline_ms: int | None = None  # no lease ends before this
     finalised: int = 0
     skipped: int = 0
+    redelivered: int = 0
     lost: int = 0
     lost_range: list[int] = field(default_factory=list)  # from the first that was lost up to behind the last
 
@@ -70,6 +72,8 @@ class Lineage:
         }
         if self.skipped:
             row["skipped"] = self.skipped
+        if self.redelivered:
+            row["redelivered"] = self.redelivered
         return row | {"lost": self.lost, "lost_range": self.lost_range} if self.lost else row
 
     def is_finalised(self, offset: int) -> bool:
@@ -128,6 +132,8 @@ class Lineage:
 
     def lease(self, grants: Grants, until_ms: int) -> None:
         """Withholds these offsets until they are finalised, given back, or the deadline passes."""
+        if self.retry:  # else all of them are given out for the first time
+            self.redelivered += sum(stop - start for start, stop, delivery in grants if delivery > 1)
         self._forget_retries(grants)
         self.leased = union(self.leased, grants)
         self.deadline_ms = until_ms if self.deadline_ms is None else min(self.deadline_ms, until_ms)
