@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import grafctl.client as client
+from faults.tracing import TRIES
 from grafctl import clock
 from grafctl.pipeline import declaring
 from grafctl.pipeline.running import Run, Until
@@ -103,7 +104,7 @@ def make(store: Path, replicas: list[str], min_payload: int | None) -> None:
 
 
 def _an_hour_later(store: Path) -> None:
-    with (store / "tries").open("a") as tries:
+    with (store / TRIES).open("a") as tries:
         tries.write(".")
         os.environ[clock.OFFSET_VARIABLE] = str(tries.tell() * HOUR_MS)
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import grafctl.client as client
 from faults.forks import Ran
+from faults.tracing import TRIES
 from grafctl import clock
 from grafctl.store import vshard_keys
 from grafctl.store.keys import U64
@@ -76,7 +77,7 @@ def _observe(opened: client.Store, store: Path) -> None:
 
 def _an_hour_later(store: Path) -> int:
     """Moves the clock of this try behind that of the one before; returns its number, from 0 on."""
-    with (store / "tries").open("a") as tries:
+    with (store / TRIES).open("a") as tries:
         tries.write(".")
         number = tries.tell() - 1
     os.environ[clock.OFFSET_VARIABLE] = str(number * HOUR_MS)

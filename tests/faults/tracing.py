@@ -5,7 +5,7 @@ process killed right before or right after it. The calls of all threads run one 
 they were stopped; so the log that is kept of them is what a disk would have seen.
 
 Promises
-- Only calls on files under the folder count; what else a process opens or writes is let through.
+- Only calls on the store's files under the folder count; what else a process opens or writes is let through.
 - An injected call is reported, so that a case whose fault never came can be told from one that survived it.
 """
 
@@ -38,6 +38,7 @@ ON_DESCRIPTORS = frozenset({*KINDS["write"], *KINDS["flush"], "ftruncate", "fall
 SHORT, BEFORE, AFTER = "short", "killed before", "killed after"
 # Once; for ever in the domain of the first one; for ever everywhere.
 ONCE, THERE, EVERYWHERE = "once", "there", "everywhere"
+TRIES = "tries"  # what a deed counts its own tries in: no command writes it, so no fault is of it
 _DIRECTORY_AT = {"openat", "openat2", "mkdirat", "unlinkat", "renameat", "renameat2", "linkat"}
 
 
@@ -125,9 +126,10 @@ class Tracer:
         if path is None:
             return call.resume()
         kind = kind_of(call)
-        self.seen.reached[kind] += 1
+        is_own = path == TRIES
+        self.seen.reached[kind] += not is_own
         fault = self._fault
-        if fault is not None and fault.kind == kind and self._is_due(fault, path):
+        if fault is not None and not is_own and fault.kind == kind and self._is_due(fault, path):
             self.seen.injected.append(f"{call.name} {path}")
             self._inject(call, fault, path, kind)
         elif self._is_logging:
