@@ -53,6 +53,7 @@ FLOORS = [
             "store.vshards",
             "store.segment_rules",
             "store.wave_rules",
+            "store.edge_rules",
             "store.segment_keys",
             "store.switch_match",
             "store.switch_fields",

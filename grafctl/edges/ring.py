@@ -7,6 +7,8 @@ Promises
   are flushed, in this order, before the push returns. A `memory` segment is written and never flushed.
 - A record that was taken and not finished is there again.
 - What is torn is marked, so that the other side meets the loss as well.
+- Who ends a lease before its time says so in its ring before that and after it (`begin_notice`, `end_notice`); a
+  handle that `watch`es then raises `Noticed`, and its file removed is `Lost`, instead of using what is over.
 
 The file is read and written, not mapped: one that is cut short under a map kills the process that touches it.
 
@@ -19,22 +21,25 @@ from __future__ import annotations
 import fcntl
 import os
 import stat
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from grafctl import clock
 from grafctl.edges.ring_bytes import (
     HEAD_AT,
     MARK,
     MARK_AT,
+    NOTICE_AT,
     SLOTS_AT,
     TAIL_AT,
     Front,
     Layout,
     Lost,
+    Notice,
     decode_front,
     decode_slot,
     encode_cell,
     encode_front,
+    encode_notice,
     encode_slot,
 )
 from grafctl.errors import Busy
@@ -46,6 +51,11 @@ if TYPE_CHECKING:
     from types import TracebackType
 
 LOCK_WAIT_S = 5.0
+REMOVED = "its file was removed"
+
+
+class Noticed(Exception):
+    """Somebody ended the lease of this ring, or is about to, since its holder looked last."""
 
 
 class Ring:
@@ -53,6 +63,7 @@ class Ring:
 
     def __init__(self, path: str, size: int, token: int) -> None:
         self._size, self._token = size, token
+        self._watched: Notice | None = None
         self._handle = -1
         try:
             self._handle = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
@@ -80,8 +91,12 @@ class Ring:
     # --- what is done with a ring
 
     def format(self, layout: Layout) -> None:
-        """Makes an empty ring, which nobody may know of yet."""
+        """Makes an empty ring, which nobody may know of yet; one that is there stays, because another made it."""
         with self._turn():
+            raw = os.pread(self._handle, SLOTS_AT, 0)
+            with suppress(Lost):
+                if decode_front(raw, self._size, self._token, boot_id()).layout == layout:
+                    return
             self._write(0, encode_front(Front(layout, 0, 0)))
             os.fdatasync(self._handle)
 
@@ -120,6 +135,31 @@ class Ring:
                 return None
             return self._advance(front._replace(head=stop), HEAD_AT, "edge.head")
 
+    # --- the end of a lease before its time
+
+    def notice(self) -> Notice:
+        """Returns the notice as it is now; raises `Lost` also where the file was removed."""
+        with self._turn():
+            return self._looked().notice
+
+    def watch(self, notice: Notice) -> None:
+        """Lets every later operation raise `Noticed` where there is another notice than this one."""
+        self._watched = notice
+
+    def begin_notice(self) -> None:
+        """Says that somebody is about to end the lease."""
+        self._count_notice(1, 0)
+
+    def end_notice(self) -> None:
+        """Says that this is done."""
+        self._count_notice(0, 1)
+
+    def _count_notice(self, begun: int, done: int) -> None:
+        with self._turn():
+            front = self._front()
+            notice = Notice(front.notice.begun + begun, front.notice.done + done)
+            self._write(NOTICE_AT, encode_notice(front.layout, notice))
+
     # --- the file
 
     @contextmanager
@@ -146,6 +186,19 @@ class Ring:
                 pause_s = min(pause_s * 2, 0.02)
 
     def _front(self) -> Front:
+        if self._watched is None:
+            return self._read_front()
+        front = self._looked()
+        if front.notice != self._watched:
+            raise Noticed
+        return front
+
+    def _looked(self) -> Front:
+        if not os.fstat(self._handle).st_nlink:
+            raise Lost(REMOVED)
+        return self._read_front()
+
+    def _read_front(self) -> Front:
         try:
             return decode_front(os.pread(self._handle, SLOTS_AT, 0), self._size, self._token, boot_id())
         except Lost:

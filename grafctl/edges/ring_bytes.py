@@ -6,6 +6,7 @@
 | 512  | head: the number of the next record to be taken, crc32                                   |
 | 1024 | tail: the number that the next record gets, crc32                                        |
 | 1536 | mark: zeros, or the segment is lost                                                      |
+| 1792 | notice: how many began to end the lease, how many were done with that, crc32             |
 | 2048 | slots: crc32, length, number, payload                                                    |
 
 Numbers begin at 0 and are never used again; record n is in slot n modulo the number of slots, and one slot stays free.
@@ -22,6 +23,7 @@ from __future__ import annotations
 
 import struct
 from binascii import crc32
+from functools import lru_cache
 
 from grafctl.errors import Usage
 from grafctl.typed import NamedTuple
@@ -30,8 +32,9 @@ MAGIC, VERSION = b"GRFR", 1
 KINDS = ("memory", "block")
 _HEADER = struct.Struct("<4sBBHIIQ8sI")
 _CELL = struct.Struct("<QI")
+_NOTICE = struct.Struct("<QQI")
 _SLOT = struct.Struct("<IIQ")
-HEAD_AT, TAIL_AT, MARK_AT, SLOTS_AT = 512, 1024, 1536, 2048
+HEAD_AT, TAIL_AT, MARK_AT, NOTICE_AT, SLOTS_AT = 512, 1024, 1536, 1792, 2048
 MARK = b"lost" * 4
 SLOT_HEAD_BYTES = _SLOT.size
 SLOTS_MIN, SLOTS_MAX = 2, 1 << 20
@@ -70,7 +73,7 @@ class Layout(NamedTuple):
 
         NB the crc32 of the header with its own crc32 behind it would be the same for every header.
         """
-        return int.from_bytes(self.encode()[-4:], "little")
+        return _seed(self)
 
     def encode(self) -> bytes:
         body = _HEADER.pack(
@@ -82,12 +85,30 @@ class Layout(NamedTuple):
         return SLOTS_AT + number % self.slots * self.slot_bytes
 
 
+@lru_cache(maxsize=64)
+def _seed(layout: Layout) -> int:
+    return int.from_bytes(layout.encode()[-4:], "little")
+
+
+class Notice(NamedTuple):
+    """How many came to end the lease of a segment before its term is over, and how many of them are done."""
+
+    begun: int
+    done: int
+
+    @property
+    def is_pending(self) -> bool:
+        """Returns whether somebody is at it, or died in the middle: the lease may end at any moment."""
+        return self.begun != self.done
+
+
 class Front(NamedTuple):
-    """The two ends of a ring."""
+    """The two ends of a ring, and the notice in it."""
 
     layout: Layout
     head: int
     tail: int
+    notice: Notice = Notice(0, 0)
 
     @property
     def used(self) -> int:
@@ -118,7 +139,20 @@ def encode_front(front: Front) -> bytes:
     made[: len(header)] = header
     for at, number in ((HEAD_AT, front.head), (TAIL_AT, front.tail)):
         made[at : at + _CELL.size] = encode_cell(front.layout, at, number)
+    made[NOTICE_AT : NOTICE_AT + _NOTICE.size] = encode_notice(front.layout, front.notice)
     return bytes(made)
+
+
+def encode_notice(layout: Layout, notice: Notice) -> bytes:
+    """Returns the notice of a ring."""
+    return _NOTICE.pack(*notice, crc32(_NOTICE.pack(*notice, 0), layout.seed))
+
+
+def _decode_notice(raw: bytes, layout: Layout) -> Notice:
+    begun, done, crc = _NOTICE.unpack_from(raw, NOTICE_AT)
+    if crc != crc32(_NOTICE.pack(begun, done, 0), layout.seed) or raw[NOTICE_AT + _NOTICE.size : SLOTS_AT].strip(b"\0"):
+        raise Lost("the checksum of its notice is wrong")
+    return Notice(begun, done)
 
 
 def encode_cell(layout: Layout, at: int, number: int) -> bytes:
@@ -133,12 +167,12 @@ def _cell_crc(seed: int, at: int, number: int) -> int:
 def decode_front(raw: bytes, size: int, token: int, boot: bytes) -> Front:
     """Returns the ends of the ring of this token; raises `Lost`."""
     layout = _decode_header(raw, size, token, boot)
-    if raw[MARK_AT:SLOTS_AT].strip(b"\0"):
+    if raw[MARK_AT:NOTICE_AT].strip(b"\0"):
         raise Lost("it was found to be torn before")
     head, tail = (_decode_cell(raw, layout.seed, at, what) for at, what in ((HEAD_AT, "head"), (TAIL_AT, "tail")))
     if not head <= tail <= head + layout.capacity:
         raise Lost(f"its head {head} and its tail {tail} do not belong together")
-    return Front(layout, head, tail)
+    return Front(layout, head, tail, _decode_notice(raw, layout))
 
 
 def _decode_header(raw: bytes, size: int, token: int, boot: bytes) -> Layout:

@@ -16,7 +16,7 @@ again. While domains are away a lease that an operator revoked may be used up to
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from grafctl import clock
 from grafctl.edges import segment
@@ -37,6 +37,9 @@ from grafctl.store.resources.edges import Handoff, PublishEdge, handoff_of
 from grafctl.store.resources.segments import lease_row
 from grafctl.store.segment_rules import DISCONNECTED, FENCED, USABLE, judged, refusal
 from grafctl.store.session import Session
+
+if TYPE_CHECKING:
+    from grafctl.nouns.edge_handles import EdgeReader, EdgeWriter
 
 TAKE_MAX = 10_000
 
@@ -134,7 +137,7 @@ class Edges:
         bodies = [payload.encode() if isinstance(payload, str) else payload for payload in payloads]
         with self.session.audited("edge push", lease=name, domain=domain):
             handoff = self._passed(PUSH, name, domain, token)
-            most = _layout(handoff).payload_bytes_max
+            most = layout_in(handoff).payload_bytes_max
             for body in bodies:
                 if len(body) > most:
                     raise Usage(f"The record has {len(body):,} bytes; one of the edge {name} has at most {most:,}.")
@@ -214,6 +217,23 @@ class Edges:
                 more = {"why": error.message}
         return {**_fields(name, handoff), "state": state, **more}
 
+    # --- both ends, kept open
+
+    def writer(self, name: str, *, domain: str, token: int | None = None) -> EdgeWriter:
+        """Opens the end at which records are pushed; a segment that is lost is replaced, with an empty one.
+
+        With a token only under that lease, or under the one that replaced it.
+        """
+        from grafctl.nouns.edge_handles import EdgeWriter
+
+        return EdgeWriter(self.session, name, domain, token)
+
+    def reader(self, name: str, *, domain: str) -> EdgeReader:
+        """Opens the end at which records are taken."""
+        from grafctl.nouns.edge_handles import EdgeReader
+
+        return EdgeReader(self.session, name, domain)
+
     # --- the gate
 
     def _passed(self, op: str, name: str, domain: str, token: int | None) -> Handoff:
@@ -247,12 +267,13 @@ def _everything(state: State) -> dict[str, tuple[Handoff, dict[str, Any]]]:
     }
 
 
-def _layout(handoff: Handoff) -> Layout:
+def layout_in(handoff: Handoff) -> Layout:
+    """Returns how the ring of an edge lies in its segment, for what does not depend on the boot."""
     return Layout(handoff.kind, handoff.slots, handoff.slot_bytes, handoff.token, b"")
 
 
 def _fields(name: str, handoff: Handoff) -> dict[str, Any]:
-    layout = _layout(handoff)
+    layout = layout_in(handoff)
     return {
         "edge": name,
         "domain": handoff.domain,

@@ -8,18 +8,24 @@ Promises
   that domain renews and releases it.
 - A refusal leaves no file, and whoever is granted a lease has its file, unless it was lost since.
 - Grants, releases and revocations are audited, renewals are not: they change nobody's right.
+- Whoever pushes or takes with a handle meets a lease that was replaced, released or revoked as soon as the command that
+  did it has returned, unless that could not write to the segment: its ring says so before the change and after it.
 
-When it fails: what died between making a file and getting its lease is cleared away with the next grant of that name.
+When it fails: who died between the two leaves handles that ask for their lease before each record. What died between
+making a file and getting its lease is cleared away with the next grant of that name.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from grafctl import clock
 from grafctl.edges import segment
-from grafctl.errors import DomainUnavailable, GrafctlError
+from grafctl.edges.ring import Ring
+from grafctl.edges.ring_bytes import Lost
+from grafctl.errors import Busy, DomainUnavailable, GrafctlError
 from grafctl.names import check_domain, check_name
 from grafctl.nouns.consumers import run_request
 from grafctl.results import Change, Listed
@@ -101,7 +107,7 @@ class Leases:
             answer: Leased = run_request(self.session, self.session.control, request, True)
             pass_domain(self.session, asked)
             if answer.changed and not dry_run:
-                answer = self._granted(request)
+                answer = self._granted(request, answer.before)
         if answer.changed and not dry_run:
             row = answer.row
             about = {"owner": owner, "generation": row["generation"], "token": row["token"], "bytes": bytes}
@@ -109,12 +115,12 @@ class Leases:
         actions = [f"make a segment of {bytes:,} bytes in {domain}", f"lease it to {owner} as {name}"]
         return self._change(name, answer, dry_run, actions)
 
-    def _granted(self, request: AcquireSegment) -> Leased:
+    def _granted(self, request: AcquireSegment, before: dict[str, Any] | None) -> Leased:
         """Makes the segment and takes its lease; removes it again unless the lease is, or may be, of this segment."""
         place = self.session.cluster.place(request.domain).where
         segment.allocate(place, request.segment, request.bytes)
         try:
-            answer: Leased = self.session.control.append(request).answer
+            answer = self._appended(request, before)
         except GrafctlError as error:
             if error.fields.get("outcome") != "unknown":
                 segment.remove(place, request.segment)
@@ -143,8 +149,7 @@ class Leases:
         op = "lease release"
         with self.session.audited(op, lease=name, domain=domain):
             self._at_home(RELEASE, name, domain)
-            request = ReleaseSegment(name, token)
-            answer: Leased = run_request(self.session, self.session.control, request, dry_run)
+            answer = self._done(ReleaseSegment(name, token), dry_run)
         if not dry_run:
             self._remove(answer.row)
         if answer.changed and not dry_run:
@@ -156,7 +161,7 @@ class Leases:
         op = "lease revoke"
         request = RevokeSegment(check_name("lease", name), check_grace(grace_ms))
         with self.session.audited(op, lease=name):
-            answer: Leased = run_request(self.session, self.session.control, request, dry_run)
+            answer = self._done(request, dry_run)
         if not dry_run and judged(answer.row, clock.now_ms()) == REVOKED:
             self._remove(answer.row)
         if answer.changed and not dry_run:
@@ -179,7 +184,59 @@ class Leases:
 
     # --- segments
 
-    def _is_there(self, row: dict[str, Any]) -> bool:
+    def _done(self, request: ReleaseSegment | RevokeSegment, dry_run: bool) -> Leased:
+        if dry_run:
+            answer: Leased = run_request(self.session, self.session.control, request, True)
+            return answer
+        return self._appended(request, checked(self.session.control, lambda state: lease_row(state, request.name)))
+
+    def _appended(
+        self, request: AcquireSegment | ReleaseSegment | RevokeSegment, before: dict[str, Any] | None
+    ) -> Leased:
+        """Makes a request that may end the lease `before`, and says so in its ring."""
+        with self._noticed(before):
+            answer: Leased = self.session.control.append(request).answer
+        ended = answer.before
+        if ended is not None and (before is None or ended["segment"] != before["segment"]):
+            with self._noticed(ended):  # it was another one by then: late, and not never
+                pass
+        return answer
+
+    @contextmanager
+    def _noticed(self, row: dict[str, Any] | None) -> Iterator[None]:
+        """Lets those who have the ring of a lease open look at the lease again, from before the block until after it.
+
+        What has no ring, or a torn one, is not used by anybody; one that cannot be reached is not used for long.
+        """
+        ring = None if row is None else self._begun(row)
+        is_known = False  # as long as it is not, they go on looking
+        try:
+            yield
+            is_known = True
+        except GrafctlError as error:
+            is_known = error.fields.get("outcome") != "unknown"
+            raise
+        finally:
+            if ring is not None:
+                with ring, suppress(Lost, Busy):
+                    if is_known:
+                        ring.end_notice()
+
+    def _begun(self, row: dict[str, Any]) -> Ring | None:
+        if not self.is_there(row):
+            return None
+        place = self.session.cluster.place(row["domain"]).where
+        with suppress(Lost):
+            ring = Ring(segment.path_of(place, row["segment"]), row["bytes"], row["token"])
+            try:
+                ring.begin_notice()
+                return ring
+            except (Lost, Busy):
+                ring.close()
+        return None
+
+    def is_there(self, row: dict[str, Any]) -> bool:
+        """Returns whether the segment of a lease can be used."""
         cluster, domain = self.session.cluster, row["domain"]
         return not cluster.is_failed(domain) and segment.is_there(
             cluster.place(domain).where, row["segment"], row["bytes"]
@@ -192,7 +249,7 @@ class Leases:
     # --- answers
 
     def _fields(self, name: str, row: dict[str, Any], *, is_there: bool | None = None) -> dict[str, Any]:
-        found = self._is_there(row) if is_there is None else is_there
+        found = self.is_there(row) if is_there is None else is_there
         state = judged(row, clock.now_ms(), is_there=found)
         fields = {"lease": name, "state": state, **{field: row[field] for field in _SHOWN}}
         fields |= {"due_ms": due_ms(row)} if state == HELD else {}

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from grafctl.edges import ring as ringing
-from grafctl.edges.ring import Ring
+from grafctl.edges.ring import Noticed, Ring
 from grafctl.edges.ring_bytes import SLOTS_AT, Layout, Lost
 from grafctl.errors import Busy
 from grafctl.store.driver.journal_bytes import boot_id
@@ -252,7 +252,7 @@ def test_a_power_loss_at_any_write_keeps_what_was_pushed_or_loses_the_segment(
 
 CHILD = """
 import sys
-from grafctl.edges.ring import Ring
+from grafctl.edges.ring import Noticed, Ring
 path, size, token, what, last = sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), sys.argv[4], int(sys.argv[5])
 with Ring(path, size, token) as ring:
     print("ready", flush=True)
@@ -331,3 +331,30 @@ def test_a_kill_between_two_writes_leaves_a_record_whole_or_not_there(
         assert (ring.front().head, ring.front().tail) == left
         ring.push([b"%d" % number for number in range(ring.front().tail, 3)])
     assert emptied(path) == [b"%d" % number for number in range(left[0], 3)]
+
+
+def test_a_ring_that_is_there_is_not_made_again(tmp_path: Path) -> None:
+    path = make(tmp_path / "ring")
+    with opened(path) as ring:
+        ring.push([b"a"])
+        ring.format(Layout("memory", SLOTS, SLOT_BYTES, TOKEN, boot_id()))  # by who began before it was published
+    assert emptied(path) == [b"a"]
+
+
+def test_who_watches_meets_each_notice_and_a_removed_file(tmp_path: Path) -> None:
+    path = make(tmp_path / "ring")
+    with opened(path) as holder, opened(path) as ender:
+        holder.watch(holder.notice())
+        holder.push([b"a"])
+        for say in (ender.begin_notice, ender.end_notice):
+            say()
+            for _ in range(2):
+                with pytest.raises(Noticed):
+                    holder.push([b"b"])
+            holder.watch(holder.notice())
+            assert holder.notice().is_pending is (say == ender.begin_notice)
+        assert holder.take(9)[0] == [b"a"]
+        path.unlink()
+        for call in (holder.front, holder.notice):
+            with pytest.raises(Lost, match="its file was removed"):
+                call()

@@ -159,8 +159,8 @@ OF_SEGMENTS = (
     Mutant(
         "one sum for every ring",
         BYTES,
-        '        return int.from_bytes(self.encode()[-4:], "little")\n',
-        "        return crc32(self.encode())\n",
+        '    return int.from_bytes(layout.encode()[-4:], "little")\n',
+        "    return crc32(layout.encode())\n",
         "A record of an earlier lease counts in this one.",
         (TEST_BYTES,),
     ),

@@ -8,6 +8,7 @@ Promises
 from __future__ import annotations
 
 from mutants.of_declared import OF_DECLARED
+from mutants.of_edge_ends import OF_EDGE_ENDS
 from mutants.of_moving import OF_MOVING
 from mutants.of_pipelines import OF_PIPELINES
 from mutants.of_segments import OF_SEGMENTS
@@ -27,6 +28,7 @@ MUTANTS = (
     *OF_SEGMENTS,
     *OF_SWITCHES,
     *OF_WAVES,
+    *OF_EDGE_ENDS,
     *OF_TABLES,
     *OF_MOVING,
 )

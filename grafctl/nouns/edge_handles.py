@@ -1,0 +1,392 @@
+"""The two ends of an edge as a stage has them open: many records a lease is asked for once.
+
+    with store.edges.writer("parsed", domain="aws") as writer:
+        writer.push(b"record")
+
+Promises
+- No record is pushed or taken after the deadline that the handle knows, after a `lease` command that ended the lease
+  has returned, or from a file that was removed. What none of these shows (the health of the domain, a lease that was
+  ended by who could not write to the segment) is met within `LOOK_S`.
+- The writer renews its lease when that is due. Where its segment is lost it allocates another, publishes it, and the
+  push that met the loss raises all the same: what was in the old segment is its caller's to push again.
+- The reader follows newer generations only, and `Taken.generation` says which one a record is of. An older generation
+  is a conflict, and a record that cannot be read is `Corrupt`: the last good value is used in neither case.
+- A handle may be used by several threads, one after the other; after a fork it is the parent's.
+
+When it fails: the handle looks again with the next call, so that call succeeds where the trouble is over. What was
+taken and not finished comes again. While voters are away the lease counts as it was seen last, up to its deadline.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from typing import Any, Self, TypeVar
+
+from grafctl import clock, threads
+from grafctl.edges import segment
+from grafctl.edges.answers import Pushed, Taken
+from grafctl.edges.ring import Noticed, Ring
+from grafctl.edges.ring_bytes import Lost, Notice
+from grafctl.errors import Fenced, GenerationConflict, GrafctlError, NoQuorum, Timeout, Usage
+from grafctl.names import check_domain, check_name
+from grafctl.nouns.edges import TAKE_MAX, Edges, layout_in
+from grafctl.nouns.leases import Leases, pass_domain
+from grafctl.results import Record
+from grafctl.store.authority import POP, PUSH, Asked, pass_segment
+from grafctl.store.checked import checked
+from grafctl.store.edge_rules import READER, STEPS, STOP, WRITER, is_newer, usable_until_ms
+from grafctl.store.replica.state import State
+from grafctl.store.resources.edges import Handoff, handoff_of
+from grafctl.store.resources.segments import lease_row
+from grafctl.store.segment_rules import DISCONNECTED, FENCED, RECOVERABLE, USABLE, due_ms, judged, refusal
+from grafctl.store.session import AUDITED, Session
+
+LOOK_S = 0.25  # so soon a handle meets what neither its ring nor its deadline shows
+RENEW_AGAIN_MS = 100  # at least so long a renewal that found no quorum is left alone
+
+T = TypeVar("T")
+
+
+class _Handle:
+    """One end of an edge."""
+
+    side: str
+    op: str
+
+    def __init__(self, session: Session, name: str, domain: str) -> None:
+        self.session, self.name, self.domain = session, check_name("edge", name), check_domain(domain)
+        self._handoff: Handoff | None = None
+        self._ring: Ring | None = None
+        self._notice = Notice(0, 0)
+        self._why: str | None = None  # what an operation on this ring was refused for
+        self._until_ms = 0
+        self._due_ms = 0
+        self._look_s = 0.0
+        self._must_look = True
+        self._told: tuple[str, int | None] | None = None  # the last refusal, and its number in the audit log
+        self._process = os.getpid()
+        self._turn = threads.lock()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Gives the file back; the lease and the edge stay as they are."""
+        self._process = -1
+        if self._ring is not None:
+            self._ring.close()
+
+    @property
+    def generation(self) -> int:
+        """The generation that this handle knows."""
+        assert self._handoff is not None, "it is known from the beginning"
+        return self._handoff.generation
+
+    @property
+    def token(self) -> int:
+        """The token of the lease that this handle knows."""
+        assert self._handoff is not None, "it is known from the beginning"
+        return self._handoff.token
+
+    @property
+    def payload_bytes_max(self) -> int:
+        """How large a record of this edge may be."""
+        assert self._handoff is not None, "it is known from the beginning"
+        return layout_in(self._handoff).payload_bytes_max
+
+    # --- each operation
+
+    def _do(self, act: Callable[[Ring], T]) -> T:
+        with self._turn:
+            if os.getpid() != self._process:
+                raise Usage(
+                    f"This end of the edge {self.name} was closed, or opened by the parent of this fork.",
+                    hint="Open one anew with store.edges.writer or store.edges.reader.",
+                )
+            try:
+                while True:
+                    ring = self._ready()
+                    try:
+                        return act(ring)
+                    except Noticed:
+                        self._must_look = True
+                    except Lost as lost:
+                        self._must_look, self._why = True, str(lost)
+            except AUDITED as error:
+                self._note(error)
+                raise
+
+    def _ready(self) -> Ring:
+        """Returns the ring, after a look at the control log where one is due."""
+        if not self._must_look and clock.monotonic_s() >= self._look_s:
+            try:
+                self._look()
+            except (NoQuorum, Timeout):  # it counts as it was seen last
+                self._must_look, self._look_s = False, clock.monotonic_s() + LOOK_S
+        if self._must_look or self._notice.is_pending or clock.now_ms() >= self._until_ms:
+            self._look()
+        assert self._ring is not None, "a look binds or raises"
+        return self._ring
+
+    def _note(self, error: GrafctlError) -> None:
+        """Audits a refusal once: who waits for a writer asks a thousand times a second."""
+        if self._told is not None and self._told[0] == error.message:
+            error.fields |= {} if self._told[1] is None else {"audit": self._told[1]}
+            return
+        self.session.note_refusal(error, self._command, lease=self.name, domain=self.domain)
+        self._told = (error.message, error.fields.get("audit"))
+
+    @property
+    def _command(self) -> str:
+        return "edge push" if self.side == WRITER else "edge pop"
+
+    # --- a look at the control log
+
+    def _look(self) -> None:
+        """Follows what is published, and returns where the lease is in force; raises the refusal.
+
+        The notice is read first: what ends the lease after that changes it once more.
+        """
+        self._must_look = True
+        while True:
+            notice, why = self._state_of_ring()
+            asked = Asked(self.op, self.name, self.domain, known=self.session.cluster.knows(self.domain))
+            handoff, lease = checked(self.session.control, self._read)
+            pass_segment(asked, handoff.domain)
+            if is_newer(self.name, self._handoff, handoff) and self._follow(handoff, lease):
+                continue
+            assert self._handoff is not None, "what is newer than nothing is followed"
+            state = judged(lease, clock.now_ms(), token=self._handoff.token, is_there=why is None)
+            if state not in USABLE:
+                self._stop(state, why, handoff, lease)
+                continue
+            pass_domain(self.session, asked)
+            if notice is not None:
+                break
+        assert self._ring is not None, "a notice was read in it"
+        self._ring.watch(notice)
+        self._notice, self._told = notice, None
+        self._until_ms, self._due_ms = usable_until_ms(lease), due_ms(lease)
+        self._look_s = clock.monotonic_s() + LOOK_S
+        self._must_look = False
+
+    def _read(self, state: State) -> tuple[Handoff, dict[str, Any]]:
+        return handoff_of(state, self.name), lease_row(state, self.name)
+
+    def _state_of_ring(self) -> tuple[Notice | None, str | None]:
+        """Returns the notice in the ring, or why the ring is lost; neither where it cannot be asked."""
+        if self._handoff is None or self._why is not None:
+            return None, self._why
+        if self.session.cluster.is_failed(self.domain):
+            return None, None  # which is no loss of the segment
+        try:
+            place = self.session.cluster.place(self.domain).where
+            if self._ring is None or not segment.is_there(place, self._handoff.segment, self._handoff.bytes):
+                self._close_ring()
+                path = segment.path_of(place, self._handoff.segment)
+                self._ring = Ring(path, self._handoff.bytes, self._handoff.token)
+            return self._ring.notice(), None
+        except Lost as lost:
+            return None, str(lost)
+
+    def _bind(self, handoff: Handoff) -> None:
+        self._close_ring()
+        self._handoff, self._why, self._until_ms = handoff, None, 0
+
+    def _close_ring(self) -> None:
+        if self._ring is not None:
+            self._ring.close()
+            self._ring = None
+
+    def _follow(self, handoff: Handoff, lease: dict[str, Any]) -> bool:
+        """Takes a newer handoff; returns whether it did."""
+        self._bind(handoff)
+        return True
+
+    def _stop(self, state: str, why: str | None, found: Handoff, lease: dict[str, Any]) -> None:
+        """Raises the refusal, or returns where it has helped itself and a new look is worth it."""
+        raise NotImplementedError
+
+
+class EdgeWriter(_Handle):
+    """The end of an edge at which records are pushed."""
+
+    side, op = WRITER, PUSH
+
+    def __init__(self, session: Session, name: str, domain: str, token: int | None = None) -> None:
+        super().__init__(session, name, domain)
+        if token is not None and (type(token) is not int or token < 1):
+            raise Usage("The token of a lease is a number from 1 on.", hint="Take the one that `acquire` gave.")
+        self._asked_token = token
+        self._is_opening = True
+        self._do(Ring.front)
+        self._is_opening = False
+
+    def push(self, payload: bytes | str) -> Pushed:
+        """Appends a record, or says that the edge is full."""
+        return self._push([_body(payload)])
+
+    def push_batch(self, payloads: Sequence[bytes | str]) -> Pushed:
+        """Appends as many of these records as there is room for, in their order, in one write of the tail."""
+        if isinstance(payloads, (bytes, str)):
+            raise Usage("push_batch takes a list of records.", hint="Take push for a single one.")
+        return self._push([_body(payload) for payload in payloads])
+
+    def keep(self) -> None:
+        """Renews the lease if that is due: a writer that has nothing to push calls this instead."""
+        self._do(Ring.front)
+
+    def _push(self, bodies: list[bytes]) -> Pushed:
+        most = self.payload_bytes_max
+        for body in bodies:
+            if len(body) > most:
+                raise Usage(f"The record has {len(body):,} bytes; one of the edge {self.name} has at most {most:,}.")
+
+        def push(ring: Ring) -> Pushed:
+            count, front = ring.push(bodies)
+            return Pushed(count, front.tail - count if count else None, count < len(bodies), self.generation)
+
+        return self._do(push)
+
+    # --- the lease
+
+    def _ready(self) -> Ring:
+        ring = super()._ready()
+        now_ms = clock.now_ms()
+        if now_ms >= self._due_ms:
+            self._renew(now_ms)
+            ring = super()._ready()
+        return ring
+
+    def _renew(self, now_ms: int) -> None:
+        try:
+            change = Leases(self.session).renew(self.name, token=self.token, domain=self.domain, if_due=True)
+        except (NoQuorum, Timeout):  # it is in force yet
+            self._due_ms = now_ms + max(RENEW_AGAIN_MS, (self._until_ms - now_ms) // 4)
+            return
+        except (Fenced, GenerationConflict):
+            self._must_look = True  # which says what it means here
+            return
+        self._look()
+        if not change.changed:  # it goes up to the end of a grace, and no further
+            self._due_ms = self._until_ms
+
+    # --- a segment that is lost
+
+    def _follow(self, handoff: Handoff, lease: dict[str, Any]) -> bool:
+        if not self._is_opening:
+            return False  # somebody else is the writer now, as the lease says
+        if self._asked_token is not None and self._asked_token not in (lease["token"], lease["replaced"]):
+            raise refusal(self.name, FENCED, token=self._asked_token, current=lease["token"])
+        return super()._follow(handoff, lease)
+
+    def _stop(self, state: str, why: str | None, found: Handoff, lease: dict[str, Any]) -> None:
+        assert self._handoff is not None, "it was judged"
+        lost = self._handoff
+        # NB a lease ahead of the edge: who had both died, or was refused, before the new segment was published.
+        is_ahead = lease["generation"] > found.generation
+        is_own = is_ahead and (self._is_opening or lease["replaced"] == lost.token)
+        if STEPS[WRITER][state] == STOP and not (state == FENCED and is_own):
+            raise refusal(self.name, state, token=lost.token, current=lease["token"], why=why)
+        self._relocate(lost, lease, is_lost=why is not None)
+        if self._is_opening:
+            return
+        error = refusal(self.name, DISCONNECTED if state == FENCED else state, token=lost.token, why=why)
+        error.hint = f"The edge has a new segment, generation {self.generation}: push again what was in the old one."
+        error.fields["generation"] = self.generation
+        raise error
+
+    def _relocate(self, lost: Handoff, lease: dict[str, Any], *, is_lost: bool) -> None:
+        """Publishes an empty segment, a generation later; what another, or this one before, began is finished."""
+        edges, leases = Edges(self.session), Leases(self.session)
+        token: int = lease["token"]
+        if token != lost.token:
+            is_lost = not leases.is_there(lease)
+        if is_lost or judged(lease, clock.now_ms()) in RECOVERABLE:
+            same: dict[str, Any] = {field: lease[field] for field in ("kind", "bytes", "owner", "term_ms")}
+            token = (leases.acquire(self.name, domain=self.domain, replace=token, **same).after or {})["token"]
+        edges.create(self.name, token=token, slots=lost.slots, domain=self.domain)
+        handoff, _ = checked(self.session.control, self._read)
+        if handoff.token != token:
+            raise refusal(self.name, FENCED, token=token, current=handoff.token)
+        self._bind(handoff)
+
+
+class EdgeReader(_Handle):
+    """The end of an edge at which records are taken."""
+
+    side, op = READER, POP
+
+    def __init__(self, session: Session, name: str, domain: str) -> None:
+        super().__init__(session, name, domain)
+        asked = Asked(self.op, self.name, self.domain, known=session.cluster.knows(self.domain))
+        handoff, _ = checked(session.control, self._read)
+        pass_segment(asked, handoff.domain)
+        self._bind(handoff)
+
+    def take(self, max: int = 1) -> Taken:
+        """Returns the next records, which stay until they are finished; none says that the edge is empty."""
+        if type(max) is not int or not 1 <= max <= TAKE_MAX:
+            raise Usage(f"At most {TAKE_MAX:,} records are taken at once, and at least 1; not {max!r:.40}.")
+
+        def take(ring: Ring) -> Taken:
+            payloads, front = ring.take(max)
+            return Taken([Record(front.head + place, body) for place, body in enumerate(payloads)], self.generation)
+
+        return self._do(take)
+
+    def finish(self, taken: Taken) -> bool:
+        """Takes the records out that `take` gave; returns False where there were none.
+
+        Raises `GenerationConflict` where somebody else finished them, or the edge is in another segment by now.
+        """
+        if not isinstance(taken, Taken):
+            raise Usage("finish takes what take gave.")
+        if not taken.records:
+            return False
+        start, stop = taken.records[0].offset, taken.records[-1].offset + 1
+
+        def finish(ring: Ring) -> bool:
+            if taken.generation != self.generation:
+                raise self._not_there(f"is of generation {taken.generation}, and the edge at {self.generation}", start)
+            return ring.finish(start, stop) is not None
+
+        if not self._do(finish):
+            raise self._not_there("was finished by somebody else", start)
+        return True
+
+    def pop(self, max: int = 1) -> Taken:
+        """Takes the next records and finishes them."""
+        taken = self.take(max)
+        self.finish(taken)
+        return taken
+
+    def _not_there(self, what: str, offset: int) -> GenerationConflict:
+        return GenerationConflict(
+            f"Record {offset} of the edge {self.name} {what}.",
+            hint="Take again: what was not finished comes again, from the writer where its segment was lost.",
+            edge=self.name,
+            generation=self.generation,
+        )
+
+    def _stop(self, state: str, why: str | None, found: Handoff, lease: dict[str, Any]) -> None:
+        self._why = None  # the writer decides whether the segment is lost, unless the ring says so
+        if STEPS[READER][state] == STOP:
+            raise refusal(self.name, state, token=self.token)
+        if state == FENCED:
+            state, why = DISCONNECTED, "its lease has another one, which is not published yet"
+        error = refusal(self.name, state, token=self.token, why=why)
+        error.hint = "Take again: its writer gives it a new segment, or you do with `grafctl edge relocate`."
+        raise error
+
+
+def _body(payload: object) -> bytes:
+    if isinstance(payload, str):
+        return payload.encode()
+    if not isinstance(payload, bytes):
+        raise Usage(f"A record of an edge is bytes or text, not {type(payload).__name__}.")
+    return payload
