@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from grafctl.nouns.policies import Policies
     from grafctl.nouns.queues import Queues
     from grafctl.nouns.schemas import Schemas
+    from grafctl.nouns.switches import Switches
     from grafctl.nouns.tables import Tables
     from grafctl.nouns.topics import Topics
     from grafctl.nouns.vshards import Vshards
@@ -93,6 +94,12 @@ class Nouns:
         from grafctl.nouns.consumers import Consumers
 
         return Consumers(self.session)
+
+    @property
+    def switches(self) -> Switches:
+        from grafctl.nouns.switches import Switches
+
+        return Switches(self.session)
 
     @property
     def dead(self) -> Dead:

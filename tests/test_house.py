@@ -59,6 +59,8 @@ FLOORS = [
             "store.switch_fields",
             "store.switch_compare",
             "store.switch_health",
+            "store.switch_rules",
+            "store.switch_keys",
             "store.table_block",
         ),
         "pure functions from values to values",

@@ -1,6 +1,9 @@
 """`consumer`: groups that read a resource."""
 
 from grafctl.commands import options
+from grafctl.commands.consumer_switch import attach as attach
+from grafctl.commands.consumer_switch import detach as detach
+from grafctl.commands.consumer_switch import status as status
 from grafctl.commands.consumer_wave import plan as plan
 from grafctl.commands.declared import Annotated, Literal, Option
 from grafctl.typed import Any

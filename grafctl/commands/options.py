@@ -133,6 +133,17 @@ def _quantity(read: Callable[[str], int], text: str) -> int:
         raise BadValue(error.message) from None
 
 
+def share_of(text: str | None) -> float | None:
+    """Reads a share from 0 to 1, such as 0.01."""
+    if text is None:
+        return None
+    whole_part, _, fraction = text.partition(".")
+    digits = whole_part + fraction
+    if not (digits.isascii() and digits.isdigit() and len(digits) <= 18 and whole_part) or not 0 <= float(text) <= 1:
+        raise Usage(f"{names.shown(text)} is no share.", hint="Write a number from 0 to 1, such as 0.01.")
+    return float(text)
+
+
 def offsets_of(texts: list[str]) -> list[int]:
     """Returns offsets from `7` and `10-20` (both ends count), at most 100,000 of them."""
     found: list[int] = []

@@ -40,7 +40,10 @@ GROUPS = {
         "list show status plan migrate resume cutover throttle reverse cancel retire",
     ),
     "schema": ("Manage what records must look like", "add list show"),
-    "consumer": ("Manage the groups that read a resource", "create list show pause resume seek shift plan"),
+    "consumer": (
+        "Manage the groups that read a resource",
+        "create list show pause resume seek shift attach detach status plan",
+    ),
     "dead": ("Inspect and redeliver failed work", "list redrive"),
     "lease": ("Hold local segments for a time", "acquire renew release revoke list"),
     "edge": ("Pass records between stages of one domain", "create push pop relocate status"),

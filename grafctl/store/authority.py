@@ -19,6 +19,7 @@ RESERVE, COMPLETE, RELEASE, EXPIRE = "reserve", "complete", "release", "expire"
 ACQUIRE, RENEW = "acquire", "renew"
 CREATE, PUSH, POP = "create", "push to", "pop from"
 COMPARE = "compare"
+SWITCH = "switch"
 PUT, GET, DELETE, SCAN, MIGRATE = "put", "get", "delete", "scan", "migrate"
 
 #: operation -> whose placement decides, and whether the caller's own domain must hold a ready, healthy replica

@@ -1,5 +1,5 @@
-"""Every key of an environment; no other file joins key bytes, but `vshard_keys.py` for the rows of tables and
-`segment_keys.py` for those of segments.
+"""Every key of an environment; no other file joins key bytes, but `vshard_keys.py` for the rows of tables,
+`segment_keys.py` for those of segments and `switch_keys.py` for those of switches.
 
 | tag  | parts                          | value                        | written by            |
 |------|--------------------------------|------------------------------|-----------------------|
@@ -23,12 +23,12 @@ resources it carries beside the first, by number. Resources 1, 2 and so on are w
 speak of the first, and `replica/scope.py` puts another number in its place. Queue: `Q` the queue, `B` blocks by first
 offset, `I` the index of ids (`ID` its directory, `IA` records by number, `IR` items by run and first item, `IF` filters
 by run and first cell), `G` groups, `N` lineages, `T` leases by lineage and token, `D` dead letters by lineage and
-offset. Idempotency store: `Q`, `B` and `I` as a queue has them, of what is completed; `K` keys (`KR` reservations by
-stage and digest, `KS` counts by stage). Table, and the parts that hold its moved vshards: `Q` as a queue has it, `V`
-vshards, `W` rows by vshard and key, `M` migrations by vshard, `Y` ways back by vshard. Control: `R` resources by name,
-`A` authorities, `O` health observations by domain, `P` saved plans that were applied, `S` schemas by id, `V` routes by
-table and vshard, `L` leases on segments and `E` edges by name. Audit: `C` the counters, `U` the latest record of each
-refusal.
+offset; of a group that is attached to a switch `XC` what was carried and `XO` what is owed, by group. Idempotency
+store: `Q`, `B` and `I` as a queue has them, of what is completed; `K` keys (`KR` reservations by stage and digest, `KS`
+counts by stage). Table, and the parts that hold its moved vshards: `Q` as a queue has it, `V` vshards, `W` rows by
+vshard and key, `M` migrations by vshard, `Y` ways back by vshard. Control: `R` resources by name, `A` authorities, `O`
+health observations by domain, `P` saved plans that were applied, `S` schemas by id, `V` routes by table and vshard, `L`
+leases on segments, `E` edges and `X` switches by name. Audit: `C` the counters, `U` the latest record of each refusal.
 """
 
 from __future__ import annotations

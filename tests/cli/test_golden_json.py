@@ -27,6 +27,7 @@ from typer.testing import CliRunner
 
 from cli.golden_idem import IDEM
 from cli.golden_leases import EDGES, LEASES
+from cli.golden_switches import SWITCHES
 from cli.golden_tables import TABLES
 from cli.golden_vshards import VSHARDS
 from cli.golden_waves import WAVES
@@ -225,6 +226,7 @@ MORE = [
     *LEASES,
     *EDGES,
     *WAVES,
+    *SWITCHES,
     (0, "explain 11", ""),
     (2, "explain 999", ""),
     (2, "publish", ""),

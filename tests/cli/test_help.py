@@ -26,7 +26,7 @@ LOOKING = {
     *("idem list", "idem show", "pipeline status", "pipeline tap"),
     *("pipeline validate", "pipeline plan"),
     *("schema list", "schema show"),
-    *("lease list", "edge status"),
+    *("lease list", "edge status", "consumer status"),
     *("table list", "table show", "table get", "table scan", "table count", "table export"),
     *("vshard list", "vshard show", "vshard status", "vshard plan"),
     *("audit tail", "audit verify", "audit explain", "status", "verify", "doctor", "plan", "drift"),
@@ -40,7 +40,7 @@ BY_DOMAIN |= {"edge relocate"}
 BY_DOMAIN |= {"table put", "table get", "table delete", "table scan", "table load", "table export"}
 BY_DOMAIN |= {"vshard plan", "vshard migrate", "vshard resume", "vshard cutover", "vshard throttle"}
 BY_DOMAIN |= {"vshard reverse", "vshard cancel", "vshard retire"}
-DESTRUCTIVE = {"vshard retire", "lease revoke"}
+DESTRUCTIVE = {"vshard retire", "lease revoke", "consumer detach"}
 DESTRUCTIVE |= {"domain remove", "domain repair", "authority revoke", "consumer seek", "dead redrive", "locator set"}
 LATER = {
     "rehearse",

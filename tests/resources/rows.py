@@ -18,8 +18,9 @@ from grafctl.store.requests import Context, Decision, Request
 from grafctl.store.resources.applying import apply_entry
 from grafctl.store.resources.consumers import CreateGroup, new_group
 from grafctl.store.resources.delivery import Judged, Lineage
-from grafctl.store.resources.group import Caller, Finalise, GiveBack, Lease, Leased, Renew, Settled, lineage_of
+from grafctl.store.resources.group import Caller, Finalise, GiveBack, Lease, Leased, Settled, lineage_of
 from grafctl.store.resources.queue import Publish, Published
+from grafctl.store.resources.renewing import Renew
 from grafctl.store.resources.table import Claim, require_served
 from grafctl.store.rules import Config, Voter
 

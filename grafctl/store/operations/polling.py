@@ -42,11 +42,11 @@ from grafctl.store.resources.group import (
     GiveBack,
     Lease,
     Leased,
-    Renew,
     Settled,
     group_row,
 )
 from grafctl.store.resources.queue import records_row
+from grafctl.store.resources.renewing import Renew
 from grafctl.store.session import Session
 from grafctl.typed import Any, Callable, Sequence
 

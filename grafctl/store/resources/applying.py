@@ -29,7 +29,7 @@ MODULES = {
     "lease": "group",
     "finalise": "group",
     "give_back": "group",
-    "renew": "group",
+    "renew": "renewing",
     "reserve": "idem",
     "effects": "effects",
     "release": "idem",
@@ -54,6 +54,8 @@ MODULES = {
     "edge": "edges",
     "segment": "segments",
     "segment_end": "segments",
+    "switch": "switches",
+    "switching": "switched",
 }  # what an entry does -> the module of this package whose `apply_…` applies it
 
 _loaded: dict[str, Apply] = {}

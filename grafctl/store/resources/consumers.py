@@ -128,6 +128,14 @@ class ShiftGroup:
     def decide(self, state: State, context: Context) -> Decision:
         queue = queue_row(state, self.resource)
         origin = group_row(state, self.resource, self.origin)
+        if "switch" in origin:
+            raise GenerationConflict(
+                f"Group {self.origin} is attached to the switch {origin['switch']['name']}: two groups of one lineage "
+                "would read on where one is closed.",
+                hint=f"Run `grafctl consumer detach {origin['switch']['name']}` first.",
+                group=self.origin,
+                switch=origin["switch"]["name"],
+            )
         row = new_group(
             self.name,
             self.placement,

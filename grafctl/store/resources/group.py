@@ -26,7 +26,10 @@ from grafctl.store.requests import Context, Decision
 from grafctl.store.resources.delivery import Grants, Judged, Lineage, within
 from grafctl.store.resources.leases import Leases, bury
 from grafctl.store.resources.queue import records_row
-from grafctl.typed import Any, Mapping, NamedTuple
+from grafctl.typed import TYPE_CHECKING, Any, Mapping, NamedTuple
+
+if TYPE_CHECKING:
+    from types import ModuleType
 
 ALL = "all"  # the filter that leaves nothing out
 AT_MOST_ONCE = "at-most-once"
@@ -92,6 +95,7 @@ class Caller:
     domain: str
     epoch: int | None = None
     known: bool = True
+    generation: int | None = None  # of the switch that the group is attached to, as the caller knows it
 
     def pass_gate(self, op: str, state: State) -> tuple[dict[str, Any], dict[str, Any]]:
         """Returns the queue's and the group's row when the caller may do this; raises the refusal."""
@@ -103,7 +107,16 @@ class Caller:
         pass_epoch(asked._replace(group=None), queue["epoch"])
         if op == POLL:
             pass_locator(asked, _parsed(state.get(keys.locator()) or b"{}"), {})
+            if "switch" in group:
+                _switched().pass_poll(self, group)
         return queue, group
+
+
+def _switched() -> ModuleType:
+    """Returns what is to be asked of attached groups, imported with the first one."""
+    from grafctl.store.resources import switched
+
+    return switched
 
 
 @dataclass(slots=True)
@@ -122,7 +135,7 @@ class Lease:
         lineage, leases = lineage_of(state, group["lineage"]), Leases(state, group["lineage"])
         settled = NOTHING
         if self.finish:
-            settled = _finish(self.caller, queue, group["semantics"], lineage, leases, self.finish, self.token)
+            settled = _finish(self.caller, queue, group, lineage, leases, self.finish, self.token)
         if group["paused"]:
             raise Busy(
                 f"Group {self.caller.group} is paused.",
@@ -184,7 +197,7 @@ def apply_lease(state: State, entry: Entry, index: int) -> Writes:
     group = group_row(state, "", request["group"])
     name = group["lineage"]
     lineage, leases = lineage_of(state, name), Leases(state, name)
-    writes = _apply_finish(lineage, leases, request["finish"])
+    writes = finish_in(lineage, leases, request["finish"])
     writes += leases.end(lineage, request["expired"], entry.stamped_ms)
     group["cursor"] = request["cursor"]
     grants = request["grants"]
@@ -219,7 +232,7 @@ class Finalise:
             held = union(leases.held_by(self.caller.group, self.token), [])
             if lost := difference(union(self.ranges, []), held):
                 raise not_leased(self.caller, lost, self.token)
-        done = _finish(self.caller, queue, group["semantics"], lineage, leases, self.ranges, self.token)
+        done = _finish(self.caller, queue, group, lineage, leases, self.ranges, self.token)
         answer = Settled(done.changed, done.already, lineage.floor, 0)
         if not done.ranges:
             return Decision(answer)
@@ -240,7 +253,7 @@ NOTHING = Finishing(0, 0, [])
 def _finish(
     caller: Caller,
     queue: dict[str, Any],
-    semantics: str,
+    group: dict[str, Any],
     lineage: Lineage,
     leases: Leases,
     offsets: Intervals,
@@ -251,20 +264,22 @@ def _finish(
     ranges = union(offsets, [])
     rest = lineage.unfinished(ranges)
     already = size(ranges) - size(rest)
+    if rest and "switch" in group:
+        _switched().pass_finish(caller, group, rest)
     held = union(leases.held_by(caller.group, token), [])
     strange = difference(rest, held)
-    if strange and (semantics == "effectively-once" or token is not None):
+    if strange and (group["semantics"] == "effectively-once" or token is not None):
         raise not_leased(caller, strange, token)
     undelivered = difference(strange, union([item[:2] for item in lineage.retry], lineage.dead)) if strange else []
     if undelivered:
         raise not_leased(caller, undelivered, token)
     if not rest and not intersection(ranges, held):  # those that are read again are leased, though they are finished
         return Finishing(0, already, [])
-    _apply_finish(lineage, leases, ranges)
+    finish_in(lineage, leases, ranges)
     return Finishing(size(rest), already, ranges)
 
 
-def _apply_finish(lineage: Lineage, leases: Leases, ranges: Intervals) -> Writes:
+def finish_in(lineage: Lineage, leases: Leases, ranges: Intervals) -> Writes:
     """Finishes offsets in `lineage` and `leases`; returns the rows of dead letters that are none any more."""
     if not ranges:
         return []
@@ -281,7 +296,7 @@ def _apply_finish(lineage: Lineage, leases: Leases, ranges: Intervals) -> Writes
 def apply_finalise(state: State, entry: Entry, index: int) -> Writes:
     name = group_row(state, "", entry.request["group"])["lineage"]
     lineage, leases = lineage_of(state, name), Leases(state, name)
-    writes = _apply_finish(lineage, leases, entry.request["ranges"])
+    writes = finish_in(lineage, leases, entry.request["ranges"])
     return [*writes, *leases.writes(), json_write(keys.lineage(name), lineage.as_row())]
 
 
@@ -362,36 +377,3 @@ def apply_give_back(state: State, entry: Entry, index: int) -> Writes:
     writes = leases.writes() + bury(name, buried, request["group"], "given back too often", entry.stamped_ms)
     writes.append(json_write(keys.lineage(name), lineage.as_row()))
     return writes
-
-
-@dataclass(slots=True)
-class Renew:
-    """The request to hold a lease longer."""
-
-    caller: Caller
-    token: int
-    visibility_ms: int
-
-    def decide(self, state: State, context: Context) -> Decision:
-        _, group = self.caller.pass_gate(ACK, state)
-        lease = state.get_json(keys.lease(group["lineage"], self.token))
-        if lease is None or lease["group"] != self.caller.group:
-            raise Fenced(
-                f"Lease {self.token} of {self.caller.group} is over.",
-                hint="Poll again; the records are given out anew.",
-                resource=self.caller.resource,
-                group=self.caller.group,
-            )
-        until = context.now_ms + self.visibility_ms
-        meta = {"do": "renew", "group": self.caller.group, "token": self.token, "until": until}
-        return Decision(until, encode_json(meta))
-
-
-def apply_renew(state: State, entry: Entry, index: int) -> Writes:
-    request = entry.request
-    name = group_row(state, "", request["group"])["lineage"]
-    lineage = lineage_of(state, name)
-    leases = Leases(state, name)
-    leases.rows[request["token"]] = leases.rows[request["token"]] | {"until": request["until"]}
-    lineage.deadline_ms = leases.deadline_ms()
-    return [*leases.writes(), json_write(keys.lineage(name), lineage.as_row())]

@@ -3,6 +3,7 @@
 Promises
 - What a lineage has not finished stays, whatever the limits say. Only a topic whose policy is `discard oldest` lets go
   of it, and then the lineage's row counts what it lost: the entry names whom it takes something from.
+- What a group that is attached to a switch has finished stays until that was carried to the other output.
 - A topic that nobody subscribed to drops by its limits alone; a queue that nobody reads drops nothing.
 - Blocks go whole, the oldest first. Of a limit by number, at least so many records stay.
 """
@@ -42,6 +43,8 @@ class Trim(NamedTuple):
         queue = records_row(state, self.resource)
         lineages = {keys.name_of(row): Lineage.of(parse_json(body)) for row, body in state.scan(keys.lineages())}
         most = self._most(queue, lineages)
+        if (kept := _first_uncarried(state)) is not None:
+            most = min(most, kept)
         stop, size = queue["first"], queue["bytes"]
         for row, body in state.scan(keys.blocks(queue["first"])):
             ref: dict[str, Any] = parse_json(body)
@@ -62,6 +65,15 @@ class Trim(NamedTuple):
         if is_topic and (not lineages or queue.get("discard") == OLDEST):
             return int(queue["next"])
         return min((lineage.floor for lineage in lineages.values()), default=0)
+
+
+def _first_uncarried(state: State) -> int | None:
+    """Returns from where on records stay because an attached group has finished them and its other side lacks that."""
+    if all("switch" not in parse_json(body) for _, body in state.scan(keys.groups())):
+        return None
+    from grafctl.store.resources.carrying import first_uncarried  # few groups are attached
+
+    return first_uncarried(state)
 
 
 def _lose(lineage: Lineage, first: int) -> tuple[int, dict[str, int]]:

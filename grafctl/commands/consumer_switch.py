@@ -1,0 +1,164 @@
+"""`consumer attach`, `detach` and `status`: a consumer between the outputs of two engines."""
+
+from grafctl.commands import options
+from grafctl.commands.declared import Annotated, Argument, Literal, Option
+from grafctl.typed import Any
+
+Switch = Annotated[
+    str, Argument(metavar="NAME", help="Name of the switch", parser=options.name_of("switch"), show_default=False)
+]
+OptionalSwitch = Annotated[
+    str | None,
+    Argument(metavar="[NAME]", help="Name of the switch", parser=options.name_of("switch"), show_default=False),
+]
+Source = Annotated[
+    str,
+    Option("--source", metavar="RESOURCE", help="Output of the old engine", parser=options.name_of("resource")),
+]
+Target = Annotated[
+    str,
+    Option("--target", metavar="RESOURCE", help="Output of the new engine", parser=options.name_of("resource")),
+]
+TargetGroup = Annotated[
+    str | None,
+    Option(
+        "--target-group", metavar="GROUP", help="Its group there, where it has another name",
+        parser=options.name_of("group"),
+    ),
+]  # fmt: skip
+Match = Annotated[
+    str,
+    Option(
+        "--match", metavar="RULE", help="What makes two records counterparts: id, key or json:PATH",
+        parser=options.text_of("rule"),
+    ),
+]  # fmt: skip
+Fields = Annotated[
+    list[str] | None,
+    Option(
+        "--field", metavar="PATH[~N]", help="Compare this field alone, numbers within N; repeatable",
+        parser=options.text_of("field"),
+    ),
+]  # fmt: skip
+Window = Annotated[
+    int,
+    Option("--window", metavar="TIME", help="How long it soaks", parser=options.duration_ms, show_default="10m"),
+]
+MaxLag = Annotated[int | None, Option("--max-lag", metavar="N", help="Records behind", parser=options.whole())]
+MaxRedeliveries = Annotated[
+    int | None, Option("--max-redeliveries", metavar="N", help="Records given out again", parser=options.whole())
+]
+MaxDead = Annotated[
+    int | None, Option("--max-dead-letters", metavar="N", help="New dead letters", parser=options.whole())
+]
+MaxMismatches = Annotated[
+    int | None, Option("--max-mismatches", metavar="N", help="Records that differ", parser=options.whole())
+]
+MaxErrorRate = Annotated[
+    str | None,
+    Option("--max-error-rate", metavar="X", help="Share that fails, such as 0.01", parser=options.text_of("share")),
+]
+MaxIdle = Annotated[
+    int | None, Option("--max-idle", metavar="TIME", help="Time since the last ack", parser=options.duration_ms)
+]
+HealthCommand = Annotated[
+    str | None,
+    Option("--health-command", metavar="CMD", help="Ends with 0 while all is well", parser=options.text_of("command")),
+]
+Risk = Annotated[
+    Literal["low", "medium", "high"], Option("--risk", metavar="WORD", help="low, medium or high, for waves")
+]
+Shape = Annotated[
+    str | None,
+    Option("--shape", metavar="TEXT", help="Kind of records it reads, for waves", parser=options.text_of("shape")),
+]
+
+
+def attach(
+    name: Switch,
+    source: Source,
+    target: Target,
+    group: options.GroupOption,
+    store: options.StorePath,
+    target_group: TargetGroup = None,
+    match: Match = "id",
+    field: Fields = None,
+    window: Window = 600_000,
+    max_lag: MaxLag = None,
+    max_redeliveries: MaxRedeliveries = None,
+    max_dead_letters: MaxDead = None,
+    max_error_rate: MaxErrorRate = None,
+    max_idle: MaxIdle = None,
+    max_mismatches: MaxMismatches = None,
+    health_command: HealthCommand = None,
+    risk: Risk = "low",
+    shape: Shape = None,
+    dry_run: options.DryRun = False,
+    json: options.Json = False,
+    output: options.Output = "table",
+) -> None:
+    r"""Tie a consumer's groups of two outputs to a switch
+
+    Two engines write --source and --target side by side, and both groups are there. The consumer goes on polling the
+    source by its name; from `consumer switch` on it is given the records of the target, and sees no difference. The
+    target's own group is closed until then.
+
+    Example: grafctl consumer attach billing --source migration-orders --target new-orders \
+      --group billing --max-lag 1000
+    """
+    from grafctl import client, interruption, render
+
+    rules: dict[str, Any] = {"max_lag": max_lag, "max_redeliveries": max_redeliveries, "max_idle_ms": max_idle}
+    rules |= {"max_dead_letters": max_dead_letters, "max_mismatches": max_mismatches}
+    rules |= {"max_error_rate": options.share_of(max_error_rate), "health_command": health_command}
+    what: dict[str, Any] = {"match": match, "fields": field or [], "window_ms": window, "risk": risk, "shape": shape}
+    with interruption.change(dry_run, several=True), client.open(store) as opened:
+        change = opened.switches.attach(
+            name, source=source, target=target, group=group, target_group=target_group, rules=rules, **what,
+            dry_run=dry_run,
+        )  # fmt: skip
+        render.show(change, output, json)
+
+
+def detach(
+    name: Switch,
+    store: options.StorePath,
+    yes: options.Yes = False,
+    dry_run: options.DryRun = False,
+    json: options.Json = False,
+    output: options.Output = "table",
+) -> None:
+    """Free a consumer's groups from a switch
+
+    The group of the open side is read as any other from then on. That of the closed side is paused, because it would
+    deliver what was finished at the other; nothing is carried between them any more.
+
+    Example: grafctl consumer detach billing --dry-run
+    """
+    from grafctl import client, interruption, render
+
+    render.confirm(f"Detach {name}? Nothing is carried between its groups any more.", yes or dry_run)
+
+    with interruption.change(dry_run, several=True), client.open(store) as opened:
+        change = opened.switches.detach(name, dry_run=dry_run)
+        render.show(change, output, json)
+
+
+def status(
+    store: options.StorePath,
+    name: OptionalSwitch = None,
+    json: options.Json = False,
+    output: options.Output = "table",
+) -> None:
+    """Show which side a consumer is at, and how it goes
+
+    Without a name, one line for each switch. Changes nothing.
+
+    Example: grafctl consumer status billing
+    """
+    from grafctl import client, render
+
+    with client.open(store) as opened:
+        shown = opened.switches.status(name)
+
+    render.show(shown, output, json)

@@ -1,0 +1,67 @@
+"""Attaching a consumer's two groups to a switch, and detaching them.
+
+| step of attach | where | what it does |
+|---|---|---|
+| row | control log | the switch, at generation 1, attaching |
+| close | target's log | the target's group takes no polls any more |
+| tie | source's log | polls of the source's group are routed from here on; it stays open |
+| done | control log | the row says so |
+
+Detaching begins in the control log too, frees the group of the closed side (paused, so that nobody reads twice), then
+that of the open side, and then lets go of the row.
+
+Promises
+- At each step at most one of the two groups is open for this consumer, and the source's is read on all the time.
+- The same command again goes on where another one died.
+"""
+
+from __future__ import annotations
+
+from grafctl.store.driver.kill import point
+from grafctl.store.operations.switching.work import other, run_request, side_of
+from grafctl.store.resources.switched import AttachGroup, DetachGroup
+from grafctl.store.resources.switches import BeginDetach, CreateSwitch, DropSwitch, EndAttach, Switched
+from grafctl.store.session import Session
+from grafctl.store.switch_rules import ATTACHING, SOURCE, TARGET, phase_of
+from grafctl.typed import Any, Mapping
+
+NOBODYS = 1 << 62  # a generation above all others: who else has the group, the control log says
+
+
+def attach(session: Session, name: str, definition: Mapping[str, Any], *, dry_run: bool = False) -> Switched:
+    """Makes a switch and ties both groups to it; the same again changes nothing."""
+    for side in (TARGET, SOURCE):
+        at = side_of(session, name, definition, side)
+        with at.log.view() as committed:  # what would be refused in the middle is refused before anything is there
+            _request(name, definition, side, NOBODYS).check(committed.state)
+    made: Switched = run_request(session.control, CreateSwitch(name, definition), dry_run)
+    if dry_run:
+        return made._replace(changed=phase_of(made.row) == ATTACHING)
+    if phase_of(made.row) != ATTACHING:
+        return made
+    point("switching.created")
+    for side in (TARGET, SOURCE):
+        side_of(session, name, made.row, side).log.append(_request(name, made.row, side, made.row["generation"]))
+        point("switching.tied")
+    row = session.control.append(EndAttach(name)).answer.row
+    point("switching.attached")
+    return Switched(True, row)
+
+
+def _request(name: str, row: Mapping[str, Any], side: str, generation: int) -> AttachGroup:
+    return AttachGroup(row[side]["resource"], row[side]["group"], name, side, row["match"], generation)
+
+
+def detach(session: Session, name: str, *, dry_run: bool = False) -> dict[str, Any]:
+    """Frees both groups and lets go of the switch; returns its last row."""
+    row: dict[str, Any] = run_request(session.control, BeginDetach(name), dry_run).row
+    if dry_run:
+        return row
+    point("switching.detaching")
+    for side in (other(row["side"]), row["side"]):
+        at = side_of(session, name, row, side)
+        at.log.append(DetachGroup(*at.place, row["generation"], paused=side != row["side"]))
+        point("switching.freed")
+    session.control.append(DropSwitch(name))
+    point("switching.detached")
+    return row

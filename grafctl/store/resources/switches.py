@@ -1,0 +1,325 @@
+"""Switches in the control log: one row for each, and the compare-and-set on it by which everybody agrees.
+
+The row is the arbiter of which side is open. A *flip* is one entry: generation n becomes n + 1, and with it side, state
+and both cursors change. It is asked for only by whoever has closed the side that was open at generation n; and giving
+up a closing is a flip too, to the same side. So whoever comes with an older generation is refused, and changes nothing.
+
+Promises
+- Every request but the first names the generation that it was decided on; where another is in force it is refused.
+- A closing has a deadline. Once it is over anybody may give it up, so nobody waits for an operator who died.
+- One switch is in flight at a time; that is asked inside the transaction that begins the closing.
+- What is asked for again is answered again and changes nothing.
+"""
+
+from __future__ import annotations
+
+from grafctl.errors import Busy, GenerationConflict, NotFound, ProofRequired
+from grafctl.store import switch_keys
+from grafctl.store.records import CTRL, DATA, Entry, encode_json
+from grafctl.store.replica.state import State, Writes, json_write
+from grafctl.store.requests import Context, Decision
+from grafctl.store.resources.control import rows
+from grafctl.store.switch_rules import (
+    ATTACHING,
+    CLOSING,
+    DETACHING,
+    FLIPS_MAX,
+    LOCKED,
+    ROLLED_BACK,
+    SHADOW,
+    SOAKING,
+    SOURCE,
+    SWITCHED,
+    TARGET,
+    check_move,
+    in_flight,
+    is_closing,
+    is_over,
+    left_ms,
+    moved_on,
+    pass_flight,
+    phase_of,
+)
+from grafctl.typed import Any, Mapping, NamedTuple
+
+DEFINITION = ("source", "target", "match", "compare", "rules", "window_ms", "risk", "shape")
+
+
+class Switched(NamedTuple):
+    """The answer to each of these requests: the switch as it is now, None where it is gone."""
+
+    changed: bool
+    row: dict[str, Any]
+
+
+def switch_row(state: State, name: str) -> dict[str, Any]:
+    """Returns the row of a switch; raises `NotFound`."""
+    row: dict[str, Any] | None = state.get_json(switch_keys.switch(name))
+    if row is None:
+        raise NotFound(f"There is no switch {name}.", hint="Run `grafctl consumer status` to see those there are.")
+    return row
+
+
+def _set(name: str, row: dict[str, Any], *, kind: int = CTRL) -> Decision:
+    return Decision(Switched(True, row), encode_json({"do": "switch", "name": name, "row": row}), kind=kind)
+
+
+def apply_switch(state: State, entry: Entry, index: int) -> Writes:
+    row = entry.request["row"]
+    key = switch_keys.switch(entry.request["name"])
+    return [(key, None) if row is None else json_write(key, row)]
+
+
+def _at(state: State, name: str, generation: int) -> dict[str, Any]:
+    """Returns the row of a switch at this generation; raises `GenerationConflict` where another is in force."""
+    row = switch_row(state, name)
+    if row["generation"] != generation:
+        raise moved_on(name, row, generation)
+    return row
+
+
+def _refused(name: str, row: Mapping[str, Any], what: str) -> GenerationConflict:
+    hint = f"Run `grafctl consumer status {name}`."
+    return GenerationConflict(f"Switch {name} {what}.", hint=hint, switch=name, state=row["state"])
+
+
+class CreateSwitch(NamedTuple):
+    """The request for a switch; `definition` has the fields of `DEFINITION`.
+
+    Its first generation is the index of this entry. A flip adds one and is an entry itself, so whatever is attached
+    later, also under the same name, begins above every generation that there was.
+    """
+
+    name: str
+    definition: Mapping[str, Any]
+
+    def decide(self, state: State, context: Context) -> Decision:
+        there: dict[str, Any] | None = state.get_json(switch_keys.switch(self.name))
+        if there is not None:
+            return self._again(there)
+        mine = [self.definition[side] for side in (SOURCE, TARGET)]
+        for other, row in rows(state, switch_keys.switches()).items():
+            for place in (row[SOURCE], row[TARGET]):
+                if place in mine:
+                    raise GenerationConflict(
+                        f"Group {place['group']} of {place['resource']} is attached to the switch {other} already.",
+                        hint=f"Run `grafctl consumer detach {other}` first.",
+                        switch=self.name,
+                        other=other,
+                    )
+        made = {field: self.definition[field] for field in DEFINITION}
+        made |= {"side": SOURCE, "generation": context.at, "state": SOURCE, "phase": {"what": ATTACHING}, "cursors": {}}
+        made |= {"attached_ms": context.now_ms, "flipped_ms": None, "soak_since_ms": None, "wave": None}
+        return _set(self.name, made | {"shadow": {}, "soak": {}, "flips": []})
+
+    def _again(self, there: dict[str, Any]) -> Decision:
+        different = [field for field in DEFINITION if there[field] != self.definition[field]]
+        if different:
+            raise _refused(self.name, there, f"is there already with another {', '.join(different)}")
+        if phase_of(there) == DETACHING:
+            raise _refused(self.name, there, "is being detached")
+        return Decision(Switched(False, there))
+
+
+class EndAttach(NamedTuple):
+    """The request to say that both groups are attached."""
+
+    name: str
+
+    def decide(self, state: State, context: Context) -> Decision:
+        row = switch_row(state, self.name)
+        if phase_of(row) != ATTACHING:
+            return Decision(Switched(False, row))
+        return _set(self.name, row | {"phase": None})
+
+
+class BeginDetach(NamedTuple):
+    """The request to take a switch apart, which goes on from here to its end."""
+
+    name: str
+
+    def decide(self, state: State, context: Context) -> Decision:
+        row = switch_row(state, self.name)
+        if phase_of(row) == DETACHING:
+            return Decision(Switched(False, row))
+        if in_flight(row):
+            raise _refused(self.name, row, f"is in flight ({row['state']}); take it back or lock it before")
+        return _set(self.name, row | {"phase": {"what": DETACHING}})
+
+
+class DropSwitch(NamedTuple):
+    """The request to let go of the row of a switch whose groups are detached."""
+
+    name: str
+
+    def decide(self, state: State, context: Context) -> Decision:
+        row: dict[str, Any] | None = state.get_json(switch_keys.switch(self.name))
+        if row is None:
+            return Decision(False)
+        if phase_of(row) != DETACHING:
+            raise _refused(self.name, row, "is not being detached")
+        return Decision(True, encode_json({"do": "switch", "name": self.name, "row": None}), kind=CTRL)
+
+
+class BeginClosing(NamedTuple):
+    """The request to close the open side for the benefit of `to`, or to go on with that until a later deadline."""
+
+    name: str
+    generation: int
+    to: str
+    until_ms: int
+    wave: Mapping[str, Any] | None = None
+
+    def decide(self, state: State, context: Context) -> Decision:
+        row = _at(state, self.name, self.generation)
+        if is_closing(row, self.to):
+            if row["phase"]["until_ms"] >= self.until_ms:
+                return Decision(Switched(False, row))
+            return _set(self.name, row | {"phase": row["phase"] | {"until_ms": self.until_ms}}, kind=DATA)
+        self._check(state, row)
+        phase = {"what": CLOSING, "to": self.to, "since_ms": context.now_ms, "until_ms": self.until_ms}
+        wave = dict(self.wave) if self.wave is not None else row["wave"] if self.to == SOURCE else None
+        return _set(self.name, row | {"phase": phase, "wave": wave})
+
+    def _check(self, state: State, row: dict[str, Any]) -> None:
+        check_move(self.name, row["state"], SWITCHED if self.to == TARGET else ROLLED_BACK)
+        if row["phase"] is not None:
+            what = row["phase"]
+            doing = f"closing for {what['to']}" if is_closing(row) else str(what["what"])
+            raise Busy(
+                f"Switch {self.name} is {doing}.",
+                hint=f"Run `grafctl consumer status {self.name}`, and try again when that is over.",
+                switch=self.name,
+            )
+        if row["side"] == self.to:
+            raise _refused(self.name, row, f"is at the {self.to} already")
+        if self.to == TARGET:
+            pass_compared(self.name, row)
+            pass_flight(self.name, rows(state, switch_keys.switches()), self.wave)
+
+
+def pass_compared(name: str, row: Mapping[str, Any]) -> None:
+    """Raises `ProofRequired` (19) unless the last comparison of both outputs found no mismatch."""
+    mismatches = row["shadow"].get("mismatches")
+    if mismatches == 0:
+        return
+    what = "were not compared" if mismatches is None else f"differ: {mismatches:,} mismatches"
+    raise ProofRequired(
+        f"The outputs of switch {name} {what}, so the consumer stays where it is.",
+        hint=f"Run `grafctl consumer report {name}` to see them.",
+        switch=name,
+        mismatches=mismatches,
+    )
+
+
+class Flip(NamedTuple):
+    """The request to go to the next generation: to the other side, which was closed for, or to the same one.
+
+    The same side is how a closing is given up (`is_late`: because its deadline is over), and how a switch that is at
+    its source is rolled back (`rolls_back`). `why` is kept, for people.
+    """
+
+    name: str
+    generation: int
+    side: str
+    why: str
+    cursors: Mapping[str, Any] | None = None
+    is_late: bool = False
+    rolls_back: bool = False
+
+    def decide(self, state: State, context: Context) -> Decision:
+        row = _at(state, self.name, self.generation)
+        after = self._state(row, context.now_ms)
+        generation = row["generation"] + 1
+        cursors = row["cursors"] if self.cursors is None else dict(self.cursors)
+        told = {"generation": generation, "side": self.side, "ms": context.now_ms, "why": self.why, "cursors": cursors}
+        made = row | {"generation": generation, "side": self.side, "state": after, "phase": None, "cursors": cursors}
+        made |= {"flips": [*row["flips"], told][-FLIPS_MAX:]}
+        if self.side != row["side"]:
+            made |= {"flipped_ms": context.now_ms, "soak_since_ms": None, "soak": {}}
+        return _set(self.name, made)
+
+    def _state(self, row: dict[str, Any], now_ms: int) -> str:
+        """Returns the state after the flip; raises the refusal."""
+        if self.side != row["side"]:
+            if not is_closing(row, self.side):
+                raise _refused(self.name, row, f"is not closing for its {self.side}")
+            after = SWITCHED if self.side == TARGET else ROLLED_BACK
+        elif self.rolls_back:
+            after = ROLLED_BACK
+        else:
+            if not is_closing(row) or (self.is_late and not is_over(row, now_ms)):
+                raise _refused(self.name, row, "has no closing to give up")
+            return str(row["state"])
+        check_move(self.name, row["state"], after)
+        return after
+
+
+class StartSoak(NamedTuple):
+    """The request to let the window run, now that the target is open."""
+
+    name: str
+    generation: int
+
+    def decide(self, state: State, context: Context) -> Decision:
+        row = _at(state, self.name, self.generation)
+        if row["state"] == SOAKING:
+            return Decision(Switched(False, row))
+        check_move(self.name, row["state"], SOAKING)
+        return _set(self.name, row | {"state": SOAKING, "soak_since_ms": context.now_ms, "soak": {}})
+
+
+class Lock(NamedTuple):
+    """The request to give up the way back; refused before the window is over."""
+
+    name: str
+    generation: int
+
+    def decide(self, state: State, context: Context) -> Decision:
+        row = switch_row(state, self.name)
+        if row["state"] == LOCKED:
+            return Decision(Switched(False, row))
+        row = _at(state, self.name, self.generation)
+        check_move(self.name, row["state"], LOCKED)
+        left = left_ms(row, context.now_ms)
+        if row["phase"] is not None or left is None or left > 0:
+            what = f"its window has {left:,} ms to go" if row["phase"] is None else f"it is {phase_of(row)}"
+            raise Busy(
+                f"Switch {self.name} is not locked: {what}.",
+                hint=f"Watch it with `grafctl consumer soak {self.name} --follow -d DOMAIN`, and lock it then.",
+                switch=self.name,
+                left_ms=left,
+            )
+        return _set(self.name, row | {"state": LOCKED, "wave": None})
+
+
+class NoteShadow(NamedTuple):
+    """The request to keep how far the comparison is. It begins one: `source` becomes `shadow`, and with `begins` so
+    does `rolled_back`. Of `shadow` only `mismatches` is read here: how many stand in the way."""
+
+    name: str
+    generation: int
+    shadow: Mapping[str, Any]
+    begins: bool = False
+
+    def decide(self, state: State, context: Context) -> Decision:
+        row = _at(state, self.name, self.generation)
+        after = row["state"]
+        if after == SOURCE or (after == ROLLED_BACK and self.begins):
+            check_move(self.name, after, SHADOW)
+            after = SHADOW
+        made = row | {"shadow": dict(self.shadow), "state": after}
+        return Decision(Switched(False, row)) if made == row else _set(self.name, made, kind=DATA)
+
+
+class NoteSoak(NamedTuple):
+    """The request to keep how the window goes."""
+
+    name: str
+    generation: int
+    soak: Mapping[str, Any]
+
+    def decide(self, state: State, context: Context) -> Decision:
+        row = _at(state, self.name, self.generation)
+        made = row | {"soak": dict(self.soak)}
+        return Decision(Switched(False, row)) if made == row else _set(self.name, made, kind=DATA)
