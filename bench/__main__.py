@@ -32,6 +32,7 @@ MEASUREMENTS = (
     "where",
     "preallocation",
     "tables",
+    "edges",
     "transforms",
     "pipeline",
 )

@@ -36,6 +36,7 @@ from grafctl.edges.ring_bytes import (
     Lost,
     Notice,
     decode_front,
+    decode_front_again,
     decode_slot,
     encode_cell,
     encode_front,
@@ -64,6 +65,7 @@ class Ring:
     def __init__(self, path: str, size: int, token: int) -> None:
         self._size, self._token = size, token
         self._watched: Notice | None = None
+        self._last: tuple[bytes, Front] | None = None  # what was read of the front, and what that says
         self._handle = -1
         try:
             self._handle = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
@@ -121,11 +123,22 @@ class Ring:
     def take(self, most: int) -> tuple[list[bytes], Front]:
         """Returns the payloads of up to `most` records from the head on, and both ends; the records stay."""
         with self._turn():
-            front = self._front()
-            numbers = range(front.head, front.head + min(most, front.used))
-            payloads = [self._record(front.layout, number) for number in numbers]
-            point("edge.taken")
+            return self._take(most)
+
+    def pop(self, most: int) -> tuple[list[bytes], Front]:
+        """Does the same and takes them out; the ends are those of before."""
+        with self._turn():
+            payloads, front = self._take(most)
+            if payloads:
+                self._advance(front._replace(head=front.head + len(payloads)), HEAD_AT, "edge.head")
             return payloads, front
+
+    def _take(self, most: int) -> tuple[list[bytes], Front]:
+        front = self._front()
+        numbers = range(front.head, front.head + min(most, front.used))
+        payloads = [self._record(front.layout, number) for number in numbers]
+        point("edge.taken")
+        return payloads, front
 
     def finish(self, start: int, stop: int) -> Front | None:
         """Takes the records from `start` to before `stop` out; returns None where the head is elsewhere by now."""
@@ -199,11 +212,16 @@ class Ring:
         return self._read_front()
 
     def _read_front(self) -> Front:
+        raw = os.pread(self._handle, SLOTS_AT, 0)
         try:
-            return decode_front(os.pread(self._handle, SLOTS_AT, 0), self._size, self._token, boot_id())
+            front = decode_front_again(raw, *self._last) if self._last is not None else None
+            if front is None:
+                front = decode_front(raw, self._size, self._token, boot_id())
         except Lost:
             self._mark()
             raise
+        self._last = (raw, front)
+        return front
 
     def _record(self, layout: Layout, number: int) -> bytes:
         try:

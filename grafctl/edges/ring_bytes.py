@@ -169,10 +169,22 @@ def decode_front(raw: bytes, size: int, token: int, boot: bytes) -> Front:
     layout = _decode_header(raw, size, token, boot)
     if raw[MARK_AT:NOTICE_AT].strip(b"\0"):
         raise Lost("it was found to be torn before")
-    head, tail = (_decode_cell(raw, layout.seed, at, what) for at, what in ((HEAD_AT, "head"), (TAIL_AT, "tail")))
+    return _decode_ends(raw, layout, _decode_notice(raw, layout))
+
+
+def decode_front_again(raw: bytes, before: bytes, front: Front) -> Front | None:
+    """Returns the same as `decode_front` where only the ends moved since `before`, which said `front`; else None."""
+    if len(raw) != SLOTS_AT or raw[:HEAD_AT] != before[:HEAD_AT] or raw[MARK_AT:] != before[MARK_AT:]:
+        return None
+    return _decode_ends(raw, front.layout, front.notice)
+
+
+def _decode_ends(raw: bytes, layout: Layout, notice: Notice) -> Front:
+    seed = layout.seed
+    head, tail = _decode_cell(raw, seed, HEAD_AT, "head"), _decode_cell(raw, seed, TAIL_AT, "tail")
     if not head <= tail <= head + layout.capacity:
         raise Lost(f"its head {head} and its tail {tail} do not belong together")
-    return Front(layout, head, tail, _decode_notice(raw, layout))
+    return Front(layout, head, tail, notice)
 
 
 def _decode_header(raw: bytes, size: int, token: int, boot: bytes) -> Layout:

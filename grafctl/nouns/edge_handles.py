@@ -27,7 +27,7 @@ from grafctl import clock, threads
 from grafctl.edges import segment
 from grafctl.edges.answers import Pushed, Taken
 from grafctl.edges.ring import Noticed, Ring
-from grafctl.edges.ring_bytes import Lost, Notice
+from grafctl.edges.ring_bytes import Front, Lost, Notice
 from grafctl.errors import Fenced, GenerationConflict, GrafctlError, NoQuorum, Timeout, Usage
 from grafctl.names import check_domain, check_name
 from grafctl.nouns.edges import TAKE_MAX, Edges, layout_in
@@ -330,11 +330,18 @@ class EdgeReader(_Handle):
 
     def take(self, max: int = 1) -> Taken:
         """Returns the next records, which stay until they are finished; none says that the edge is empty."""
-        if type(max) is not int or not 1 <= max <= TAKE_MAX:
-            raise Usage(f"At most {TAKE_MAX:,} records are taken at once, and at least 1; not {max!r:.40}.")
+        return self._take(Ring.take, max)
+
+    def pop(self, max: int = 1) -> Taken:
+        """Takes the next records and finishes them."""
+        return self._take(Ring.pop, max)
+
+    def _take(self, how: Callable[[Ring, int], tuple[list[bytes], Front]], most: int) -> Taken:
+        if type(most) is not int or not 1 <= most <= TAKE_MAX:
+            raise Usage(f"At most {TAKE_MAX:,} records are taken at once, and at least 1; not {most!r:.40}.")
 
         def take(ring: Ring) -> Taken:
-            payloads, front = ring.take(max)
+            payloads, front = how(ring, most)
             return Taken([Record(front.head + place, body) for place, body in enumerate(payloads)], self.generation)
 
         return self._do(take)
@@ -358,12 +365,6 @@ class EdgeReader(_Handle):
         if not self._do(finish):
             raise self._not_there("was finished by somebody else", start)
         return True
-
-    def pop(self, max: int = 1) -> Taken:
-        """Takes the next records and finishes them."""
-        taken = self.take(max)
-        self.finish(taken)
-        return taken
 
     def _not_there(self, what: str, offset: int) -> GenerationConflict:
         return GenerationConflict(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from binascii import crc32
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -26,6 +27,10 @@ def read(raw: bytes, **other: Any) -> Front:
 @given(st.integers(0, 2**62), st.integers(0, 3))
 def test_both_ends_are_read_as_they_were_written(head: int, used: int) -> None:
     front = Front(LAYOUT, head, head + used)
+    assert (
+        ring_bytes.decode_front_again(encode_front(front), encode_front(Front(LAYOUT, 1, 2)), Front(LAYOUT, 1, 2))
+        == front
+    )
     assert read(encode_front(front)) == front and (front.used, front.room) == (used, 3 - used)
 
 
@@ -47,7 +52,13 @@ def test_a_flipped_bit_is_noticed_or_is_in_what_nobody_reads(bit: int) -> None:
         wrong[at] ^= 1 << bit
         try:
             assert read(bytes(wrong)) == Front(LAYOUT, 5, 7)
+            assert ring_bytes.decode_front_again(bytes(wrong), front, Front(LAYOUT, 5, 7)) in (
+                None,
+                Front(LAYOUT, 5, 7),
+            )
         except Lost:
+            with suppress(Lost):
+                assert ring_bytes.decode_front_again(bytes(wrong), front, Front(LAYOUT, 5, 7)) is None
             continue
         assert at in (*range(524, 1024), *range(1036, 1536)), f"nobody noticed byte {at}"
     slot = encode_slot(LAYOUT, 5, b"payload").ljust(40, b"\0")
