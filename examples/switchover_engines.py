@@ -5,8 +5,8 @@
 Orders come by their date. Of each, both engines write a record about its shipment, the points that it brings, its taxes
 and its invoice, and one about a refund where lines of it left more than 100 days late. The old engine counts in whole
 cents. The new one counts in floating point and rounds nothing, so its amounts have other digits and are right to a
-fraction of a cent; and it counts days within a year, so it forgets the refund of a line that left in the year after the
-order. The first such orders are of September: before that nobody can see the bug.
+fraction of a cent; and it takes the days between two days of a year, so a line that left in January looks very late,
+and is refunded. The first such orders are of October: before that nobody can see the bug.
 
 `hit` is the check on what a comparison finds: it looks at the dates alone, and knows neither engine.
 """
@@ -65,7 +65,7 @@ def new(order: Order) -> Records:
         (float(line["extended_price"]) * (1 - float(line["discount"])), float(line["tax"]), line)
         for line in order["lines"]
     ]
-    late = [net for net, _, line in lines if _days_within_a_year(order["date"], line["ship_date"]) > LATE_DAYS]
+    late = [net for net, _, line in lines if _days_of_years(order["date"], line["ship_date"]) > LATE_DAYS]
     invoice = sum(net + net * tax for net, tax, _ in lines)
     amounts = {"points": invoice // 100, "taxes": sum(net * tax for net, tax, _ in lines), "invoices": invoice}
     amounts |= {"refunds": sum(late) * 0.1} if late else {}
@@ -76,8 +76,8 @@ def _days(first: str, last: str) -> int:
     return (date.fromisoformat(last) - date.fromisoformat(first)).days
 
 
-def _days_within_a_year(first: str, last: str) -> int:
-    return date.fromisoformat(last).timetuple().tm_yday - date.fromisoformat(first).timetuple().tm_yday
+def _days_of_years(first: str, last: str) -> int:
+    return abs(date.fromisoformat(last).timetuple().tm_yday - date.fromisoformat(first).timetuple().tm_yday)
 
 
 def _record(order: Order, amount: float) -> bytes:
@@ -94,12 +94,12 @@ def _json(body: Mapping[str, Any]) -> bytes:
 
 
 def hit(some: Sequence[Order]) -> list[str]:
-    """Returns the keys of the refunds that the bug spoils: of a line that left late and in another year."""
+    """Returns the keys of the refunds that the bug spoils: of a line that left in another year, and not late."""
     return [
         key_of(order)
         for order in some
         if any(
-            line["ship_date"][:4] > order["date"][:4] and _days(order["date"], line["ship_date"]) > LATE_DAYS
+            line["ship_date"][:4] > order["date"][:4] and _days(order["date"], line["ship_date"]) <= LATE_DAYS
             for line in order["lines"]
         )
     ]
