@@ -1,4 +1,4 @@
-"""Runs the model checker by hand: `python -m model` from within `tests/`.
+"""Runs the model checker by hand: `python -m model` from within `tests/`; after the protocol, the switchover.
 
     python -m model                the quick configurations, each also with a fresh client from every state
     python -m model --long         the long ones (minutes, and some gigabytes of memory)
@@ -14,7 +14,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from model import lock_all
+from model import lock_all, switching, switching_explorer, switching_mutants
 from model.configurations import LONG, QUICK, Configuration
 from model.explorer import explore
 from model.liveness import applies_to, check
@@ -32,9 +32,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if given.mutants:
         return _mutants(given.match, given.limit)
     configurations = LONG if given.long else QUICK
-    return _configurations(
+    bad = _configurations(
         [c for c in configurations if given.match in c.setting.name], given.limit, lively=not given.long
     )
+    settings = switching_mutants.LONG if given.long else switching_mutants.SOUND
+    return _switchovers([setting for setting in settings if given.match in setting.name]) or bad
 
 
 def _configurations(configurations: Sequence[Configuration], limit: int, *, lively: bool) -> int:
@@ -55,6 +57,15 @@ def _configurations(configurations: Sequence[Configuration], limit: int, *, live
     return 1 if bad else 0
 
 
+def _switchovers(settings: Sequence[switching.Setting]) -> int:
+    bad = 0
+    for setting in settings:
+        result = switching_explorer.explore(setting)
+        print(f"switchover, {result}", flush=True)
+        bad += result.violation is not None
+    return 1 if bad else 0
+
+
 def _mutants(match: str, limit: int) -> int:
     missed = 0
     for mutant in (mutant for mutant in MUTANTS if match in mutant.name):
@@ -71,6 +82,11 @@ def _mutants(match: str, limit: int) -> int:
         missed += found is None
         print(f"{'caught' if found else 'MISSED'}: lock all: {found[0] if found else ''}")
         print("".join(f"    {step}\n" for step in (found[1] if found else ())), end="")
+    for error in (error for error in switching_mutants.MUTANTS if match in error.name):
+        found_late = switching_explorer.explore(error.wrong_setting)
+        caught = (found_late.violation or "").startswith(error.breaks)
+        missed += not caught
+        print(f"{'caught' if caught else 'MISSED'}: switchover, {error.name}: {found_late}", flush=True)
     return 1 if missed else 0
 
 
