@@ -18,6 +18,7 @@ Promises
 - Open records of a side are at most `OPEN_MAX`; a side that has so many takes no more (`is_full`) until some are
   paired: then the outputs have drifted too far apart to be compared.
 - What was forgiven (`forgive`) is no mismatch any more, whatever is found out about it; it may still be a counterpart.
+- What one side lost to retention before the comparison began is no mismatch of the other side (`excuse`).
 - What is kept as JSON (`as_row`) is small: counts, samples, and of each side where it is and which offsets are open.
   Whoever goes on reads those again (`again`), and comes to the same as who never stopped.
 - At most `SAMPLES_MAX` records are named, and nothing of them at length.
@@ -61,11 +62,12 @@ class Open(NamedTuple):
 class Side:
     """How far one output was read, and which of its records are open."""
 
-    __slots__ = ("by_key", "forgiven", "next", "open", "seen")
+    __slots__ = ("by_key", "excused", "forgiven", "next", "open", "seen")
 
-    def __init__(self, start: int, open_offsets: Sequence[int] = (), forgiven: int = 0) -> None:
+    def __init__(self, start: int, open_offsets: Sequence[int] = (), forgiven: int = 0, excused: int = 0) -> None:
         self.next = start
         self.forgiven = forgiven  # what lies before is no mismatch
+        self.excused = excused  # what lies before may have lost its counterpart to retention
         self.open: dict[int, Open | None] = dict.fromkeys(open_offsets)  # None: not read again yet
         self.by_key: dict[bytes, list[int]] = {}
         self.seen: dict[bytes, int] = {}  # match keys of the last records, with their last offset, in that order
@@ -74,6 +76,11 @@ class Side:
     def floor(self) -> int:
         """Returns the lowest offset that is open or was not read."""
         return next(iter(self.open), self.next)  # they come in order
+
+    @property
+    def judged_from(self) -> int:
+        """Returns from which offset on a record without a counterpart is a mismatch."""
+        return max(self.forgiven, self.excused)
 
 
 class Comparison:
@@ -94,7 +101,8 @@ class Comparison:
         made = Comparison(match, fields, {side: row[side]["next"] for side in SIDES}, window=window)
         for side in SIDES:
             kept = row[side]
-            made.sides[side] = Side(kept["next"], offsets(_unpacked(kept["open"])), kept.get("forgiven", 0))
+            more = (kept.get("forgiven", 0), kept.get("excused", 0))
+            made.sides[side] = Side(kept["next"], offsets(_unpacked(kept["open"])), *more)
         made.counts |= {name: row.get(name, 0) for name in _KEPT}
         found = [dict(sample) for sample in row["samples"]]
         made.samples = [sample for sample in found if sample["kind"] not in (MISSING_THERE, EXTRA)]  # may have come
@@ -104,7 +112,7 @@ class Comparison:
         """Returns what is kept."""
         row: dict[str, Any] = {
             name: {"next": side.next, "open": _packed(from_offsets(side.open))}
-            | ({"forgiven": side.forgiven} if side.forgiven else {})
+            | {field: at for field, at in (("forgiven", side.forgiven), ("excused", side.excused)) if at}
             for name, side in self.sides.items()
         }
         row |= {name: count for name, count in self.counts.items() if count}
@@ -116,6 +124,10 @@ class Comparison:
         self.samples = []
         for name, side in self.sides.items():
             side.forgiven = stops[name]
+
+    def excuse(self, side: str, stop: int) -> None:
+        """Says that the other side may have lost the counterparts of what a side has before `stop`."""
+        self.sides[side].excused = max(self.sides[side].excused, stop)
 
     # --- reading again what was read before
 
@@ -141,7 +153,7 @@ class Comparison:
         one = self.sides[side]
         for offset in [offset for offset, held in one.open.items() if held is None and offset < first]:
             del one.open[offset]
-            self.counts[f"gone_{side}"] += offset >= one.forgiven
+            self.counts[f"gone_{side}" if offset >= one.judged_from else "not_compared"] += 1
         if one.next < first:
             self.counts["not_compared"] += max(0, first - max(one.next, one.forgiven))
             one.next = first
@@ -151,7 +163,7 @@ class Comparison:
     def is_full(self, side: str) -> bool:
         """Returns whether a side has as many open records as may be."""
         one = self.sides[side]
-        return len(one.open) >= OPEN_MAX and one.floor >= one.forgiven
+        return len(one.open) >= OPEN_MAX and one.floor >= one.judged_from
 
     def leave_out(self, side: str, stop: int) -> None:
         """Passes over what a group does not want, up to `stop`."""
@@ -173,7 +185,7 @@ class Comparison:
         there = self.sides[TARGET if side == SOURCE else SOURCE]
         waiting = there.by_key.get(known.hash)
         if not waiting:
-            if len(one.open) >= OPEN_MAX and one.floor < one.forgiven:
+            if len(one.open) >= OPEN_MAX and one.floor < one.judged_from:
                 self._drop_oldest(one)
             one.open[offset] = mine
             one.by_key.setdefault(known.hash, []).append(offset)
@@ -194,6 +206,7 @@ class Comparison:
         item = one.open.pop(oldest)
         if item is not None:
             one.by_key[item.key.hash].remove(oldest)
+        self.counts["not_compared"] += 1
 
     def _value(self, payload: bytes) -> Any:
         """Returns the payload's value where more than one thing is looked up in it."""
@@ -242,12 +255,17 @@ class Comparison:
     def judge(self, now_ms: int, grace_ms: int) -> dict[str, int]:
         """Returns how many records are what, at a time."""
         old = {side: sum(1 for _ in self._old(side, now_ms - grace_ms)) for side in SIDES}
-        young = sum(1 for one in self.sides.values() for offset in one.open if offset >= one.forgiven)
+        young = sum(1 for one in self.sides.values() for offset in one.open if offset >= one.judged_from)
         counts = {name: self.counts[name] for name in (MATCHED, DIFFERENT, REPEATED, UNMATCHED)}
         counts |= {MISSING_THERE: self.counts["gone_source"] + old[SOURCE]}
         counts |= {EXTRA: self.counts["gone_target"] + old[TARGET]}
         counts |= {WAITING: young - sum(old.values())}
         return {kind: counts[kind] for kind in KINDS}
+
+    def not_compared(self) -> int:
+        """Returns how many records have no counterpart that could be looked at: gone, forgiven or excused."""
+        idle = sum(1 for one in self.sides.values() for offset in one.open if offset < one.judged_from)
+        return self.counts["not_compared"] + idle
 
     def named(self, now_ms: int, grace_ms: int) -> list[dict[str, Any]]:
         """Returns samples of each kind of mismatch: what is open and old now, and what was found before."""
@@ -263,7 +281,7 @@ class Comparison:
     def _old(self, side: str, until_ms: int) -> Iterator[tuple[int, Open | None]]:
         one = self.sides[side]
         for offset, item in one.open.items():
-            if offset >= one.forgiven and (item is None or item.ms <= until_ms):
+            if offset >= one.judged_from and (item is None or item.ms <= until_ms):
                 yield offset, item
 
 

@@ -165,6 +165,23 @@ def test_what_retention_took_is_said_and_never_forgiven() -> None:
     assert mismatches(Comparison.of("id", [], again.as_row()).judge(0, 100)) == 1
 
 
+def test_what_the_other_side_lost_before_the_beginning_is_excused_and_its_differences_are_not() -> None:
+    made = Comparison("id", [], {"source": 0, "target": 0})
+    made.gone("target", 2)
+    made.excuse("source", 3)
+    for offset in range(4):
+        made.feed("source", offset, b"x", str(offset), None, 0)
+    made = Comparison.of("id", [], made.as_row())
+    for offset in range(4):
+        made.recall("source", offset, b"x", str(offset), None, 0)
+    assert made.judge(0, 0) == dict.fromkeys(KINDS, 0) | {"missing": 1} and made.not_compared() == 5
+    made.feed("target", 2, b"y", "2", None, 0)
+    assert made.judge(0, 0) == dict.fromkeys(KINDS, 0) | {"missing": 1, "different": 1} and made.not_compared() == 4
+    made = Comparison.of("id", [], made.as_row())
+    made.gone("source", 4)
+    assert made.judge(0, 0)["missing"] == 1 and made.not_compared() == 4
+
+
 def test_what_a_group_does_not_want_is_left_out() -> None:
     made = Comparison("id", [], {"source": 0, "target": 0})
     made.leave_out("source", 5)

@@ -38,7 +38,7 @@ def resolve_start(state: State, queue: Mapping[str, Any], text: str, now_ms: int
     moment_ms = now_ms - number if is_back else number
     if moment_ms > now_ms:
         raise Usage(f"The start {shown(text)} lies ahead.", hint="Take `latest` to begin with what is published next.")
-    return _first_since(state, first, stop, moment_ms)
+    return first_since(state, first, stop, moment_ms)
 
 
 def _offset(text: str) -> int | None:
@@ -58,7 +58,7 @@ def _time_of(text: str) -> tuple[int, bool]:
     )
 
 
-def _first_since(state: State, first: int, stop: int, moment_ms: int) -> int:
+def first_since(state: State, first: int, stop: int, moment_ms: int) -> int:
     """Returns the first offset of the first block that was stamped at a moment or later; stamps never go back."""
     low, high = first, stop  # blocks before `low` are older, the one at `high` is not
     while low < high:

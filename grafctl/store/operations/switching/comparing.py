@@ -1,30 +1,90 @@
-"""The comparison of both outputs of a switch, which has to pass before a consumer is switched to the target.
+"""Comparing the two outputs of a switch, in the caller's domain, from where the last comparison stopped.
 
 Promises
-- Every record that both outputs keep is compared with its counterpart, byte by byte, in both directions.
-- A record that only one output has counts as a mismatch, and so does one that comes twice or has no match key.
+- Each batch passes the gate of its group from the caller's domain, and is read from that domain's own bytes as they are
+  committed; what the group's filter leaves out is left out.
+- It reads up to where the outputs end when it begins. It keeps how far it is under the generation of the switch, so
+  whoever was overtaken by a flip keeps nothing.
+- Both outputs are compared from the first record that they keep. What retention took before is not compared, and nor is
+  what the other side has of that time: it says how many.
+- A side that is far ahead waits for the other one. Where the other one has no more, the outputs have drifted apart:
+  that is said, and such a comparison is not complete.
+
+What a crash leaves behind: a comparison as it was kept last, with its counts; the rest is read again.
 """
 
 from __future__ import annotations
 
-from grafctl.store.intervals import Intervals
-from grafctl.store.operations.switching.matching import matches_of
-from grafctl.store.operations.switching.work import Side, covering, side_of
-from grafctl.store.reading import read_columns
-from grafctl.store.records import digest
+from functools import partial
+
+from grafctl import clock
+from grafctl.errors import Corrupt, Damaged, Usage, told
+from grafctl.names import check_domain, shown
+from grafctl.store import filters
+from grafctl.store.authority import COMPARE, Asked, Placement
+from grafctl.store.blocks import Columns
+from grafctl.store.checked import checked
+from grafctl.store.committed import Committed
+from grafctl.store.driver.kill import point
+from grafctl.store.intervals import Intervals, intersection, union
+from grafctl.store.log import Log
+from grafctl.store.operations.filtering import lagging
+from grafctl.store.operations.polling import pass_local_gate
+from grafctl.store.reading import block_refs
 from grafctl.store.replica.replica import Replica
+from grafctl.store.replica.state import State
+from grafctl.store.resources.group import ALL, group_row
 from grafctl.store.resources.queue import records_row
+from grafctl.store.resources.starts import first_since
 from grafctl.store.resources.switches import NoteShadow
 from grafctl.store.session import Session
-from grafctl.store.switch_rules import SIDES, SOURCE, TARGET
-from grafctl.typed import Any, Iterator, Mapping, NamedTuple
+from grafctl.store.switch_compare import SIDES, SOURCE, TARGET, Comparison, mismatches
+from grafctl.typed import Any, Callable, Iterator, Mapping, NamedTuple
+
+BATCH_RECORDS = 2_000
+BATCH_BYTES = 4 << 20
+SAVE_S = 3.0  # between two times that a long comparison is kept
+SETTLE_S = 2.0
+GRACE_MS = 60_000
+NOTE_MS = 30_000  # a comparison that finds nothing new is kept again after so long, to say when it was
+NOW, START = "now", "start"
+
+Tell = Callable[[str, int, int], None]
 
 
-class Comparison(NamedTuple):
-    """What a comparison came to: how many mismatches stand in the way of a switch, and what the row keeps of it."""
+class Output(NamedTuple):
+    """One side as it was found when the comparison began."""
 
-    mismatches: int
+    side: str
+    resource: str
+    group: str
+    log: Log
+    filter: str | None
+    first: int  # what retention has left begins here
+    end: int
+
+
+class Chunk(NamedTuple):
+    """Some records that were published together."""
+
+    first: int
+    columns: Columns
+    ms: int
+
+
+class Compared(NamedTuple):
+    """What a comparison came to: how many mismatches stand in the way of a switch, and what the row keeps of it.
+
+    There are none only where both outputs were read up to their ends; else the number is None where none was found yet.
+    """
+
+    mismatches: int | None
     shadow: dict[str, Any]
+
+    @property
+    def full(self) -> str | None:
+        """Returns the side that is too far ahead of the other one, or None."""
+        return self.shadow.get("full")
 
 
 def compare(
@@ -35,53 +95,233 @@ def compare(
     *,
     compare_from: str | None = None,
     begins: bool = False,
-) -> Comparison:
+    grace_ms: int | None = None,
+    tell: Tell | None = None,
+) -> Compared:
     """Compares what is new in both outputs, keeps the result with `NoteShadow`, and returns all that is known.
 
-    `row` is the switch as it was read just before, `domain` the caller's, where the records are read if they can be.
-    With `compare_from="now"` what was judged before is forgiven. `begins` is handed to `NoteShadow`: a switch that was
-    rolled back is tried again. `shadow["mismatches"]` is what `BeginClosing` asks for.
+    `row` is the switch as it was read just before, `domain` the caller's, where the records are read. With
+    `compare_from` what was judged before is forgiven (`now`), or all is compared again (`start`). `begins` is handed to
+    `NoteShadow`: a switch that was rolled back is tried again.
     """
-    kept = {side: _read(session, side_of(session, name, row, side), row["match"], domain) for side in SIDES}
-    source, target = kept[SOURCE][0], kept[TARGET][0]
-    counts = {
-        "compared": len(source.keys() & target.keys()),
-        "missing": len(source.keys() - target.keys()),
-        "extra": len(target.keys() - source.keys()),
-        "different": sum(source[key] != target[key] for key in source.keys() & target.keys()),
-        "repeated": kept[SOURCE][1] + kept[TARGET][1],
-        "unmatched": kept[SOURCE][2] + kept[TARGET][2],
-    }
-    found = sum(count for what, count in counts.items() if what != "compared")
-    if compare_from == "now":
-        found = 0
-    shadow = {**counts, "mismatches": found}
-    session.control.append(NoteShadow(name, row["generation"], shadow, begins))
-    return Comparison(found, shadow)
+    return Comparer(session, name, row, domain, begins=begins, grace_ms=grace_ms, tell=tell).run(compare_from)
 
 
-def _read(session: Session, side: Side, match: str, domain: str) -> tuple[dict[bytes, bytes], int, int]:
-    """Returns the digest of each record by its match key, and how many come again or have none."""
-    keyed: dict[bytes, bytes] = {}
-    repeated = unmatched = 0
-    for key, body in _records(session, side, match, domain):
-        if key is None:
-            unmatched += 1
-        elif key in keyed:
-            repeated += 1
-        else:
-            keyed[key] = body
-    return keyed, repeated, unmatched
+def check_from(text: str | None) -> str | None:
+    """Returns where a comparison begins; raises `Usage`."""
+    if text not in (None, NOW, START):
+        raise Usage(f"{shown(text)} is not where a comparison can begin.", hint="Take --compare-from now or start.")
+    return text
 
 
-def _records(session: Session, side: Side, match: str, domain: str) -> Iterator[tuple[bytes | None, bytes]]:
-    with covering(side, 0, domain) as committed:
-        queue = records_row(committed.state, side.resource)
-        kept: Intervals = [[queue["first"], queue["next"]]] if queue["first"] < queue["next"] else []
-        replica = Replica(committed.view, side.log.id, committed.domain)
-        for _, _, columns in read_columns(replica, committed.state, kept, session.held):
-            bodies = (
-                digest(payload + repr(key).encode())
-                for payload, key in zip(columns.payloads, columns.keys, strict=True)
+class Comparer:
+    """The comparison of one switch, by one operator: `run` as often as one likes, and it goes on each time."""
+
+    def __init__(
+        self,
+        session: Session,
+        name: str,
+        row: Mapping[str, Any],
+        domain: str,
+        *,
+        begins: bool = False,
+        grace_ms: int | None = None,
+        tell: Tell | None = None,
+    ) -> None:
+        self.session, self.name, self.row, self.domain = session, name, row, check_domain(domain)
+        self.grace_ms = grace_ms if grace_ms is not None else int(row["shadow"].get("grace_ms", GRACE_MS))
+        self._begins, self._tell = begins, tell
+        self._made: Comparison | None = None
+        self._forgiven_ms: int | None = row["shadow"].get("forgiven_ms")
+        self._last: dict[str, Any] = {}  # what was kept by this comparer
+        self._noted_ms = 0
+
+    def run(self, since: str | None = None) -> Compared:
+        """Compares what there is now, and keeps how far it is."""
+        check_from(since)
+        outputs = {side: self._look(side) for side in SIDES}
+        made = self._made
+        if made is None or since == START:
+            made = self._taken_up(outputs, anew=since == START)
+        for side, output in outputs.items():
+            made.gone(side, output.first)
+        self._made = made
+        if since == NOW:
+            self._forgiven_ms = clock.now_ms()
+            made.forgive({side: output.end for side, output in outputs.items()})
+        full = self._read(made, outputs)
+        return self._kept(made, full=full, is_complete=full is None)
+
+    # --- both sides
+
+    def _look(self, side: str) -> Output:
+        """Returns one side as it is now; raises the refusal of the gate."""
+        place = self.row[side]
+        log = self.session.resource(place["resource"])
+        look = partial(self._passed, place["resource"], place["group"])
+        queue, group = checked(log, look, self.domain, newest=True)
+        wanted = group.get("filter")
+        ends = (int(queue["first"]), int(queue["next"]))
+        return Output(side, place["resource"], place["group"], log, None if wanted == ALL else wanted, *ends)
+
+    def _excused(self, outputs: Mapping[str, Output]) -> dict[str, int]:
+        """Returns before which offset each side has records whose counterparts retention may have taken."""
+        found = dict.fromkeys(SIDES, 0)
+        for side, there in ((SOURCE, outputs[TARGET]), (TARGET, outputs[SOURCE])):
+            if there.first == 0:
+                continue
+            here = outputs[side]
+            since = checked(there.log, partial(_published_ms, there.resource))
+            if since is None:  # nothing is left there
+                found[side] = here.end
+                continue
+            look = partial(_first_after, here.resource, since + self.grace_ms)
+            found[side] = checked(here.log, look, newest=True)
+        return found
+
+    def _passed(self, resource: str, group: str, state: State) -> tuple[dict[str, Any], dict[str, Any]]:
+        queue, row = records_row(state, resource), group_row(state, resource, group)
+        asked = Asked(COMPARE, resource, self.domain, group, None, self.session.cluster.knows(self.domain))
+        pass_local_gate(self.session, state, asked, Placement.of(row), ())
+        return queue, row
+
+    def _taken_up(self, outputs: Mapping[str, Output], *, anew: bool) -> Comparison:
+        """Returns the comparison that was kept, with what it has to read again; or a new one."""
+        match, fields, kept = self.row["match"], self.row["compare"]["fields"], self.row["shadow"]
+        if anew or SOURCE not in kept:
+            self._forgiven_ms = None
+            made = Comparison(match, fields, dict.fromkeys(SIDES, 0))
+            for side, stop in self._excused(outputs).items():
+                made.excuse(side, stop)
+            return made
+        made = Comparison.of(match, fields, kept)
+        for side, output in outputs.items():
+            for start, stop in made.again(side):
+                for chunk in self._all(output, max(start, output.first), min(stop, output.end)):
+                    for offset, record in _records(chunk, self._wanted(output, chunk)):
+                        made.recall(side, offset, record[0], record[1], record[2], chunk.ms)
+        return made
+
+    def _read(self, made: Comparison, outputs: Mapping[str, Output]) -> str | None:
+        """Feeds both sides in turns up to their ends; returns the side that is too far ahead, or None."""
+        total = sum(max(0, output.end - made.sides[side].next) for side, output in outputs.items())
+        done, saved_s = 0, clock.monotonic_s()
+        while True:
+            left = [side for side in SIDES if made.sides[side].next < outputs[side].end]
+            ready = [side for side in left if not made.is_full(side)]
+            if not ready:
+                return left[0] if left else None
+            side = min(ready, key=lambda name: len(made.sides[name].open))
+            before = made.sides[side].next
+            self._feed(made, outputs[side])
+            done += made.sides[side].next - before
+            if self._tell is not None:
+                self._tell("comparing", done, total)
+            point("comparing.fed")
+            if clock.monotonic_s() - saved_s >= SAVE_S:
+                self._kept(made, is_complete=False)
+                saved_s = clock.monotonic_s()
+
+    def _feed(self, made: Comparison, output: Output) -> None:
+        """Feeds one batch of a side."""
+        one, side = made.sides[output.side], output.side
+        for chunk in self._batch(output, one.next, output.end):
+            made.gone(side, chunk.first)  # retention was quicker
+            for offset, record in _records(chunk, self._wanted(output, chunk)):
+                if made.is_full(side):
+                    return
+                made.leave_out(side, offset)
+                made.feed(side, offset, record[0], record[1], record[2], chunk.ms)
+            made.leave_out(side, chunk.first + len(chunk.columns.payloads))
+
+    def _kept(self, made: Comparison, *, full: str | None = None, is_complete: bool) -> Compared:
+        """Keeps how far it is; what was not read up to the ends is no proof, so it never has zero mismatches."""
+        now_ms = clock.now_ms()
+        counts = made.judge(now_ms, self.grace_ms)
+        found = mismatches(counts)
+        shadow = made.as_row() | {"samples": made.named(now_ms, self.grace_ms), "counts": counts}
+        shadow |= {"mismatches": found if found or is_complete else None, "without": made.not_compared()}
+        shadow |= {"grace_ms": self.grace_ms, "generation": self.row["generation"]}
+        shadow |= {"full": full} if full is not None else {}
+        shadow |= {"forgiven_ms": self._forgiven_ms} if self._forgiven_ms is not None else {}
+        if shadow != self._last or now_ms - self._noted_ms >= NOTE_MS:
+            self.session.control.append(
+                NoteShadow(self.name, self.row["generation"], shadow | {"judged_ms": now_ms}, self._begins)
             )
-            yield from zip(matches_of(match, columns), bodies, strict=True)
+            self._last, self._noted_ms = shadow, now_ms
+            point("comparing.kept")
+        return Compared(shadow["mismatches"], shadow | {"judged_ms": now_ms})
+
+    # --- reading
+
+    def _wanted(self, output: Output, chunk: Chunk) -> Intervals | None:
+        """Returns which records of a chunk the group wants, or None for all of them."""
+        return None if output.filter is None else filters.matched(output.filter, chunk.first, chunk.columns)
+
+    def _all(self, output: Output, start: int, stop: int) -> Iterator[Chunk]:
+        """Yields the records of [start, stop), a batch at a time."""
+        while start < stop:
+            chunks = self._batch(output, start, stop)
+            yield from chunks
+            start = chunks[-1].first + len(chunks[-1].columns.payloads)
+
+    def _batch(self, output: Output, start: int, stop: int) -> list[Chunk]:
+        """Returns the next records from `start` on, some at least."""
+        found = self._look_up(output, start, stop)
+        if not found:
+            output.log.settle(deadline_s=SETTLE_S)
+            found = self._look_up(output, start, stop)
+        if not found:
+            raise lagging(self.domain, "it has not received what is committed")
+        return found
+
+    def _look_up(self, output: Output, start: int, stop: int) -> list[Chunk]:
+        """Returns what the caller's domain shows, nothing where it lags behind."""
+        try:
+            with output.log.view(prefer=self.domain) as committed:
+                self._passed(output.resource, output.group, committed.state)
+                if committed.domain != self.domain:
+                    error = committed.found.errors.get(self.domain)
+                    if isinstance(error, Damaged):
+                        raise told(error)
+                    return []
+                return self._chunks(output, committed, start, stop)
+        except Corrupt as error:
+            error.fields.setdefault("domain", self.domain)
+            raise
+
+    def _chunks(self, output: Output, committed: Committed, start: int, stop: int) -> list[Chunk]:
+        replica = Replica(committed.view, output.log.id, committed.domain)
+        found, records, size = list[Chunk](), 0, 0
+        for ref in block_refs(committed.state, start, stop):
+            columns = self.session.held.unpacked(replica, ref)
+            first, last = max(start, ref.first), min(stop, ref.first + ref.records)
+            if last - first < ref.records:
+                columns = columns.cut(first - ref.first, last - ref.first)
+            found.append(Chunk(first, columns, ref.ms))
+            records, size = records + last - first, size + ref.bytes
+            if records >= BATCH_RECORDS or size >= BATCH_BYTES:
+                break
+        return found
+
+
+def _published_ms(resource: str, state: State) -> int | None:
+    """Returns when the first record that a resource keeps was published, or None where it keeps none."""
+    queue = records_row(state, resource)
+    ref = next(block_refs(state, queue["first"], queue["next"]), None)
+    return None if ref is None else ref.ms
+
+
+def _first_after(resource: str, ms: int, state: State) -> int:
+    """Returns the first offset that was published after a time."""
+    queue = records_row(state, resource)
+    return first_since(state, queue["first"], queue["next"], ms + 1)
+
+
+def _records(chunk: Chunk, wanted: Intervals | None) -> Iterator[tuple[int, tuple[bytes, str | None, str | None, Any]]]:
+    """Yields the records of a chunk that are wanted, with their offsets."""
+    whole = [[chunk.first, chunk.first + len(chunk.columns.payloads)]]
+    rows = list(zip(*chunk.columns, strict=True))
+    for start, stop in whole if wanted is None else intersection(union(wanted, []), whole):
+        for offset in range(start, stop):
+            yield offset, rows[offset - chunk.first]
