@@ -263,12 +263,12 @@ def findings(found: Iterator[Finding], output: Form, json: bool = False) -> int:
     return len(every)
 
 
-def once(look: Callable[[], Shown], output: Form, json: bool = False) -> None:
+def once(look: Callable[[], Result], output: Form, json: bool = False) -> None:
     """Shows what there is to see now."""
     show(look(), output, json)
 
 
-def watch(look: Callable[[], Shown], output: Form, json: bool = False) -> None:
+def watch(look: Callable[[], Result], output: Form, json: bool = False) -> None:
     """Shows the same thing every two seconds until it is interrupted; on a terminal each time over the last one."""
     from grafctl import clock
 

@@ -124,6 +124,10 @@ def blocks_of(answer: Result) -> list[Block]:
     if isinstance(answer, Listed):
         if answer.items and "audit" in answer.items[0]:
             return [line for item in answer.items for line in _audit_lines(item)]
+        if answer.items and "counts" in answer.items[0]:
+            counts = [{"edge": item["edge"], **item["counts"]} for item in answer.items]
+            plain = [{name: value for name, value in item.items() if name != "counts"} for item in answer.items]
+            return [table_of(plain), "", table_of(counts)]
         return [table_of(answer.items)] if answer.items else [f"No {answer.noun}."]
     if isinstance(answer, Verdict):
         return [_verdict_sentence(answer)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -11,7 +12,9 @@ import pytest
 from conftest import ROOT, Runner
 from test_readme import blocks
 
-from grafctl.nouns.edge_handles import LOOK_S
+from grafctl.edges import counts
+from grafctl.nouns.edge_end import LOOK_S
+from grafctl.render_metrics import metrics_of
 from grafctl.store.edge_rules import GO, READER, RELOCATE, STEPS, STOP, WAIT, WRITER
 from grafctl.store.segment_rules import STATES
 
@@ -52,3 +55,11 @@ def test_the_python_runs(run: Runner, tmp_path: Path) -> None:
 
 def test_how_soon_is_as_it_is_said() -> None:
     assert f"within {LOOK_S:g} s" in PAGE
+
+
+def test_every_count_and_metric_is_named() -> None:
+    section = PAGE.split("## What is counted")[1]
+    shown = counts.shown((counts.Counts(), counts.Counts()), 1, None, None)
+    edge = {"edge": "e", "domain": "aws", "state": "held", "generation": 1, "capacity": 3, "used": 0, "counts": shown}
+    names = {*shown, *(metric.name for metric in metrics_of([edge]))}
+    assert {name for name in re.findall(r"`(\w+)`", section) if "_" in name or name in names} == names

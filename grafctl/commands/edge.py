@@ -32,6 +32,10 @@ Max = Annotated[
 ]
 FailEmpty = Annotated[bool, Option("--fail-empty", help="Exit with 4 when nothing is delivered")]
 FailFull = Annotated[bool, Option("--fail-full", help="Exit with 22 when there is no room")]
+Watch = Annotated[bool, Option("--watch", "-w", help="Look again every two seconds until Ctrl-C")]
+Prometheus = Annotated[
+    str | None, Option("--prometheus", metavar="FILE", help="Write the counts to FILE as Prometheus text")
+]
 
 
 def create(
@@ -139,18 +143,20 @@ def pop(
 def status(
     store: options.StorePath,
     name: OptionalEdge = None,
+    watch: Watch = False,
+    prometheus: Prometheus = None,
     json: options.Json = False,
     output: options.Output = "table",
 ) -> None:
-    """Show the edges, what is in them and their leases
+    """Show the edges, their leases and what passed
 
-    Changes nothing. An edge whose segment is torn or gone is disconnected, and a new lease helps.
+    An edge whose segment is torn or gone is disconnected, and a new lease helps. --prometheus writes the same to FILE,
+    at once and whole, for a collector of text files; with --watch again each time.
 
     Example: grafctl edge status
     """
-    from grafctl import client, render
+    from grafctl import client, render, render_metrics
 
     with client.open(store) as opened:
-        listed = opened.edges.status(name)
-
-    render.show(listed, output, json)
+        look = render_metrics.writing(prometheus, lambda: opened.edges.status(name))
+        (render.watch if watch else render.once)(look, output, json)

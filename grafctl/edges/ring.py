@@ -150,10 +150,10 @@ class Ring:
 
     # --- the end of a lease before its time
 
-    def notice(self) -> Notice:
-        """Returns the notice as it is now; raises `Lost` also where the file was removed."""
+    def look(self) -> Front:
+        """Returns both ends and the notice, whether that is another one or not; a removed file is `Lost`."""
         with self._turn():
-            return self._looked().notice
+            return self._looked()
 
     def watch(self, notice: Notice) -> None:
         """Lets every later operation raise `Noticed` where there is another notice than this one."""

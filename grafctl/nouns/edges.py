@@ -19,7 +19,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from grafctl import clock
-from grafctl.edges import segment
+from grafctl.edges import counts, segment
 from grafctl.edges.ring import Ring
 from grafctl.edges.ring_bytes import Front, Layout, Lost, layout_of
 from grafctl.errors import GenerationConflict, GrafctlError, NotFound, Usage
@@ -207,15 +207,24 @@ class Edges:
     def _status_of(self, name: str, handoff: Handoff, lease: dict[str, Any]) -> dict[str, Any]:
         state = judged(lease, clock.now_ms(), token=handoff.token)
         more: dict[str, Any] = {}
+        front: Front | None = None
         if state in USABLE:
             try:
                 with self._ring(handoff) as ring:
-                    more = _ends(ring.front())
+                    front = ring.front()
+                more = _ends(front)
             except Lost as lost:
                 state, more = DISCONNECTED, {"why": str(lost)}
             except GrafctlError as error:
                 more = {"why": error.message}
-        return {**_fields(name, handoff), "state": state, **more}
+        return {**_fields(name, handoff), "state": state, **more, "counts": self._counts_of(name, handoff, front)}
+
+    def _counts_of(self, name: str, handoff: Handoff, front: Front | None) -> dict[str, int]:
+        ends = (counts.Counts(), counts.Counts())
+        if not self.session.cluster.is_failed(handoff.domain):
+            ends = counts.read(self.session.cluster.place(handoff.domain).where, name)
+        head, tail = (None, None) if front is None else (front.head, front.tail)
+        return counts.shown(ends, handoff.generation, head, tail)
 
     # --- both ends, kept open
 

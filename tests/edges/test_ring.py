@@ -344,17 +344,17 @@ def test_a_ring_that_is_there_is_not_made_again(tmp_path: Path) -> None:
 def test_who_watches_meets_each_notice_and_a_removed_file(tmp_path: Path) -> None:
     path = make(tmp_path / "ring")
     with opened(path) as holder, opened(path) as ender:
-        holder.watch(holder.notice())
+        holder.watch(holder.look().notice)
         holder.push([b"a"])
         for say in (ender.begin_notice, ender.end_notice):
             say()
             for _ in range(2):
                 with pytest.raises(Noticed):
                     holder.push([b"b"])
-            holder.watch(holder.notice())
-            assert holder.notice().is_pending is (say == ender.begin_notice)
+            holder.watch(holder.look().notice)
+            assert holder.look().notice.is_pending is (say == ender.begin_notice)
         assert holder.take(9)[0] == [b"a"]
         path.unlink()
-        for call in (holder.front, holder.notice):
+        for call in (holder.front, holder.look):
             with pytest.raises(Lost, match="its file was removed"):
                 call()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from mutants.mutant import Mutant
 
 ENDS, RULES, RING = "grafctl/nouns/edge_handles.py", "grafctl/store/edge_rules.py", "grafctl/edges/ring.py"
-LEASES = "grafctl/nouns/leases.py"
+END, LEASES = "grafctl/nouns/edge_end.py", "grafctl/nouns/leases.py"
 TEST_ENDS, TEST_RULES, TEST_RING = (
     "tests/nouns/test_edge_handles.py",
     "tests/unit/test_edge_rules.py",
@@ -31,7 +31,7 @@ OF_EDGE_ENDS = (
     ),
     Mutant(
         "the last good value for a corrupt record",
-        ENDS,
+        END,
         "            handoff, lease = checked(self.session.control, self._read)\n            pass_segment",
         "            try:\n"
         "                handoff, lease = checked(self.session.control, self._read)\n"
@@ -60,7 +60,7 @@ OF_EDGE_ENDS = (
     ),
     Mutant(
         "a deadline that nobody judges",
-        ENDS,
+        END,
         "        if self._must_look or self._notice.is_pending or clock.now_ms() >= self._until_ms:\n",
         "        if self._must_look or self._notice.is_pending:\n",
         "A holder goes on after its lease has expired.",
@@ -68,7 +68,7 @@ OF_EDGE_ENDS = (
     ),
     Mutant(
         "a look that is not repeated while somebody ends the lease",
-        ENDS,
+        END,
         " or self._notice.is_pending or ",
         " or ",
         "A handle goes on after a revoke whose maker died.",

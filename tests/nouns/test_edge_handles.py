@@ -16,7 +16,7 @@ from grafctl.edges import segment
 from grafctl.edges.answers import Taken
 from grafctl.edges.ring_bytes import SLOTS_AT
 from grafctl.errors import Corrupt, DomainUnavailable, Fenced, GenerationConflict, GrafctlError, NotFound, Usage
-from grafctl.nouns import edge_handles
+from grafctl.nouns import edge_end
 from grafctl.nouns.edge_handles import EdgeReader, EdgeWriter
 from grafctl.store.records import CTRL, encode_json
 from grafctl.store.replica.state import State
@@ -36,7 +36,7 @@ class Ends(NamedTuple):
 
 @pytest.fixture(params=["memory", "lmdb"])
 def ends(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Ends]:
-    monkeypatch.setattr(edge_handles, "LOOK_S", 10**6)  # nothing here is found out by looking now and then
+    monkeypatch.setattr(edge_end, "LOOK_S", 10**6)  # nothing here is found out by looking now and then
     with world(tmp_path / "store", [AWS, GCP, "azure"], request.param) as here:
         here.store.leases.acquire("e", **LEASE)
         here.store.edges.create("e", token=1, slots=4, domain=AWS)
@@ -135,6 +135,8 @@ def test_the_push_that_meets_a_loss_raises_and_the_next_one_is_in_a_new_segment(
     assert ends.reader.pop() == Taken([], 2), "the new segment is empty: the push that failed is not in it"
     for body in ("a", "b", "c"):
         assert ends.writer.push(body).generation == 2
+    told = ends.world.store.edges.status("e").items[0]["counts"]
+    assert (told["relocations"], told["rebinds"], told["generation_changes"], told["pushed"]) == (1, 1, 1, 5)
     again = ends.reader.pop(9)
     assert (payloads(again), again.generation) == ([b"a", b"b", b"c"], 2)
     assert len(list(Path(ends.world.store.session.cluster.place(AWS).where, segment.FOLDER).iterdir())) == 1
