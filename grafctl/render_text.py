@@ -229,7 +229,7 @@ def _audit_lines(record: dict[str, Any]) -> list[Block]:
     """
     subject = "/".join(str(record[name]) for name in ("resource", "group", "lease") if record.get(name))
     domain, why = record.get("domain"), record.get("reason") or record.get("code")
-    head = f"{record['audit']:>4}  {_value_of('ms', record.get('ms'))}  {record.get('op')}"
+    head = f"{record['audit']:>4}  {value_of('ms', record.get('ms'))}  {record.get('op')}"
     if record.get("outcome") == "changed":
         return [render.clean(" ".join(filter(None, (head, subject, domain))))]
     told = f"      {record.get('outcome')}{f' in {domain}' if domain else ''}{f': {why}' if why else ''}"
@@ -243,11 +243,11 @@ def table_of(items: list[dict[str, Any]], indent: str = "") -> Table:
     """Returns items as a table: what names a row first, then the fields in the order they appear."""
     found = dict.fromkeys(name for item in items for name in item)
     columns = [name for name in FIRST if name in found] + [name for name in found if name not in FIRST]
-    rows = [[_value_of(name, item.get(name)) for name in columns] for item in items]
+    rows = [[value_of(name, item.get(name)) for name in columns] for item in items]
     return Table([render.clean(MOMENTS.get(name, name)) for name in columns], rows, indent)
 
 
-def _value_of(name: str, value: Any) -> str:
+def value_of(name: str, value: Any) -> str:
     if name in MOMENTS and isinstance(value, int):
         from datetime import UTC, datetime
 
@@ -275,7 +275,7 @@ def pairs(body: dict[str, Any], indent: str) -> list[Block]:
     }
     width = max((len(name) for name in body if name not in tables), default=0) + 1
     blocks: list[Block] = [
-        f"{indent}{render.clean(MOMENTS.get(name, name) + ':'):<{width}} {_value_of(name, value)}"
+        f"{indent}{render.clean(MOMENTS.get(name, name) + ':'):<{width}} {value_of(name, value)}"
         for name, value in body.items()
         if name not in tables
     ]

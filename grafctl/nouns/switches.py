@@ -14,12 +14,12 @@ from typing import Any
 from grafctl import clock
 from grafctl.errors import Usage
 from grafctl.names import check_name
+from grafctl.nouns.soaks import Soaks, compared_of, soak_of
 from grafctl.results import Change, Listed, Shown
 from grafctl.store import switch_rules
 from grafctl.store.intervals import size
 from grafctl.store.operations.switching.attaching import attach, detach
 from grafctl.store.operations.switching.work import Here, all_rows, look, row_of, side_of
-from grafctl.store.session import Session
 from grafctl.store.switch_fields import check_fields
 from grafctl.store.switch_match import ID, check_match
 from grafctl.store.switch_rules import SIDES, SOURCE, TARGET, in_flight, left_ms, phase_of
@@ -29,11 +29,8 @@ _SHOWN = ("state", "side", "generation")
 _KEPT = ("match", "risk", "shape", "window_ms", "soak_since_ms", "flipped_ms", "cursors")
 
 
-class Switches:
+class Switches(Soaks):
     """The switches of one store."""
-
-    def __init__(self, session: Session) -> None:
-        self.session = session
 
     def attach(
         self,
@@ -102,7 +99,7 @@ class Switches:
         sides = {side: self._side_fields(name, row, side) for side in SIDES}
         more = {field: row[field] for field in _KEPT if row[field] is not None}
         more |= {"wave": row["wave"], "rules": row["rules"], "fields": row["compare"]["fields"]}
-        judged = {"shadow": row["shadow"] or None, "soak": row["soak"] or None, "flips": row["flips"]}
+        judged = {"shadow": compared_of(row["shadow"]), "soak": soak_of(row), "flips": row["flips"]}
         return Shown({**self._line(name, row), **sides, **more, **judged})
 
     def _line(self, name: str, row: Mapping[str, Any]) -> dict[str, Any]:

@@ -26,7 +26,7 @@ LOOKING = {
     *("idem list", "idem show", "pipeline status", "pipeline tap"),
     *("pipeline validate", "pipeline plan"),
     *("schema list", "schema show"),
-    *("lease list", "edge status", "consumer status"),
+    *("lease list", "edge status", "consumer status", "consumer report"),
     *("table list", "table show", "table get", "table scan", "table count", "table export"),
     *("vshard list", "vshard show", "vshard status", "vshard plan"),
     *("audit tail", "audit verify", "audit explain", "status", "verify", "doctor", "plan", "drift"),
@@ -36,7 +36,7 @@ WITHOUT_DRY_RUN = LOOKING | WITHOUT_STORE | {"poll"}
 BY_DOMAIN = {"publish", "poll", "peek", "ack", "nack", "catch-up", "can"}
 BY_DOMAIN |= {"pipeline run", "pipeline tap", "idem reserve", "idem complete", "idem release", "idem expire"}
 BY_DOMAIN |= {"lease acquire", "lease renew", "lease release", "edge create", "edge push", "edge pop"}
-BY_DOMAIN |= {"edge relocate"}
+BY_DOMAIN |= {"edge relocate", "consumer compare"}
 BY_DOMAIN |= {"table put", "table get", "table delete", "table scan", "table load", "table export"}
 BY_DOMAIN |= {"vshard plan", "vshard migrate", "vshard resume", "vshard cutover", "vshard throttle"}
 BY_DOMAIN |= {"vshard reverse", "vshard cancel", "vshard retire"}

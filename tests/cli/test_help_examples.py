@@ -100,6 +100,8 @@ STORY = [
     (f"grafctl consumer create {Q} billing --allow aws", "billing"),
     ("consumer attach", "route the polls of group billing"),
     ("consumer status", "migration-orders"),
+    ("consumer compare", "Compared by id at "),
+    ("consumer report", "is shadow: group billing of migration-orders"),
     ("consumer detach", "Would change"),
     ("dead list", "No dead"),
     ("dead redrive", "redriven: 0"),

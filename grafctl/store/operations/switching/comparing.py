@@ -97,6 +97,7 @@ def compare(
     begins: bool = False,
     grace_ms: int | None = None,
     tell: Tell | None = None,
+    dry_run: bool = False,
 ) -> Compared:
     """Compares what is new in both outputs, keeps the result with `NoteShadow`, and returns all that is known.
 
@@ -104,7 +105,8 @@ def compare(
     `compare_from` what was judged before is forgiven (`now`), or all is compared again (`start`). `begins` is handed to
     `NoteShadow`: a switch that was rolled back is tried again.
     """
-    return Comparer(session, name, row, domain, begins=begins, grace_ms=grace_ms, tell=tell).run(compare_from)
+    how: dict[str, Any] = {"begins": begins, "grace_ms": grace_ms, "tell": tell, "dry_run": dry_run}
+    return Comparer(session, name, row, domain, **how).run(compare_from)
 
 
 def check_from(text: str | None) -> str | None:
@@ -127,10 +129,11 @@ class Comparer:
         begins: bool = False,
         grace_ms: int | None = None,
         tell: Tell | None = None,
+        dry_run: bool = False,
     ) -> None:
         self.session, self.name, self.row, self.domain = session, name, row, check_domain(domain)
         self.grace_ms = grace_ms if grace_ms is not None else int(row["shadow"].get("grace_ms", GRACE_MS))
-        self._begins, self._tell = begins, tell
+        self._begins, self._tell, self._dry_run = begins, tell, dry_run
         self._made: Comparison | None = None
         self._forgiven_ms: int | None = row["shadow"].get("forgiven_ms")
         self._last: dict[str, Any] = {}  # what was kept by this comparer
@@ -244,7 +247,7 @@ class Comparer:
         shadow |= {"grace_ms": self.grace_ms, "generation": self.row["generation"]}
         shadow |= {"full": full} if full is not None else {}
         shadow |= {"forgiven_ms": self._forgiven_ms} if self._forgiven_ms is not None else {}
-        if shadow != self._last or now_ms - self._noted_ms >= NOTE_MS:
+        if not self._dry_run and (shadow != self._last or now_ms - self._noted_ms >= NOTE_MS):
             self.session.control.append(
                 NoteShadow(self.name, self.row["generation"], shadow | {"judged_ms": now_ms}, self._begins)
             )

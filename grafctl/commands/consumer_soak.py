@@ -1,0 +1,84 @@
+"""`consumer compare` and `report`: what is found out about a consumer before and after it is switched."""
+
+from grafctl.commands import options
+from grafctl.commands.consumer_switch import Switch
+from grafctl.commands.declared import Annotated, Option
+
+CompareFrom = Annotated[
+    str | None,
+    Option(
+        "--compare-from", metavar="WHERE", help="now forgives what was found so far, start compares all again",
+        parser=options.text_of("place"),
+    ),
+]  # fmt: skip
+Grace = Annotated[
+    int | None,
+    Option(
+        "--grace", metavar="TIME", help="Age from which a record without a counterpart is missing",
+        parser=options.duration_ms, show_default="1m, or as before",
+    ),
+]  # fmt: skip
+MismatchExitCode = Annotated[bool, Option("--exit-code", help="Exit with 3 when there is any mismatch")]
+
+
+def compare(
+    name: Switch,
+    domain: options.Domain,
+    store: options.StorePath,
+    compare_from: CompareFrom = None,
+    grace: Grace = None,
+    exit_code: MismatchExitCode = False,
+    quiet: options.Quiet = False,
+    dry_run: options.DryRun = False,
+    json: options.Json = False,
+    output: options.Output = "table",
+) -> None:
+    """Compare the two outputs of a switch
+
+    Goes on where the last comparison stopped, up to the ends of both, and prints the report. It switches nobody;
+    `consumer switch` compares too, and a mismatch blocks it. After Ctrl-C the same command goes on.
+
+    Example: grafctl consumer compare billing -d aws/us-east-1/us-east-1a
+    """
+    from grafctl import client, interruption, render_switches
+    from grafctl.render_progress import Progress
+
+    told = interruption.resumable(dry_run)
+    with told, client.open(store) as opened, Progress("compare", quiet=quiet) as progress:
+        shown = opened.switches.compare(
+            name, domain=domain, compare_from=compare_from, grace_ms=grace, progress=progress, dry_run=dry_run
+        )
+
+    render_switches.report(shown, output, json)
+    _require_equal(name, shown.body["compared"]["mismatches"], exit_code)
+
+
+def _require_equal(name: str, mismatches: int | None, exit_code: bool) -> None:
+    """Raises `Changes` (3) where the outputs differ, or may, and the caller wants to see that as an exit code."""
+    if mismatches != 0 and exit_code:
+        from grafctl.errors import Changes
+
+        what = "may differ, since one is too far ahead" if mismatches is None else f"differ: {mismatches:,} mismatches"
+        hint = f"Run `grafctl consumer report {name}` to see them."
+        raise Changes(f"The outputs of switch {name} {what}.", hint=hint, code="mismatch", count=mismatches)
+
+
+def report(
+    name: Switch,
+    store: options.StorePath,
+    json: options.Json = False,
+    output: options.Output = "table",
+) -> None:
+    """Show what was found out about a switch
+
+    How many records match or differ, which ones by match key, offset and field, each flip with its reason, and the
+    numbers of the soak; all as they were found last. Changes nothing.
+
+    Example: grafctl consumer report billing
+    """
+    from grafctl import client, render_switches
+
+    with client.open(store) as opened:
+        shown = opened.switches.report(name)
+
+    render_switches.report(shown, output, json)

@@ -1,0 +1,66 @@
+"""The report of a switch as people and scripts see it; a room of `render.py`."""
+
+from __future__ import annotations
+
+from grafctl import render, render_output, render_text
+from grafctl.results import Shown
+from grafctl.typed import TYPE_CHECKING, Any, Mapping
+
+if TYPE_CHECKING:
+    from grafctl.render import Form
+    from grafctl.render_text import Block
+
+KINDS = ("matched", "missing", "extra", "different", "repeated", "unmatched", "waiting")
+
+
+def report(answer: Shown, output: Form, json: bool = False) -> None:
+    """Prints what was found out about a switch."""
+    if json or output != "table":
+        render_output.write(render.document(answer.as_json()))
+    else:
+        render_text.draw(blocks_of(answer.fields()))
+
+
+def blocks_of(body: Mapping[str, Any]) -> list[Block]:
+    """Returns the report as text: a sentence on each matter, and what it is made of below."""
+    blocks: list[Block] = [render.clean(line) for line in _head(body)]
+    if body["samples"]:
+        blocks += ["", "Mismatches, some of each kind:", render_text.table_of(body["samples"], "  ")]
+    if body.get("soak"):
+        found = body["soak"]["checks"]
+        checks = [{"rule": check["rule"], "ok": check["ok"], "says": check["sentence"]} for check in found]
+        blocks += ["", "Health since it was switched:", render_text.table_of(checks, "  ")]
+    if body["flips"]:
+        shown = [{name: flip[name] for name in ("generation", "side", "ms", "why")} for flip in body["flips"]]
+        blocks += ["", "Flips:", render_text.table_of(shown, "  ")]
+    return blocks
+
+
+def _head(body: Mapping[str, Any]) -> list[str]:
+    going = f", {body['phase']}" if body.get("phase") else ""
+    place = body[body["side"]]
+    lines = [
+        f"Switch {body['switch']} is {body['state']}{going}: group {place['group']} of {place['resource']} is the "
+        f"consumer's (generation {body['generation']})."
+    ]
+    found = body.get("compared")
+    if found is None:
+        return [*lines, "The outputs were not compared yet."]
+    counts = [f"{found[kind]:,} {kind}" for kind in KINDS if found[kind] or kind == "matched"]
+    time = render_text.value_of("ms", found["judged_ms"])
+    lines.append(f"Compared by {body['match']} at {time}: {', '.join(counts)}. {_verdict(found)}")
+    if found["not_compared"]:
+        lines.append(f"Not compared: {found['not_compared']:,}, which retention took or which were forgiven.")
+    if found["left_out"]:
+        lines.append(f"Left out by the filters of the groups: {found['left_out']:,}.")
+    if "ahead" in found:
+        lines.append(f"The {found['ahead']} is too far ahead of the other side; what is behind that was not compared.")
+    if body.get("window_left_ms") is not None:
+        lines.append(f"Its window has {body['window_left_ms']:,} of {body['window_ms']:,} ms to go.")
+    return lines
+
+
+def _verdict(found: Mapping[str, Any]) -> str:
+    if found["mismatches"] is None:
+        return "That is not all."
+    return f"{found['mismatches']:,} mismatch{'' if found['mismatches'] == 1 else 'es'}."
