@@ -193,7 +193,7 @@ def first_twin(setting: Setting) -> Twin:
         if setting.all and not setting.late[at]:
             twin.publish(at)
         twin.logs[at].run(AttachGroup(Q, GROUP, NAME, side, "id", twin.first))
-    twin.logs[CONTROL].run(EndAttach(NAME))
+    twin.logs[CONTROL].run(EndAttach(NAME, twin.first))
     twin.logs[CONTROL].run(NoteShadow(NAME, twin.first, SAME))
     return twin
 

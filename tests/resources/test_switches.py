@@ -35,7 +35,7 @@ def definition(**fields: Any) -> dict[str, Any]:
 
 def attach(rows: Rows, name: str = "s", **fields: Any) -> dict[str, Any]:
     rows.run(CreateSwitch(name, definition(**fields)))
-    rows.run(EndAttach(name))
+    rows.run(EndAttach(name, generation(rows, name)))
     return switch_row(rows, name)
 
 
@@ -102,6 +102,8 @@ def test_a_whole_life(rows: Rows) -> None:
         Lock("s", 1),
         NoteShadow("s", 1, SAME),
         NoteSoak("s", 1, {}),
+        EndAttach("s", 1),
+        BeginDetach("s", 1),
     ],
     ids=lambda late: type(late).__name__,
 )
@@ -120,11 +122,40 @@ def test_a_name_that_is_attached_later_begins_above_every_generation_there_was(r
     closing(rows, to="source")
     rows.run(Flip("s", generation(rows), "source", "back"))
     last = generation(rows)
-    rows.run(BeginDetach("s"))
-    assert rows.run(DropSwitch("s")) and not rows.run(DropSwitch("s"))
+    rows.run(BeginDetach("s", last))
+    assert rows.run(DropSwitch("s", last)) and not rows.run(DropSwitch("s", last))
     with pytest.raises(NotFound):
         switch_row(rows, "s")
     assert attach(rows)["generation"] > last
+
+
+def test_a_late_detach_leaves_alone_what_was_attached_under_the_same_name(rows: Rows) -> None:
+    old = attach(rows)["generation"]
+    rows.run(BeginDetach("s", old))
+    rows.run(DropSwitch("s", old))
+    rows.run(CreateSwitch("s", definition()))
+    at = generation(rows)
+    for late in (EndAttach("s", old), BeginDetach("s", old)):
+        with pytest.raises(GenerationConflict, match=f"generation {at}"):
+            rows.run(late)
+    rows.run(BeginDetach("s", at))
+    assert not rows.run(DropSwitch("s", old)), "its groups are not free yet"
+    assert generation(rows) == at
+
+
+def test_nothing_rolls_back_what_is_half_attached_or_at_its_target(rows: Rows) -> None:
+    rows.run(CreateSwitch("s", definition()))
+    with pytest.raises(GenerationConflict, match="is attaching"):
+        rows.run(Flip("s", generation(rows), "source", "x", rolls_back=True))
+    rows.run(EndAttach("s", generation(rows)))
+    switched(rows)
+    with pytest.raises(GenerationConflict, match="at its target"):
+        rows.run(Flip("s", generation(rows), "target", "x", rolls_back=True))
+    closing(rows, to="source")
+    rows.run(Flip("s", generation(rows), "source", "x"))
+    rows.run(BeginDetach("s", generation(rows)))
+    with pytest.raises(GenerationConflict):
+        rows.run(Flip("s", generation(rows), "source", "x", rolls_back=True))
 
 
 def test_nothing_flips_that_was_not_closed_for_it(rows: Rows) -> None:
@@ -198,13 +229,13 @@ def test_another_closing_and_a_detach_wait_for_the_one_under_way(rows: Rows) -> 
     attach(rows)
     switched(rows)
     with pytest.raises(GenerationConflict, match="in flight"):
-        rows.run(BeginDetach("s"))
+        rows.run(BeginDetach("s", generation(rows)))
     closing(rows, to="source")
     rows.run(StartSoak("s", generation(rows)))
     with pytest.raises(GenerationConflict):
         closing(rows, to="target")
     with pytest.raises(GenerationConflict, match="not being detached"):
-        rows.run(DropSwitch("s"))
+        rows.run(DropSwitch("s", generation(rows)))
 
 
 def test_a_group_is_in_one_switch_and_a_definition_stays(rows: Rows) -> None:
@@ -216,7 +247,7 @@ def test_a_group_is_in_one_switch_and_a_definition_stays(rows: Rows) -> None:
     for fields in ({}, {"source": NEW, "target": {"resource": "x", "group": "g"}}):
         with pytest.raises(GenerationConflict, match="attached to the switch s"):
             rows.run(CreateSwitch("t", definition(**fields)))
-    rows.run(BeginDetach("s"))
+    rows.run(BeginDetach("s", generation(rows)))
     with pytest.raises(GenerationConflict, match="being detached"):
         rows.run(CreateSwitch("s", definition()))
 
@@ -228,7 +259,7 @@ def test_what_is_kept_of_flips_is_bounded_and_absent_switches_are_not_found(rows
         rows.run(NoteShadow("s", generation(rows), SAME, begins=True))
     assert len(switch_row(rows, "s")["flips"]) == 8
     for request in (
-        BeginDetach("absent"),
+        BeginDetach("absent", 1),
         NoteSoak("absent", 1, {}),
         Flip("absent", 1, "source", "x"),
         Lock("absent", 1),

@@ -125,9 +125,10 @@ class EndAttach(NamedTuple):
     """The request to say that both groups are attached."""
 
     name: str
+    generation: int
 
     def decide(self, state: State, context: Context) -> Decision:
-        row = switch_row(state, self.name)
+        row = _at(state, self.name, self.generation)
         if phase_of(row) != ATTACHING:
             return Decision(Switched(False, row))
         return _set(self.name, row | {"phase": None})
@@ -137,9 +138,10 @@ class BeginDetach(NamedTuple):
     """The request to take a switch apart, which goes on from here to its end."""
 
     name: str
+    generation: int
 
     def decide(self, state: State, context: Context) -> Decision:
-        row = switch_row(state, self.name)
+        row = _at(state, self.name, self.generation)
         if phase_of(row) == DETACHING:
             return Decision(Switched(False, row))
         if in_flight(row):
@@ -148,13 +150,15 @@ class BeginDetach(NamedTuple):
 
 
 class DropSwitch(NamedTuple):
-    """The request to let go of the row of a switch whose groups are detached."""
+    """The request to let go of the row of a switch whose groups are detached; one of the same name that was attached
+    since then is another."""
 
     name: str
+    generation: int
 
     def decide(self, state: State, context: Context) -> Decision:
         row: dict[str, Any] | None = state.get_json(switch_keys.switch(self.name))
-        if row is None:
+        if row is None or row["generation"] > self.generation:
             return Decision(False)
         if phase_of(row) != DETACHING:
             raise _refused(self.name, row, "is not being detached")
@@ -247,6 +251,11 @@ class Flip(NamedTuple):
             after = SWITCHED if self.side == TARGET else ROLLED_BACK
         elif self.rolls_back:
             after = ROLLED_BACK
+            check_move(self.name, row["state"], after)
+            if phase_of(row) not in (None, CLOSING):
+                raise _refused(self.name, row, f"is {phase_of(row)}")
+            if self.side == TARGET:
+                raise _refused(self.name, row, "is at its target, which has to be closed before")
         else:
             if not is_closing(row) or (self.is_late and not is_over(row, now_ms)):
                 raise _refused(self.name, row, "has no closing to give up")

@@ -17,8 +17,9 @@ Promises
 
 from __future__ import annotations
 
+from grafctl.errors import Busy
 from grafctl.store.driver.kill import point
-from grafctl.store.operations.switching.work import other, run_request, side_of
+from grafctl.store.operations.switching.work import look, other, row_of, run_request, side_of
 from grafctl.store.resources.switched import AttachGroup, DetachGroup
 from grafctl.store.resources.switches import BeginDetach, CreateSwitch, DropSwitch, EndAttach, Switched
 from grafctl.store.session import Session
@@ -43,7 +44,7 @@ def attach(session: Session, name: str, definition: Mapping[str, Any], *, dry_ru
     for side in (TARGET, SOURCE):
         side_of(session, name, made.row, side).log.append(_request(name, made.row, side, made.row["generation"]))
         point("switching.tied")
-    row = session.control.append(EndAttach(name)).answer.row
+    row = session.control.append(EndAttach(name, made.row["generation"])).answer.row
     point("switching.attached")
     return Switched(True, row)
 
@@ -54,7 +55,10 @@ def _request(name: str, row: Mapping[str, Any], side: str, generation: int) -> A
 
 def detach(session: Session, name: str, *, dry_run: bool = False) -> dict[str, Any]:
     """Frees both groups and lets go of the switch; returns its last row."""
-    row: dict[str, Any] = run_request(session.control, BeginDetach(name), dry_run).row
+    row = row_of(session, name)
+    _pass_owed(session, name, row)
+    answer: Switched = run_request(session.control, BeginDetach(name, row["generation"]), dry_run)
+    row = answer.row
     if dry_run:
         return row
     point("switching.detaching")
@@ -62,6 +66,25 @@ def detach(session: Session, name: str, *, dry_run: bool = False) -> dict[str, A
         at = side_of(session, name, row, side)
         at.log.append(DetachGroup(*at.place, row["generation"], paused=side != row["side"]))
         point("switching.freed")
-    session.control.append(DropSwitch(name))
+    session.control.append(DropSwitch(name, row["generation"]))
     point("switching.detached")
     return row
+
+
+def _pass_owed(session: Session, name: str, row: Mapping[str, Any]) -> None:
+    """Raises `Busy` (22) where the open side still owes records: without the switch they would be delivered again.
+
+    What is owed there only gets less before the next flip, and that is another generation.
+    """
+    side = side_of(session, name, row, row["side"])
+    count = (look(side).switch or {"owed": 0})["owed"]
+    if count:
+        raise Busy(
+            f"{count:,} record{'s' if count > 1 else ''} that the consumer of switch {name} has finished at the other "
+            f"output ha{'ve' if count > 1 else 's'} not come to {side.resource} yet: without the switch it would be "
+            "given them again.",
+            hint=f"Try again when `grafctl consumer status {name}` shows none that is owed.",
+            switch=name,
+            resource=side.resource,
+            owed=count,
+        )

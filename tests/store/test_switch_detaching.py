@@ -1,0 +1,60 @@
+"""Taking a switch away, in a store: not while the open side owes records, and by whoever comes late not at all."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from grafctl import clock
+from grafctl.errors import Busy, NotFound
+from grafctl.store.operations.switching.work import row_of, side_of
+from grafctl.store.resources.carrying import CarryInto
+from grafctl.store.resources.switched import CloseGroup, OpenGroup
+from grafctl.store.resources.switches import BeginClosing, Flip, NoteShadow
+from grafctl.store.switch_match import HASH_BYTES
+from store.world import World, world
+
+AWS, GCP, AZURE = "aws", "gcp", "azure"
+
+
+@pytest.fixture
+def made(tmp_path: Path) -> Iterator[World]:
+    with world(tmp_path / "store", [AWS, GCP, AZURE], "memory") as here:
+        for output in ("old", "new"):
+            here.store.queues.create(output, replicas=[f"a={AWS}", f"g={GCP}"], allow=[AWS, GCP])
+            here.store.consumers.create(output, "g", allow=[AWS])
+        here.store.switches.attach("s", source="old", target="new", group="g")
+        yield here
+
+
+def owes(here: World) -> None:
+    """Turns the switch to a target that owes a record, and takes it back to a source that owes it."""
+    session = here.store.session
+    for to in ("target", "source"):
+        row = row_of(session, "s")
+        if to == "target":
+            session.control.append(NoteShadow("s", row["generation"], {"mismatches": 0}))
+        session.control.append(BeginClosing("s", row["generation"], to, clock.now_ms() + 60_000))
+        left, taken = side_of(session, "s", row, row["side"]), side_of(session, "s", row, to)
+        left.log.append(CloseGroup(*left.place, row["generation"]))
+        taken.log.append(CarryInto(*taken.place, row["generation"], [], [[0, 1]], 0, [b"k" * HASH_BYTES]))
+        session.control.append(Flip("s", row["generation"], to, "by hand"))
+        taken.log.append(OpenGroup(*taken.place, row["generation"] + 1))
+
+
+def test_a_switch_is_not_taken_away_while_the_open_side_owes_a_record(made: World) -> None:
+    owes(made)
+    match_text = "1 record that .* has not come to old yet"
+    for dry_run in (True, False):
+        with pytest.raises(Busy, match=match_text) as refused:
+            made.store.switches.detach("s", dry_run=dry_run)
+        assert refused.value.fields["owed"] == 1
+    assert row_of(made.store.session, "s")["phase"] is None, "nothing was begun"
+
+
+def test_a_switch_that_owes_nothing_is_taken_away(made: World) -> None:
+    made.store.switches.detach("s")
+    with pytest.raises(NotFound):
+        made.store.switches.detach("s")
