@@ -108,7 +108,9 @@ def read_resources(
             if twin is not None and resource.name:
                 table.note(f"There is a {twin.kind} of this name, and a name belongs to one resource.", "name")
             found.append(resource)
+    edges = root.body.get("edge")  # of a pipeline; one may take the place of the only topic of a log
     used = {resource.log for resource in found}
+    used |= {str(item.get("log")) for item in edges if isinstance(item, dict)} if isinstance(edges, list) else set()
     for log in logs.values():
         if log.name and log.name not in used:
             sentence = f'No resource is in log {shown(log.name)}; write log = "{log.name}" in one, or take it out.'

@@ -30,7 +30,7 @@ from grafctl.declare.resources import DeclaredLog, DeclaredResource, read_logs, 
 from grafctl.declare.table import FILE_NAME, Check, Table
 from grafctl.names import check_domain, check_name
 
-PIPELINE_KEYS = ("pipeline", "source", "stage", "sink", "test")
+PIPELINE_KEYS = ("pipeline", "source", "stage", "edge", "sink", "test")
 WAVE_KEYS = ("wave", "consumer")
 
 

@@ -1,7 +1,7 @@
 """A declared pipeline: TOML text to a `Pipeline`, with every problem of the file at once, each with its line.
 
 The file is that of a declared store (`grafctl/declare/store.py`) with `[pipeline]` (name), `[[source]]`, `[[stage]]`
-and below it `[[stage.step]]`, `[[sink]]` and `[[test]]`; docs/pipelines.md shows the keys of each.
+and below it `[[stage.step]]`, `[[edge]]`, `[[sink]]` and `[[test]]`; docs/pipelines.md shows the keys of each.
 
 Promises
 - `parse` returns a pipeline that holds in itself, or raises `InvalidConfig` with all problems, sorted by line, and
@@ -25,6 +25,7 @@ from grafctl.declare.store import WAVE_KEYS, Declaration, parse_tables
 from grafctl.declare.table import Check, Note, Table
 from grafctl.errors import InvalidConfig
 from grafctl.names import check_name
+from grafctl.pipeline.declaring_edges import check_domains, check_edges, read_edge
 from grafctl.pipeline.declaring_notes import notes_of
 from grafctl.pipeline.declaring_references import (
     Declared,
@@ -43,7 +44,7 @@ from grafctl.pipeline.where import Gate, Spot, spots_of
 from grafctl.store.authority import Placement
 
 # How many tables of each kind a file may hold.
-TABLES_MAX = {"source": 200, "sink": 200, "stage": 200, "test": 1000}
+TABLES_MAX = {"source": 200, "sink": 200, "stage": 200, "edge": 200, "test": 1000}
 DOMAINS_MAX = 100
 FIELDS_MAX = 5000  # that all steps of a file name
 SEMANTICS = "effectively-once"  # of the group of a stage: only who holds the lease of a record can finish it
@@ -102,7 +103,12 @@ def examine(text: bytes, file: Path, folder: Path, looks: Looks = NOWHERE) -> Ex
     name = _name(root)
     sources = {item.name: item for item in (read_source(table, folder) for table in _tables(root, "source"))}
     sinks = {item.name: item for item in (_sink(table, folder, resources) for table in _tables(root, "sink"))}
-    stages = _stages(root, Declared(sources, sinks, resources), folder if looks.into_steps else None)
+    edges = [
+        read_edge(table, declaration.logs, list(declaration.domains), resources) for table in _tables(root, "edge")
+    ]
+    by_edge = {item.edge.name: item.edge for item in edges if item.edge.name not in resources}
+    declared = Declared(sources, sinks, resources, by_edge)
+    stages = _stages(root, declared, folder if looks.into_steps else None)
     policies = [policy_of(staged) for staged in stages]
     gate = Gate()
     spots = [
@@ -111,6 +117,8 @@ def examine(text: bytes, file: Path, folder: Path, looks: Looks = NOWHERE) -> Ex
     ]
     for staged, found in zip(stages, spots, strict=True):
         _note_spots(staged, found)
+    check_edges(edges, stages, declared)
+    check_domains(stages, policies, spots, edges, list(declaration.domains))
     by_name = {staged.stage.name: staged.stage for staged in reversed(stages)}
     tests = tuple(read_test(table, by_name) for table in _tables(root, "test"))
     root.pass_over(*WAVE_KEYS)
@@ -121,7 +129,8 @@ def examine(text: bytes, file: Path, folder: Path, looks: Looks = NOWHERE) -> Ex
     placed = [(staged, policy.placement) for staged, policy in zip(stages, policies, strict=True)]
     store = _with_groups(declaration, placed)
     own = tuple(replace(staged.stage, placement=placement) for staged, placement in placed)
-    pipeline = Pipeline(name, store, tuple(sources.values()), tuple(sinks.values()), own, tests, file)
+    linked = tuple(by_edge.values())
+    pipeline = Pipeline(name, store, tuple(sources.values()), tuple(sinks.values()), own, tests, file, linked)
     return Examined(pipeline, sum(spots, ()), tuple(notes_of(pipeline, stages, spots)))
 
 
@@ -162,7 +171,7 @@ def _stages(root: Table, declared: Declared, folder: Path | None) -> list[Staged
     if fields > FIELDS_MAX:
         root.note(f"The steps of the file name {fields} fields; at most {FIELDS_MAX} are allowed.", "stage")
         tables = []
-    stages = [resolve(read_stage(table, folder), table, declared) for table in tables]
+    stages = [resolve(read_stage(table, folder, declared.edges), table, declared) for table in tables]
     check_groups(stages)
     check_cycles(stages)
     return stages

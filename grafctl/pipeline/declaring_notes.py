@@ -62,6 +62,9 @@ def _unused(pipeline: Pipeline, stages: Sequence[Staged]) -> Iterator[Note]:
     for resource in pipeline.declaration.resources:
         if resource.name not in used:
             yield resource.lines[""], f"No stage uses {title_of(resource)}."
+    for edge in pipeline.edges:
+        if edge.log is not None:
+            yield edge.lines["log"], f"Edge {shown(edge.name)} is in no log; log counts where it is a topic or a queue."
     sources, sinks = ({stage.source for stage in pipeline.stages}, {stage.sink for stage in pipeline.stages})
     for source in pipeline.sources:
         if source.name not in sources:

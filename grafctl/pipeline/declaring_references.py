@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from grafctl.declare.resources import ALL, IDEM, OF_RECORDS, TOPIC, DeclaredResource
 from grafctl.declare.table import GUESSES_MAX, Table
 from grafctl.names import shown
-from grafctl.pipeline.model import INGEST, RESOURCE, DeclaredSink, DeclaredSource, DeclaredStage
+from grafctl.pipeline.model import INGEST, RESOURCE, DeclaredEdge, DeclaredSink, DeclaredSource, DeclaredStage
 from grafctl.pipeline.where import Policy, Use
 from grafctl.store.resources.group import AT_MOST_ONCE
 
@@ -24,6 +24,7 @@ class Declared(NamedTuple):
     sources: Mapping[str, DeclaredSource]
     sinks: Mapping[str, DeclaredSink]
     resources: Mapping[str, DeclaredResource]
+    edges: Mapping[str, DeclaredEdge]
 
 
 class Staged(NamedTuple):
@@ -35,6 +36,8 @@ class Staged(NamedTuple):
     outputs: tuple[DeclaredResource, ...]
     effects: DeclaredResource | None
     dead_letter: DeclaredResource | None
+    taken: DeclaredEdge | None = None  # the edge that it reads
+    given: DeclaredEdge | None = None  # the edge that it writes to
 
     def uses(self) -> Iterator[Use]:
         """Yields what it does besides reading its input."""
@@ -64,13 +67,17 @@ def resolve(stage: DeclaredStage, table: Table, declared: Declared) -> Staged:
     records = {name: item for name, item in declared.resources.items() if item.kind in OF_RECORDS}
     stores = {name: item for name, item in declared.resources.items() if item.kind == IDEM}
     key = "output" if "output" in table.body else "outputs"
-    outputs = [
-        find(table, (key,) if key == "output" else (key, at), "queue or topic", name, records)
+    linking = {**records, **declared.edges}
+    what = "queue, topic or edge" if declared.edges else "queue or topic"
+    written = [
+        find(table, (key,) if key == "output" else (key, at), what, name, linking)
         for at, name in enumerate(stage.outputs)
     ]
+    outputs = [item for item in written if isinstance(item, DeclaredResource)]
     if sink is not None and sink.kind == RESOURCE and sink.resource in records:
         outputs.append(records[sink.resource])
-    origin: DeclaredResource | None = find(table, ("input",), "queue or topic", stage.input, records)
+    read = find(table, ("input",), what, stage.input, linking)
+    origin = read if isinstance(read, DeclaredResource) else None
     if origin is not None and origin.kind != TOPIC and stage.filter != ALL:
         hint = 'a step {op = "filter", when = "…"} picks records of a queue'
         table.note(f"{table.title} has a filter, which only the subscription of a topic has; {hint}.", "filter")
@@ -78,9 +85,11 @@ def resolve(stage: DeclaredStage, table: Table, declared: Declared) -> Staged:
         stage,
         table,
         origin,
-        tuple(item for item in outputs if item is not None),
+        tuple(outputs),
         find(table, ("effects",), "idempotency store", stage.effects, stores),
         find(table, ("dead_letter",), "queue or topic", stage.dead_letter, records),
+        read if isinstance(read, DeclaredEdge) else None,
+        next((item for item in written if isinstance(item, DeclaredEdge)), None),
     )
 
 
@@ -89,7 +98,7 @@ def check_groups(stages: Iterable[Staged]) -> None:
     seen: dict[tuple[str, str], DeclaredStage] = {}
     for staged in stages:
         stage = staged.stage
-        if stage.kind == INGEST or stage.input is None:
+        if stage.kind == INGEST or stage.input is None or staged.taken is not None:
             continue
         group = staged.input.group(stage.group) if staged.input else None
         if group is not None and group.semantics == AT_MOST_ONCE:
@@ -129,9 +138,9 @@ def check_cycles(stages: list[Staged]) -> None:
     """Notes each circle of stages that feed each other, once, at the first of them in the file."""
     readers: dict[str, list[int]] = {}
     for at, staged in enumerate(stages):
-        if staged.input:
-            readers.setdefault(staged.input.name, []).append(at)
-    feeds = [sorted({to for output in staged.outputs for to in readers.get(output.name, ())}) for staged in stages]
+        if read := staged.input or staged.taken:
+            readers.setdefault(read.name, []).append(at)
+    feeds = [sorted({to for name in _written(staged) for to in readers.get(name, ())}) for staged in stages]
     done: set[int] = set()
     for start in range(len(stages)):
         if start in done:
@@ -141,6 +150,10 @@ def check_cycles(stages: list[Staged]) -> None:
             done |= set(path)
             names = " -> ".join(stages[at].stage.name for at in [*path, start])
             stages[start].table.note(f"Stages feed each other in a circle: {names}.", _key_of_outputs(stages[start]))
+
+
+def _written(staged: Staged) -> set[str]:
+    return {item.name for item in staged.outputs} | ({staged.given.name} if staged.given else set())
 
 
 def _path_back(start: int, feeds: list[list[int]]) -> list[int]:

@@ -8,7 +8,7 @@ Promises
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -44,6 +44,12 @@ STAGE_FIT: Fit = {
     model.INGEST: ("source output", "input group filter outputs effects sink step call exec"),
     model.TRANSFORM: ("input", "source sink dead_letter"),
     model.SINK: ("input sink", "source output outputs effects dead_letter step call exec"),
+}
+# A stage that reads an edge has no group, which would keep its dead letters.
+EDGE_STAGE_FIT: Fit = {
+    kind: (needs, " ".join(key for key in refuses.split() if key != "dead_letter"))
+    for kind, (needs, refuses) in STAGE_FIT.items()
+    if kind != model.INGEST
 }
 
 
@@ -89,9 +95,10 @@ def read_sink(table: Table, folder: Path) -> DeclaredSink:
     return sink
 
 
-def read_stage(table: Table, folder: Path | None) -> DeclaredStage:
+def read_stage(table: Table, folder: Path | None, edges: Collection[str] = ()) -> DeclaredStage:
     """Returns what a `[[stage]]` says; the files of its steps are looked into where there is a folder."""
-    name, kind = _name(table, "stage"), _kind(table, STAGE_FIT)
+    reads_edge = table.body.get("kind") != model.INGEST and _is_one_of(table.body.get("input"), edges)
+    name, kind = _name(table, "stage"), _kind(table, {**STAGE_FIT, **EDGE_STAGE_FIT} if reads_edge else STAGE_FIT)
     reference = partial(table.take, what="text", check=str)
     source, origin, sink = reference("source"), reference("input"), reference("sink")
     origin = None if kind == model.INGEST else origin  # which has been noted, and would look like a circle
@@ -100,7 +107,7 @@ def read_stage(table: Table, folder: Path | None) -> DeclaredStage:
     outputs = _outputs(table, kind)
     effects, dead_letter = reference("effects"), reference("dead_letter")
     placement = table.placement()
-    on_error = _on_error(table, kind, dead_letter)
+    on_error = _on_error(table, reads_edge or kind == model.INGEST, dead_letter)
     batch = table.take("batch", "a whole number", _batch, model.BATCH, int)
     steps = read_steps(table, outputs, folder)
     call = table.take("call", "module:function", _CALL)
@@ -130,16 +137,20 @@ def _outputs(table: Table, kind: str) -> tuple[str, ...]:
     return several if one is None else (one,)
 
 
-def _on_error(table: Table, kind: str, dead_letter: str | None) -> str:
+def _on_error(table: Table, has_no_group: bool, dead_letter: str | None) -> str:
     """Returns what becomes of a refused record; where the file does not say, it is kept if there is a place for it."""
-    default = model.STOP if kind == model.INGEST and dead_letter is None else model.DEAD_LETTER
+    default = model.STOP if has_no_group and dead_letter is None else model.DEAD_LETTER
     found: str = table.take("on_error", "text", one_of(model.ON_ERROR, "rule for errors"), default)
-    if kind == model.INGEST and found == model.DEAD_LETTER and "dead_letter" not in table.body:
+    if has_no_group and found == model.DEAD_LETTER and "dead_letter" not in table.body:
         hint = f'name a queue or topic as dead_letter, or take on_error = "{model.STOP}"'
         table.note(f"{table.title} has no dead_letter to put refused records in; {hint}.", "on_error")
-    if kind == model.INGEST and found == model.STOP and "dead_letter" in table.body:
+    if has_no_group and found == model.STOP and "dead_letter" in table.body:
         table.note(f"{table.title} stops at an error, so nothing ever goes to its dead_letter.", "dead_letter")
     return found
+
+
+def _is_one_of(value: object, names: Collection[str]) -> bool:
+    return isinstance(value, str) and value in names
 
 
 def _name(table: Table, noun: str) -> str:

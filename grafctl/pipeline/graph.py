@@ -1,7 +1,7 @@
 """What feeds what in a declared pipeline, as text, Mermaid or DOT.
 
 Promises
-- Pure. Nodes come in the order source, stage, resource, sink, each kind as the file has it; edges as records go.
+- Pure. Nodes come in the order source, stage, resource, edge, sink, each kind as the file has it; arrows as records go.
 - No name, path or command of a file ends a quotation or begins an entity or an escape of the form: ids are numbers
   of ours, and labels are escaped.
 """
@@ -15,7 +15,8 @@ from grafctl.declare.resources import ALL, DeclaredResource
 from grafctl.errors import Usage
 from grafctl.names import shown
 from grafctl.pipeline.declaring import Examined
-from grafctl.pipeline.model import INGEST, DeclaredSink, DeclaredSource, DeclaredStage
+from grafctl.pipeline.model import DeclaredSink, DeclaredSource, DeclaredStage
+from grafctl.pipeline.planning import home_of
 from grafctl.results import Drawing
 from grafctl.store.resources.membership import VOTER
 
@@ -26,6 +27,7 @@ SHAPES = {  # of Mermaid and of DOT
     "source": (("([", "])"), "oval"),
     "stage": (("[", "]"), "box"),
     "resource": (("[/", "/]"), "cds"),
+    "edge": (("{{", "}}"), "hexagon"),
     "sink": (("[(", ")]"), "cylinder"),
 }
 
@@ -34,7 +36,7 @@ class Node(NamedTuple):
     """One thing of the file."""
 
     shape: str
-    kind: str  # as the file has it: source, stage, queue, topic, idem, sink
+    kind: str  # as the file has it: source, stage, queue, topic, idem, edge, sink
     name: str
     detail: str
     domains: tuple[str, ...]  # where a stage may run, where replicas of a resource are
@@ -73,6 +75,10 @@ def _nodes(examined: Examined) -> Iterator[Node]:
         yield Node("stage", "stage", stage.name, ", ".join(filter(None, (stage.kind, _of_stage(stage)))), runs)
     for resource in pipeline.declaration.resources:
         yield Node("resource", resource.kind, resource.name, "", tuple(_replicas(resource)), resource.log)
+    for edge in pipeline.edges:
+        yield Node(
+            "edge", "edge", edge.name, f"{edge.kind}, {edge.slots - 1:,} records", (home_of(examined, edge.name),)
+        )
     for sink in pipeline.sinks:
         yield Node("sink", "sink", sink.name, f"{sink.kind} {_short(_of_sink(sink))}", ())
 
@@ -110,17 +116,22 @@ def _edges(examined: Examined, at: dict[tuple[str, str], int]) -> Iterator[Edge]
         if stage.source:
             yield Edge(at["source", stage.source], own, "")
         if stage.input:
-            yield Edge(at["resource", stage.input], own, "" if stage.filter == ALL else _short(stage.filter))
-        yield from (Edge(own, at["resource", name], "") for name in stage.outputs)
+            label = "" if stage.filter == ALL else _short(stage.filter)
+            yield Edge(_link(at, stage.input), own, label)
+        yield from (Edge(own, _link(at, name), "") for name in stage.outputs)
         if stage.sink:
             yield Edge(own, at["sink", stage.sink], "")
         if stage.effects:
             yield Edge(own, at["resource", stage.effects], "effects")
-        if stage.dead_letter and stage.kind == INGEST:
+        if stage.dead_letter:
             yield Edge(own, at["resource", stage.dead_letter], "dead letters")
     for sink in examined.pipeline.sinks:
         if sink.resource:
             yield Edge(at["sink", sink.name], at["resource", sink.resource], "")
+
+
+def _link(at: dict[tuple[str, str], int], name: str) -> int:
+    return at["resource", name] if ("resource", name) in at else at["edge", name]
 
 
 def _text(name: str, nodes: list[Node], edges: list[Edge]) -> Iterator[str]:

@@ -71,11 +71,11 @@ def _refused(store: Store, pipeline: Pipeline, stage: DeclaredStage, domain: str
 
 
 def _deeds(pipeline: Pipeline, stage: DeclaredStage) -> Iterator[Deed]:
-    if stage.input is not None:
+    if stage.input is not None and pipeline.edge(stage.input) is None:
         yield Deed(POLL, stage.input, stage.group)
     sinks = (sink.resource for sink in pipeline.sinks if sink.name == stage.sink)
     for name in dict.fromkeys((*stage.outputs, stage.dead_letter, *sinks)):
-        if name is not None:
+        if name is not None and pipeline.edge(name) is None:
             yield Deed(PUBLISH, name)
     if stage.effects is not None:
         yield Deed(RESERVE, stage.effects)

@@ -1,4 +1,4 @@
-"""A declared pipeline as values: what `[pipeline]`, `[[source]]`, `[[stage]]`, `[[sink]]` and `[[test]]` say.
+"""A declared pipeline as values: what `[pipeline]`, `[[source]]`, `[[stage]]`, `[[edge]]`, `[[sink]]`, `[[test]]` say.
 
 Promises
 - Everything here is frozen and does nothing; `declaring.py` makes it of a TOML file and has checked it by then: every
@@ -10,7 +10,7 @@ Promises
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from grafctl.declare.store import Declaration
 from grafctl.store.authority import Placement
 
 JSONL, CSV, EXEC = "jsonl", "csv", "exec"
+STANDARD_INPUT = Path("-")
 
 SQLITE, DUCKDB, POSTGRES, RESOURCE = "sqlite", "duckdb", "postgres", "resource"
 COLUMN_TYPES = ("text", "integer", "real", "boolean", "json", "timestamp")  # the first is the default
@@ -61,13 +62,27 @@ class DeclaredSink:
 
 
 @dataclass(frozen=True, slots=True)
+class DeclaredEdge:
+    """A local queue from one stage to another, where a queue or a topic could be; nothing of it leaves its domain."""
+
+    name: str
+    kind: str  # memory | block
+    slots: int
+    bytes: int  # of its segment
+    term_ms: int  # of its lease
+    placement: Placement  # where it may be
+    log: str | None  # that a topic in its place would be in; it means nothing to an edge
+    lines: Mapping[str, int] = field(default_factory=dict, compare=False)
+
+
+@dataclass(frozen=True, slots=True)
 class DeclaredStage:
     """One step of the way; several processes in several domains may run it at once."""
 
     name: str
     kind: str  # ingest | transform | sink
     source: str | None  # of ingest
-    input: str | None  # of the others: a queue or a topic
+    input: str | None  # of the others: a queue, a topic or an edge
     group: str  # who reads the input; the stage's name where none is declared
     filter: str
     outputs: tuple[str, ...]  # the first is where a record goes that no step routes
@@ -75,7 +90,7 @@ class DeclaredStage:
     sink: str | None
     placement: Placement  # its own, or that of the declared group with which it reads
     on_error: str  # dead-letter | stop
-    dead_letter: str | None  # of ingest: a queue or a topic; the others use the dead letters of their group
+    dead_letter: str | None  # a queue or a topic, of those that read with no group, which would keep dead letters
     batch: int
     steps: tuple[Mapping[str, Any], ...]  # each with its `op`, as the file has it
     call: str | None  # module:function
@@ -96,6 +111,15 @@ class DeclaredTest:
 
 
 @dataclass(frozen=True, slots=True)
+class Chain:
+    """Stages that edges link: the first reads what is durable, the last writes what is durable."""
+
+    name: str  # PIPELINE/STAGE of the first
+    stages: tuple[str, ...]
+    edges: tuple[str, ...]  # one less
+
+
+@dataclass(frozen=True, slots=True)
 class Pipeline:
     """A file that holds in itself: the store that it needs, and what runs on it."""
 
@@ -106,3 +130,29 @@ class Pipeline:
     stages: tuple[DeclaredStage, ...]
     tests: tuple[DeclaredTest, ...]
     file: Path
+    edges: tuple[DeclaredEdge, ...] = ()
+
+    def edge(self, name: str | None) -> DeclaredEdge | None:
+        """Returns the edge of a name, or None for what is none, such as a topic."""
+        return next((edge for edge in self.edges if edge.name == name), None)
+
+    def chains(self) -> list[Chain]:
+        """Returns the chains, in the order of their first stages."""
+        readers = {stage.input: stage for stage in self.stages if self.edge(stage.input)}
+        found = []
+        for first in self.stages:
+            if self.edge(first.input) is None and self._way_on(first) is not None:
+                stages, edges = [first], list[str]()
+                while (way := self._way_on(stages[-1])) is not None:
+                    edges.append(way)
+                    stages.append(readers[way])
+                names = tuple(stage.name for stage in stages)
+                found.append(Chain(f"{self.name}/{first.name}", names, tuple(edges)))
+        return found
+
+    def chain_of(self, stage: str) -> Chain | None:
+        """Returns the chain that a stage is in, or None."""
+        return next((chain for chain in self.chains() if stage in chain.stages), None)
+
+    def _way_on(self, stage: DeclaredStage) -> str | None:
+        return next((name for name in stage.outputs if self.edge(name)), None)

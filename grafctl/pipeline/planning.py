@@ -7,7 +7,7 @@ Promises
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,7 @@ def told(examined: Examined, findings: Iterable[Finding] | None = None) -> Shown
             "declared_resources": [resource.name for resource in store.resources],
             "sources": [source.name for source in pipeline.sources],
             "stages": [stage.name for stage in pipeline.stages],
+            "edges": [edge.name for edge in pipeline.edges] or None,
             "sinks": [sink.name for sink in pipeline.sinks],
             "tests": len(pipeline.tests),
             "notes": [{"file": str(pipeline.file), "line": line, "note": text} for line, text in examined.notes],
@@ -50,9 +51,37 @@ def plan(examined: Examined, domain: str | None = None, store: Path | None = Non
     kinds = {stage.name: stage.kind for stage in pipeline.stages}
     spots = [_row(spot, kinds[spot.stage]) for spot in examined.spots if domain in (None, spot.domain)]
     body: dict[str, Any] = {"file": str(pipeline.file), "pipeline": pipeline.name, "plan": spots}
+    if pipeline.edges:
+        body["edges"] = [row for row in _edges(examined) if domain in (None, row["domain"])]
     if store is not None:
         body |= {"store": str(store), "to_apply": apply_file(store, pipeline.file, dry_run=True).actions or []}
     return Shown(body)
+
+
+def home_of(examined: Examined, edge: str) -> str:
+    """Returns the one domain in which an edge is: that of its stages."""
+    writer = next(stage.name for stage in examined.pipeline.stages if edge in stage.outputs)
+    return next(spot.domain for spot in examined.spots if spot.stage == writer and spot.allowed)
+
+
+def _edges(examined: Examined) -> Iterator[dict[str, Any]]:
+    pipeline = examined.pipeline
+    for chain in pipeline.chains():
+        for at, name in enumerate(chain.edges):
+            edge = pipeline.edge(name)
+            assert edge is not None
+            yield {
+                "edge": name,
+                "chain": chain.name,
+                "from": chain.stages[at],
+                "to": chain.stages[at + 1],
+                "domain": home_of(examined, name),
+                "kind": edge.kind,
+                "capacity": edge.slots - 1,
+                "bytes": edge.bytes,
+                "term_ms": edge.term_ms,
+                "line": edge.lines[""],
+            }
 
 
 def _row(spot: Spot, kind: str) -> dict[str, Any]:
