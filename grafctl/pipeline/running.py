@@ -19,7 +19,7 @@ from typing import Any
 from grafctl import clock, threads
 from grafctl.client import Store
 from grafctl.errors import ExternalFailed, GrafctlError, NotFound, Timeout, Usage
-from grafctl.pipeline.model import INGEST, RESOURCE, TRANSFORM, DeclaredStage, Pipeline
+from grafctl.pipeline.model import INGEST, RESOURCE, TRANSFORM, DeclaredSource, DeclaredStage, Pipeline
 from grafctl.pipeline.stages.ingesting import IngestStage
 from grafctl.pipeline.stages.sinking import SinkStage
 from grafctl.pipeline.stages.transforming import TransformStage
@@ -31,6 +31,7 @@ from grafctl.store.resources.queue import queue_row
 
 LOOK_S = 0.05
 IDLE_PAUSE_S = 0.02, 0.25  # between looks at an empty input, growing
+EDGE_PAUSE_S = 0.001, 0.05  # the same where an edge is empty or full: the stage at its other end is near
 RETRY_PAUSE_S = 0.05, 2.0
 
 Say = Callable[[str], None]
@@ -103,10 +104,11 @@ class Run:
         session = self._place.session
         sink = next((sink for sink in self.pipeline.sinks if sink.name == stage.sink), None)
         named = [stage.input, *stage.outputs, stage.effects, stage.dead_letter, sink.resource if sink else None]
+        named = [name for name in named if self.pipeline.edge(name) is None]
         try:
             for name in dict.fromkeys(filter(None, named)):
                 checked(session.resource(name), lambda state, name=name: queue_row(state, name))  # type: ignore[misc]
-            if (resource := stage.input) is not None:
+            if (resource := stage.input) is not None and self.pipeline.edge(resource) is None:
                 group = checked(session.resource(resource), lambda state: group_row(state, resource, stage.group))
                 if group["semantics"] == AT_MOST_ONCE:
                     raise Usage(
@@ -122,14 +124,30 @@ class Run:
     def make(self, declared: DeclaredStage) -> Stage:
         """Returns a stage at work, in the thread that calls."""
         folder = self.pipeline.file.absolute().parent
+        if any(map(self.pipeline.edge, declared.outputs)):
+            return self._make_linking(declared, folder)
         if declared.kind == INGEST:
-            source = next(source for source in self.pipeline.sources if source.name == declared.source)
-            return IngestStage(self._place, declared, source)
+            return IngestStage(self._place, declared, self._source_of(declared))
         if declared.kind == TRANSFORM:
             from grafctl.pipeline.transforms.making import make_transform
 
             return TransformStage(self._place, declared, make_transform(declared, folder))
         return self._make_sink(declared, folder)
+
+    def _source_of(self, declared: DeclaredStage) -> DeclaredSource:
+        return next(source for source in self.pipeline.sources if source.name == declared.source)
+
+    def _make_linking(self, declared: DeclaredStage, folder: Path) -> Stage:
+        """Returns a stage that writes to an edge."""
+        if declared.kind == INGEST:
+            from grafctl.pipeline.stages.beginning_edges import HeadIngestStage
+
+            return HeadIngestStage(self._place, declared, self._source_of(declared))
+        from grafctl.pipeline.stages.between_edges import HeadStage, LinkingStage
+        from grafctl.pipeline.transforms.making import make_transform
+
+        kind = HeadStage if self.pipeline.edge(declared.input) is None else LinkingStage
+        return kind(self._place, declared, make_transform(declared, folder))
 
     def _make_sink(self, declared: DeclaredStage, folder: Path) -> Stage:
         from grafctl.pipeline.sinks.opening import open_sink
@@ -142,8 +160,14 @@ class Run:
         return SinkStage(self._place, declared, open_sink(sink, self.pipeline.file))
 
     def names(self, *, with_sources: bool) -> list[str]:
-        """Returns the stages that were chosen, with those that read a source or without."""
-        return [lane.declared.name for lane in self._lanes if with_sources or lane.declared.kind != INGEST]
+        """Returns the stages that were chosen, with those that are one alone (they read a source, or are at an edge)
+        or without."""
+        chosen = [lane.declared for lane in self._lanes]
+        return [stage.name for stage in chosen if with_sources or not (stage.kind == INGEST or self.is_at_edge(stage))]
+
+    def is_at_edge(self, stage: DeclaredStage) -> bool:
+        """Returns whether a stage reads an edge or writes to one."""
+        return any(map(self.pipeline.edge, (stage.input, *stage.outputs)))
 
     # --- running
 
@@ -251,7 +275,8 @@ class _Lane:
         return None
 
     def _work(self, stage: Stage) -> None:
-        pause_s, longest_s = IDLE_PAUSE_S
+        shortest_s, longest_s = EDGE_PAUSE_S if self.run.is_at_edge(self.declared) else IDLE_PAUSE_S
+        pause_s = shortest_s
         retry_s = RETRY_PAUSE_S[0]
         while not self.run.is_stopping:
             worked = self.run.worked()
@@ -270,7 +295,7 @@ class _Lane:
                 return
             if found:
                 self.batches += 1
-                pause_s = IDLE_PAUSE_S[0]
+                pause_s = shortest_s
                 continue
             self.empty_at = worked
             self._sleep(pause_s)

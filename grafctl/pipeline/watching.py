@@ -10,13 +10,14 @@ from typing import Any
 
 from grafctl.client import Store
 from grafctl.errors import GrafctlError, NotFound, Usage
-from grafctl.pipeline.model import SINK, DeclaredStage, Pipeline
+from grafctl.pipeline.model import SINK, Chain, DeclaredEdge, DeclaredStage, Pipeline
 from grafctl.results import Shown
 from grafctl.store import keys
 from grafctl.store.authority import Placement
 from grafctl.store.checked import checked
 from grafctl.store.intervals import size
 from grafctl.store.replica.state import State
+from grafctl.store.resources.chains import chained
 from grafctl.store.resources.delivery import Lineage
 from grafctl.store.resources.group import group_row
 from grafctl.store.resources.queue import queue_row
@@ -25,7 +26,29 @@ from grafctl.store.resources.queue import queue_row
 def status(store: Store, pipeline: Pipeline) -> Shown:
     """Returns what each stage has left to do, and where it may run."""
     rows = [_row(store, pipeline, stage) for stage in pipeline.stages]
-    return Shown({"pipeline": pipeline.name, "stages": rows})
+    chains = [_chain(store, chain) for chain in pipeline.chains()]
+    shown: dict[str, Any] = {"pipeline": pipeline.name, "stages": rows}
+    if chains:
+        known = {item["edge"]: item for item in store.edges.status().items}
+        shown |= {"chains": chains, "edges": [known.get(edge.name, _absent(edge)) for edge in pipeline.edges]}
+    return Shown(shown)
+
+
+def _absent(edge: DeclaredEdge) -> dict[str, Any]:
+    return {"edge": edge.name, "kind": edge.kind, "state": "absent"}
+
+
+def _chain(store: Store, chain: Chain) -> dict[str, Any]:
+    """Returns how much of a chain's input is committed at its end, and how its edges are."""
+    body: dict[str, Any] = {"chain": chain.name, "stages": list(chain.stages)}
+    try:
+        row = checked(store.session.control, lambda state: chained(state, chain.name, chain.edges)).row
+        if row is not None:
+            body |= {"run": row.run, "committed": row.next}
+            body |= {} if row.end is None else {"records": row.end, "done": row.is_done}
+        return body
+    except GrafctlError as error:
+        return body | {"trouble": error.message}
 
 
 def _row(store: Store, pipeline: Pipeline, stage: DeclaredStage) -> dict[str, Any]:
@@ -33,6 +56,8 @@ def _row(store: Store, pipeline: Pipeline, stage: DeclaredStage) -> dict[str, An
     row: dict[str, Any] = {"stage": stage.name, "kind": stage.kind, "domains": allowed}
     row |= {"group": stage.group} if stage.group != stage.name else {}
     try:
+        if pipeline.edge(stage.input) or (stage.input is None and pipeline.edge(stage.outputs[0])):
+            return row | _beside_edges(store, pipeline, stage)
         if stage.input is None:
             published = checked(store.session.resource(stage.outputs[0]), lambda state: _ends(state, stage.outputs[0]))
             return row | {"output": stage.outputs[0], **published}
@@ -44,6 +69,18 @@ def _row(store: Store, pipeline: Pipeline, stage: DeclaredStage) -> dict[str, An
         return row | {"input": resource, **found}
     except GrafctlError as error:
         return row | {"trouble": error.message}
+
+
+def _beside_edges(store: Store, pipeline: Pipeline, stage: DeclaredStage) -> dict[str, Any]:
+    """Returns how far a stage is that no group tells of: what is on the edge before it, or what of its source is
+    committed."""
+    if stage.input is None:
+        chain = pipeline.chain_of(stage.name)
+        assert chain is not None, "it writes to an edge"
+        found = checked(store.session.control, lambda state: chained(state, chain.name, chain.edges)).row
+        return {"output": stage.outputs[0], "committed": found.next if found else 0}
+    edge = next((item for item in store.edges.status().items if item["edge"] == stage.input), {"state": "absent"})
+    return {"input": stage.input, "lag": edge.get("used"), "edge": edge["state"]}
 
 
 def _ends(state: State, resource: str) -> dict[str, Any]:
@@ -82,7 +119,7 @@ def tapped(pipeline: Pipeline, name: str, output: str | None, *, is_input: bool)
     if is_input:
         if stage.input is None:
             raise Usage(f"The stage {name} reads a source, and no resource holds what it reads.")
-        return stage.input
+        return _no_edge(pipeline, stage.input)
     if stage.kind == SINK:
         sink = next(sink for sink in pipeline.sinks if sink.name == stage.sink)
         if sink.resource is None:
@@ -90,7 +127,16 @@ def tapped(pipeline: Pipeline, name: str, output: str | None, *, is_input: bool)
         return sink.resource
     if output is not None and output not in stage.outputs:
         raise NotFound(f"The stage {name} has no output {output[:100]}.", hint=f"It has {', '.join(stage.outputs)}.")
-    return output or stage.outputs[0]
+    return _no_edge(pipeline, output or stage.outputs[0])
+
+
+def _no_edge(pipeline: Pipeline, name: str) -> str:
+    if pipeline.edge(name) is None:
+        return name
+    raise Usage(
+        f"{name} is an edge, and keeps nothing that could be looked at.",
+        hint=f"Run `grafctl edge status {name}`, or make it a topic for the time.",
+    )
 
 
 def tap(store: Store, resource: str, *, domain: str, offset: int | None, count: int) -> Shown:

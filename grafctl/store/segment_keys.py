@@ -1,4 +1,4 @@
-"""The keys of the state rows of segments in the control log; `keys.py` has all others.
+"""The keys of the state rows of segments, edges and chains of edges in the control log; `keys.py` has all others.
 
 Promises
 - A name stands at the end of its row, and no row of one table reaches into another's range.
@@ -23,3 +23,11 @@ def edge(name: str) -> bytes:
 
 def edges() -> tuple[bytes, bytes]:
     return range_of(PAYLOAD + b"E")
+
+
+def chain(name: str) -> bytes:
+    return PAYLOAD + b"F" + name.encode()
+
+
+def chains() -> tuple[bytes, bytes]:
+    return range_of(PAYLOAD + b"F")

@@ -115,10 +115,11 @@ class Shop:
     world: World
     folder: Path
     texts: dict[str, str]
+    form: str = FILE
 
     @property
     def pipeline(self) -> Pipeline:
-        (self.folder / "shop.toml").write_text(FILE.format(**self.texts))
+        (self.folder / "shop.toml").write_text(self.form.format(**self.texts))
         return declaring.read(self.folder / "shop.toml")
 
     def orders(self, *orders: dict[str, Any] | str) -> None:

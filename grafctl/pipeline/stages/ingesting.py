@@ -13,7 +13,6 @@ When it fails: what was published stays; the source is read again from its begin
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -21,16 +20,14 @@ from grafctl.errors import GrafctlError
 from grafctl.pipeline.model import DEAD_LETTER, DeclaredSource, DeclaredStage
 from grafctl.pipeline.sources.item import Item
 from grafctl.pipeline.sources.opening import Source, open_source
-from grafctl.pipeline.stages.publishing import refused_too, weight
+from grafctl.pipeline.stages.publishing import put_aside, refused_too, weight
 from grafctl.pipeline.stages.work import BYTES_AIM, Counts, Letter, Place, pass_stage, sort_out, stopped
 from grafctl.store.authority import PUBLISH
-from grafctl.store.blocks import HEADERS_BYTES_MAX, Outgoing
+from grafctl.store.blocks import Outgoing
 from grafctl.store.checked import checked
 from grafctl.store.driver.kill import point
 from grafctl.store.operations.stepping import Change, Step
 from grafctl.store.resources.queue import Publish, Published
-
-REASON, PLACE, STAGE = "reason", "place", "stage"  # headers of what is put aside
 
 
 class IngestStage:
@@ -38,50 +35,18 @@ class IngestStage:
 
     def __init__(self, place: Place, declared: DeclaredStage, source: DeclaredSource) -> None:
         self.place, self.declared, self.counts = place, declared, Counts()
-        self._pass_gate()
+        pass_gates(place, declared, self._resources())
         self._source: Source = open_source(source, folder=place.pipeline.file.absolute().parent)
-        self._batches = self._gather(self._source.batches())
+        self._batches = gather(self._source.batches(), declared.batch)
         self._pending: list[Item] | None = None  # read, and not committed yet
         self._letters: list[Letter] = []  # those of them that are refused, as far as it is known
         self._is_finished = False
         self._step: Step | None = None  # which an error that may pass has cut short
 
-    def _pass_gate(self) -> None:
-        """Raises `DomainUnavailable` (11) where the stage, or a publish to what it writes, is not allowed here."""
-        place, stage = self.place, self.declared
-        pass_stage(place, stage)
-        known = place.session.cluster.knows(place.domain)
-        for resource in self._resources():
-            with place.session.audited(PUBLISH):
-                request = Publish(resource, [], place.domain, known=known)
-                checked(place.session.resource(resource), request.pass_gate)
-
     def _resources(self) -> list[str]:
         stage = self.declared
         aside = [stage.dead_letter] if stage.dead_letter is not None and stage.on_error == DEAD_LETTER else []
         return [*stage.outputs[:1], *aside]
-
-    def _gather(self, batches: Iterator[list[Item]]) -> Iterator[list[Item]]:
-        """Yields as many items as the stage takes at once, and what there is before the source waits for more."""
-        waiting: list[Item] = []
-        size = 0
-        try:
-            for items in batches:
-                for item in items:
-                    waiting.append(item)
-                    size += weight(item)
-                    if len(waiting) == self.declared.batch or size >= BYTES_AIM:
-                        yield waiting
-                        waiting, size = [], 0
-                if waiting and not items:
-                    yield waiting
-                    waiting, size = [], 0
-        except GrafctlError:
-            if waiting:  # what was read before the source failed
-                yield waiting
-            raise
-        if waiting:
-            yield waiting
 
     def step(self) -> bool:
         if self._pending is None:
@@ -142,11 +107,7 @@ class IngestStage:
         return changes
 
     def _letter(self, item: Item, reason: str) -> Outgoing:
-        """Returns what is put aside: the item's own bytes, and in its headers why and from where."""
-        stage = self.declared.name
-        name = hashlib.sha256(b"\0".join((item.place.encode(), item.payload))).hexdigest()[:32]
-        headers = {REASON: reason[: HEADERS_BYTES_MAX // 16], PLACE: item.place[-1000:], STAGE: stage}
-        return Outgoing(item.payload, f"{stage}:{name}", None, headers)
+        return put_aside(self.declared.name, item.place, item.payload, reason)
 
     def _count(self, published: Published | None, aside: int) -> None:
         self.counts.refused += aside
@@ -169,3 +130,36 @@ class IngestStage:
 
 def _chosen(items: Sequence[Item], places: list[int]) -> Iterator[tuple[int, Item]]:
     return ((at, items[at]) for at in places)
+
+
+def pass_gates(place: Place, stage: DeclaredStage, resources: Sequence[str]) -> None:
+    """Raises `DomainUnavailable` (11) where the stage, or a publish to one of these, is not allowed here."""
+    pass_stage(place, stage)
+    known = place.session.cluster.knows(place.domain)
+    for resource in resources:
+        with place.session.audited(PUBLISH):
+            request = Publish(resource, [], place.domain, known=known)
+            checked(place.session.resource(resource), request.pass_gate)
+
+
+def gather(batches: Iterator[list[Item]], most: int) -> Iterator[list[Item]]:
+    """Yields as many items as a stage takes at once, and what there is before the source waits for more."""
+    waiting: list[Item] = []
+    size = 0
+    try:
+        for items in batches:
+            for item in items:
+                waiting.append(item)
+                size += weight(item)
+                if len(waiting) == most or size >= BYTES_AIM:
+                    yield waiting
+                    waiting, size = [], 0
+            if waiting and not items:
+                yield waiting
+                waiting, size = [], 0
+    except GrafctlError:
+        if waiting:  # what was read before the source failed
+            yield waiting
+        raise
+    if waiting:
+        yield waiting

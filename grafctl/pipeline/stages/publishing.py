@@ -16,7 +16,9 @@ from grafctl.pipeline.message import Message, Output, Refused, encode_value
 from grafctl.pipeline.sources.item import Item
 from grafctl.pipeline.stages.work import Letter
 from grafctl.results import Record
-from grafctl.store.blocks import ID_BYTES_MAX, Outgoing, check_part_by_part, is_plainly_fine
+from grafctl.store.blocks import HEADERS_BYTES_MAX, ID_BYTES_MAX, Outgoing, check_part_by_part, is_plainly_fine
+
+REASON, PLACE, STAGE = "reason", "place", "stage"  # headers of what is put aside
 
 _new = tuple.__new__  # of a tuple whose fields are all there: half the time of its class
 
@@ -49,6 +51,13 @@ def outgoing(stage: str, resource: str, record: Record, output: Output, number: 
         except Usage as error:
             raise Refused(error.message) from None
     return found
+
+
+def put_aside(stage: str, place: str, payload: bytes, reason: str) -> Outgoing:
+    """Returns the dead letter of a stage without a group: the bytes as they came, and in headers why and from where."""
+    name = hashlib.sha256(b"\0".join((place.encode(), payload))).hexdigest()[:32]
+    headers = {REASON: reason[: HEADERS_BYTES_MAX // 16], PLACE: place[-1000:], STAGE: stage}
+    return Outgoing(payload, f"{stage}:{name}", None, headers)
 
 
 def weight(item: Outgoing | Item) -> int:

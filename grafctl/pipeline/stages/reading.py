@@ -15,7 +15,9 @@ from typing import Protocol
 
 from grafctl import clock
 from grafctl.errors import Fenced, GrafctlError
+from grafctl.pipeline.message import Message
 from grafctl.pipeline.model import DeclaredStage
+from grafctl.pipeline.stages.publishing import message_of
 from grafctl.pipeline.stages.work import Counts, Place
 from grafctl.results import Record
 from grafctl.store import keys
@@ -26,6 +28,7 @@ from grafctl.store.operations.stepping import Change
 from grafctl.store.resources.burying import Bury
 from grafctl.store.resources.delivery import Lineage
 from grafctl.store.resources.group import Caller, Finalise, group_row
+from grafctl.store.session import Session
 
 
 class Input:
@@ -126,12 +129,34 @@ class Input:
 
     def is_idle(self) -> bool:
         """Returns whether every record is finished or put aside; what others hold is not."""
-        if self._done or self._open:
-            return False
-        with self.place.session.state(self.resource) as state:
-            lineage = Lineage.of(state.get_json(keys.lineage(group_row(state, self.resource, self.group)["lineage"])))
-            published: int = state.get_json(keys.queue())["next"]
-        return lineage.floor + size(lineage.done) + size(lineage.dead) >= published
+        return not self._done and not self._open and is_finished_for(self.place.session, self.resource, self.group)
+
+    def message(self, record: Record, value: object) -> Message:
+        """Returns what a transform sees of a record."""
+        return message_of(record, value)
+
+
+def is_finished_for(session: Session, resource: str, group: str) -> bool:
+    """Returns whether every record of a resource is finished for a group, or put aside."""
+    with session.state(resource) as state:
+        lineage = Lineage.of(state.get_json(keys.lineage(group_row(state, resource, group)["lineage"])))
+        published: int = state.get_json(keys.queue())["next"]
+    return lineage.floor + size(lineage.done) + size(lineage.dead) >= published
+
+
+class Records(Protocol):
+    """What a stage reads: the records of a group, or of an edge."""
+
+    resource: str
+
+    def work_on(self, work: Callable[[Sequence[Record]], None]) -> bool: ...
+    def message(self, record: Record, value: object) -> Message: ...
+    def hold(self) -> None: ...
+    def changes(self, offsets: list[int], letters: list[tuple[int, str]]) -> list[Change]: ...
+    def settled(self, offsets: list[int]) -> None: ...
+    def done(self, offsets: list[int]) -> None: ...
+    def is_idle(self) -> bool: ...
+    def leave(self) -> None: ...
 
 
 class Closing(Protocol):
@@ -145,8 +170,15 @@ class ReadingStage:
 
     def __init__(self, place: Place, declared: DeclaredStage, held: Closing) -> None:
         self.place, self.declared, self.counts = place, declared, Counts()
-        self._input = Input(place, declared, self.counts)
+        self._input = self._open_input()
         self._held = held
+
+    def _open_input(self) -> Records:
+        if self.place.pipeline.edge(self.declared.input) is None:
+            return Input(self.place, self.declared, self.counts)
+        from grafctl.pipeline.stages.behind_edges import EdgeInput
+
+        return EdgeInput(self.place, self.declared, self.counts)
 
     def _work(self, records: Sequence[Record]) -> None:
         """Does a batch; raises `Fenced` where its lease is lost."""

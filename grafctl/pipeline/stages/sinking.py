@@ -15,7 +15,6 @@ from grafctl.errors import IdempotencyConflict
 from grafctl.pipeline.message import Refused, decode_value
 from grafctl.pipeline.model import DeclaredStage
 from grafctl.pipeline.sinks.row import Row, Sink
-from grafctl.pipeline.stages.publishing import message_of
 from grafctl.pipeline.stages.reading import ReadingStage
 from grafctl.pipeline.stages.work import Letter, Place, stopped, stops
 from grafctl.results import Record
@@ -62,7 +61,7 @@ class SinkStage(ReadingStage):
         letters: list[Letter] = []
         for at, record in enumerate(records):
             try:
-                rows.append(self._sink.make_row(message_of(record, decode_value(record.payload))))
+                rows.append(self._sink.make_row(self._input.message(record, decode_value(record.payload))))
             except Refused as error:
                 letters.append(Letter(at, str(error)))
                 if stops(self.declared):

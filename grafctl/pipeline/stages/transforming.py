@@ -19,7 +19,7 @@ from typing import NamedTuple
 from grafctl.errors import GrafctlError
 from grafctl.pipeline.message import Refused, Transform, decode_value
 from grafctl.pipeline.model import DeclaredStage
-from grafctl.pipeline.stages.publishing import message_of, outgoing, refused_too, source_id, weight
+from grafctl.pipeline.stages.publishing import outgoing, refused_too, source_id, weight
 from grafctl.pipeline.stages.reading import ReadingStage
 from grafctl.pipeline.stages.work import BYTES_AIM, RECORD_BYTES_MAX, Letter, Place, sort_out, stopped, stops
 from grafctl.results import Record
@@ -73,7 +73,7 @@ class TransformStage(ReadingStage):
 
     def _make(self, record: Record, at: int) -> Made:
         stage, resource = self.declared, self._input.resource
-        outputs = self._transform(message_of(record, decode_value(record.payload)))
+        outputs = self._transform(self._input.message(record, decode_value(record.payload)))
         found, size = [], 0
         for number, output in enumerate(outputs):
             to = output.to

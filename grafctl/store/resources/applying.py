@@ -52,6 +52,7 @@ MODULES = {
     "drop": "receiving",
     "route": "routes",
     "edge": "edges",
+    "chain": "chains",
     "segment": "segments",
     "segment_end": "segments",
     "switch": "switches",

@@ -1,0 +1,92 @@
+"""A chain of four stages in storms: stages die, edges lose segments and leases, one at a time and two at once.
+
+At the end the sink's rows are exact, and at any time nothing counts as worked on that is not committed.
+`GRAFCTL_STORMS` says how many storms there are of each kind.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+from pathlib import Path
+
+import pytest
+
+from pipeline.link_storm import Storm
+from pipeline.links import GROUP, TO_TOPIC, links
+from pipeline.shop import Shop, orders, rows_of
+
+STORMS = int(os.environ.get("GRAFCTL_STORMS", "3"))
+COUNT, DEEDS = 120, 25
+SEEDS = range(STORMS)
+PARTS = """field = "parts"
+[[stage.step]]
+op = "set"
+fields = { id = "id + '/' + text(parts)" }"""
+
+
+@pytest.mark.parametrize("number", SEEDS)
+def test_orders_of_a_file_are_in_the_rows_once(tmp_path: Path, seed: int, number: int) -> None:
+    with links(tmp_path, enrich="explode", enrich_step=PARTS) as shop:
+        given = [order | {"parts": list(range(at % 4))} for at, order in enumerate(orders(range(COUNT)))]
+        for at in range(0, COUNT, 10):
+            given.insert(at, {"id": f"t{at}", "status": "test", "total": "1", "parts": [7]})
+        wanted = {f"{order['id']}/{part}" for order in given if order["status"] != "test" for part in order["parts"]}
+        shop.orders(*given)
+        storm = Storm(shop, random.Random(seed * 1000 + number))
+
+        def nothing_is_said_too_early() -> None:
+            row = storm.row()
+            due = [order for order in given[: row.next if row else 0] if order["status"] != "test"]
+            ids = {f"{order['id']}/{part}" for order in due for part in order["parts"]}
+            assert ids <= set(shop.rows()), "the checkpoint is ahead of the rows"
+
+        def is_done() -> bool:
+            row = storm.row()
+            return row is not None and row.is_done
+
+        storm.until(is_done, deeds=DEEDS, check=nothing_is_said_too_early)
+        storm.close()
+        assert set(shop.rows()) == wanted and storm.deeds >= DEEDS
+        assert shop.is_whole()
+
+
+@pytest.mark.parametrize("number", SEEDS)
+def test_records_of_a_group_are_finished_when_their_rows_are_there(tmp_path: Path, seed: int, number: int) -> None:
+    with links(tmp_path, first=GROUP) as shop:
+        publish(shop, range(COUNT))
+        storm = Storm(shop, random.Random(seed * 1000 + number))
+
+        def finished() -> set[str]:
+            floor = shop.world.store.consumers.show("given", "take").body["ack_floor"]
+            return {f"o{at}" for at in range(floor)}
+
+        def nothing_is_finished_too_early() -> None:
+            assert finished() <= set(shop.rows()), "a record is finished without its row"
+
+        storm.until(lambda: len(finished()) == COUNT, deeds=DEEDS, check=nothing_is_finished_too_early)
+        storm.close()
+        assert shop.rows() == rows_of(range(COUNT))
+
+
+@pytest.mark.parametrize("number", SEEDS)
+def test_a_chain_that_ends_in_a_topic_publishes_each_record_once(tmp_path: Path, seed: int, number: int) -> None:
+    with links(tmp_path, last=TO_TOPIC) as shop:
+        shop.orders(*orders(range(COUNT)))
+        storm = Storm(shop, random.Random(seed * 1000 + number))
+
+        def is_done() -> bool:
+            row = storm.row()
+            return row is not None and row.is_done
+
+        storm.until(is_done, deeds=DEEDS)
+        storm.close()
+        ids = [record.id for record in shop.records("out")]
+        assert len(ids) == len(set(ids)) == COUNT
+
+
+def publish(shop: Shop, numbers: range) -> None:
+    import json
+
+    for order in orders(numbers):
+        shop.world.store.publish("given", json.dumps(order), id=order["id"], domain="gcp")
