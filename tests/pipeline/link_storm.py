@@ -16,6 +16,8 @@ from grafctl import clock
 from grafctl.edges import segment
 from grafctl.errors import GrafctlError
 from grafctl.pipeline.running import Run
+from grafctl.pipeline.stages.behind_edges import EdgeInput
+from grafctl.pipeline.stages.reading import ReadingStage
 from grafctl.store.checked import checked
 from grafctl.store.resources.chains import ChainRow, chained
 from pipeline.links import EDGES, STAGES
@@ -51,8 +53,8 @@ class Storm:
         """Lets a stage die: its locks go, and nothing else."""
         stage, self.stages[name] = self.stages[name], None
         if stage is not None:
-            work = getattr(stage, "_work", None)
-            (work if hasattr(work, "turn") else stage._input.work).turn.close()
+            held: Any = stage._input if isinstance(stage, ReadingStage) else stage
+            (held.work if isinstance(held, EdgeInput) else held._work).close()
 
     def lose(self, edge: str) -> None:
         """Takes the file of an edge's segment away."""
@@ -65,7 +67,7 @@ class Storm:
         place = self.shop.world.store.session.cluster.place("aws").where
         for found in Path(segment.path_of(place, "")).glob(f"{edge}.*"):
             with found.open("r+b") as handle:
-                at = self.dice.randrange(2048, os.fstat(handle.fileno()).st_size // 8)
+                at = self.dice.randrange(2048, os.fstat(handle.fileno()).st_size)
                 handle.seek(at)
                 byte = handle.read(1)
                 handle.seek(at)

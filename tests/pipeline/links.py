@@ -48,14 +48,17 @@ allow = ["aws", "gcp"]
 name = "raw"
 log = "shop"
 allow = ["aws"]
+{ring}
 [[{clean}]]
 name = "clean"
 log = "shop"
 allow = ["aws"]
+{ring}
 [[{rich}]]
 name = "rich"
 log = "shop"
 allow = ["aws"]
+{ring}
 {more}
 
 [[source]]
@@ -120,7 +123,7 @@ STAGES = ("take", "tidy", "enrich", "load")
 def links(folder: Path, driver: str = "memory", *, topics: tuple[str, ...] = (), **texts: str) -> Iterator[Shop]:
     """Yields a shop whose stages are linked by edges, but for those that are to be topics."""
     fields = {name: "topic" if name in topics else "edge" for name in EDGES}
-    fields |= {"first": SOURCE, "last": TO_ROWS, "tidy": "", "load": "", "more": ""}
+    fields |= {"first": SOURCE, "last": TO_ROWS, "tidy": "", "load": "", "more": "", "ring": ""}
     fields |= {"enrich": "set", "enrich_step": 'fields = { large = "total > 1000" }'} | texts
     fields["last"] = fields["last"].format(load=fields["load"])
     with world(folder / "store", ("aws", "gcp", "azure"), driver) as made:

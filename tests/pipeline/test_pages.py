@@ -15,6 +15,7 @@ from grafctl.declare.table import Table
 from grafctl.pipeline import declaring, declaring_tests
 from grafctl.pipeline.transforms.steps import STEPS_MAX
 from pipeline.declared import GOOD, parse
+from pipeline.linked import EDGES
 
 PAGE = (ROOT / "docs" / "pipelines.md").read_text()
 FILES = PAGE.partition("## Files\n")[2].partition("\n## ")[0]
@@ -33,7 +34,8 @@ def test_the_keys_of_each_table_are_those_that_its_reader_takes(monkeypatch: pyt
 
     monkeypatch.setattr(Table, "close", closing)
     parse(GOOD)
-    assert set(ROWS) == {"pipeline", "source", "stage", "sink", "test"}
+    parse(EDGES)
+    assert set(ROWS) == {"pipeline", "source", "stage", "edge", "sink", "test"}
     for name, row in ROWS.items():
         assert set(re.findall(r"`(\w+)`", row)) == taken[name] - BELOW, name
 
@@ -49,11 +51,11 @@ def test_the_commands_do_what_they_say(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_the_bounds_are_those_of_the_code() -> None:
     most = declaring.TABLES_MAX
-    assert most == {"source": 200, "sink": 200, "stage": 200, "test": 1000}
+    assert most == {"source": 200, "sink": 200, "stage": 200, "edge": 200, "test": 1000}
     assert (STEPS_MAX, declaring_tests.RECORDS_MAX) == (200, 1000)
     assert (declaring.DOMAINS_MAX, declaring.FIELDS_MAX) == (100, 5000)
     said = " ".join(FILES.partition("**Bounds.**")[2].split())
     assert said == (
-        "A file has at most 1 MiB, 100 domains, 200 sources, sinks and stages each, 200 steps in a stage, 5,000 fields "
-        "named in all steps, 1,000 tests, and 1,000 records in one."
+        "A file has at most 1 MiB, 100 domains, 200 sources, sinks, stages and edges each, 200 steps in a stage, 5,000 "
+        "fields named in all steps, 1,000 tests, and 1,000 records in one."
     )

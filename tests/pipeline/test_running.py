@@ -23,7 +23,7 @@ from grafctl.errors import (
 from grafctl.pipeline import declaring
 from grafctl.pipeline.running import Run, Until
 from grafctl.pipeline.sources.item import Item
-from grafctl.pipeline.stages.ingesting import IngestStage
+from grafctl.pipeline.stages.ingesting import IngestStage, gather
 from grafctl.pipeline.stages.transforming import TransformStage
 from grafctl.pipeline.stages.work import Place
 from grafctl.pipeline.transforms.making import make_transform
@@ -312,16 +312,13 @@ def test_a_program_that_is_a_source_runs_in_the_folder_of_the_file(tmp_path: Pat
 
 def test_what_was_read_before_a_source_failed_is_taken(ours: Shop) -> None:
     ours.orders()
-    pipeline = ours.pipeline
-    stage = IngestStage(Place(ours.world.store.session, pipeline, "aws"), pipeline.stages[0], pipeline.sources[0])
     item = Item(b"{}", "1", None, None, "orders.jsonl:1", None)
 
     def failing() -> Iterator[list[Item]]:
         yield [item]
         raise ExternalFailed("The program ended with 3.")
 
-    gathered = stage._gather(failing())
+    gathered = gather(failing(), 7)
     assert next(gathered) == [item]
     with pytest.raises(ExternalFailed):
         next(gathered)
-    stage.leave()

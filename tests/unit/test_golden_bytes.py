@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from resources.rows import Rows, a_queue
 
-from grafctl.store import blocks, keys, records, vshard_keys
+from grafctl.store import blocks, keys, records, segment_keys, vshard_keys
 from grafctl.store.authority import Placement
 from grafctl.store.blocks import Outgoing
 from grafctl.store.fingerprints import fingerprint_of, key_digest
@@ -69,6 +69,7 @@ KEYS = {
     "row observation": keys.observation("aws/us-east-1"),
     "row plan": keys.plan("pl_01"),
     "row schema": keys.schema("order.v1"),
+    "row chain": segment_keys.chain("orders/ingest"),
     "row audit counters": keys.audit_counters(),
     "row refusal": keys.refusal(DIGEST),
 }
@@ -160,6 +161,9 @@ VALUES = {
     "meta of a put": A_TABLE.entries[-1].meta,
     "row of a vshard": A_TABLE.rows[vshard_keys.vshard(PUTTING[0].vshard)],
     "row of a table": A_TABLE.rows[vshard_keys.table_row(PUTTING[0].vshard, b"alice")],
+    "row of a chain": records.encode_json(
+        {"digest": "0102030405060708", "edges": {"parsed": 3, "raw": 1}, "end": 9, "next": 5, "run": 7}
+    ),
 }
 SHAPES = {f"key {name}": value for name, value in KEYS.items()} | {f"value {name}": v for name, v in VALUES.items()}
 

@@ -96,8 +96,8 @@ class EdgeOut:
         edge = place.pipeline.edge(stage.outputs[0])
         assert edge is not None, "a stage of a chain writes to an edge, or has none of these"
         self.edge, self._counts = edge, counts
-        lease_edge(place, edge, f"{place.pipeline.name}/{stage.name}")
-        self._writer = EdgeWriter(place.session, edge.name, place.domain)
+        token = lease_edge(place, edge, f"{place.pipeline.name}/{stage.name}")
+        self._writer = EdgeWriter(place.session, edge.name, place.domain, token)
         self.generation = self._writer.generation
         self._waiting: deque[tuple[bytes, bool]] = deque()
 
@@ -240,8 +240,11 @@ class EdgeIn:
             self._reader.close()
 
 
-def lease_edge(place: Place, edge: DeclaredEdge, owner: str) -> None:
-    """Makes an edge as it is declared, or leaves it where it is so; anew where it was declared otherwise before."""
+def lease_edge(place: Place, edge: DeclaredEdge, owner: str) -> int:
+    """Makes an edge as it is declared, or leaves it where it is so; anew where it was declared otherwise before.
+
+    Returns the token of its lease.
+    """
     leases, edges = Leases(place.session), Edges(place.session)
 
     def acquired(replace: int | None = None) -> int:
@@ -260,4 +263,6 @@ def lease_edge(place: Place, edge: DeclaredEdge, owner: str) -> None:
     except GenerationConflict as error:
         if "generation" not in error.fields:
             raise
-        edges.create(edge.name, token=acquired(token), slots=edge.slots, domain=place.domain)
+        token = acquired(token)
+        edges.create(edge.name, token=token, slots=edge.slots, domain=place.domain)
+    return token
