@@ -104,7 +104,7 @@ OF_STEPS = (
         '    text = f"{stage}:{source}"\n', "Of several records that come of one, the second is refused.", RUNNING,
     ),
     Mutant(
-        "no gate before the source", INGESTING, "        self._pass_gate()\n", "",
+        "no gate before the source", INGESTING, "        pass_gates(place, declared, self._resources())\n", "",
         "A source is read where nothing of it may be published.", RUNNING,
     ),
     Mutant(

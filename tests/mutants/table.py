@@ -7,6 +7,7 @@ Promises
 
 from __future__ import annotations
 
+from mutants.of_chains import OF_CHAINS
 from mutants.of_declared import OF_DECLARED
 from mutants.of_edge_ends import OF_EDGE_ENDS
 from mutants.of_moving import OF_MOVING
@@ -29,6 +30,7 @@ MUTANTS = (
     *OF_SWITCHES,
     *OF_WAVES,
     *OF_EDGE_ENDS,
+    *OF_CHAINS,
     *OF_TABLES,
     *OF_MOVING,
 )

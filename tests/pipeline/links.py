@@ -71,6 +71,7 @@ id = "id"
 output = "raw"
 allow = ["aws"]
 batch = 7
+{take}
 
 [[stage]]
 name = "tidy"
@@ -123,7 +124,7 @@ STAGES = ("take", "tidy", "enrich", "load")
 def links(folder: Path, driver: str = "memory", *, topics: tuple[str, ...] = (), **texts: str) -> Iterator[Shop]:
     """Yields a shop whose stages are linked by edges, but for those that are to be topics."""
     fields = {name: "topic" if name in topics else "edge" for name in EDGES}
-    fields |= {"first": SOURCE, "last": TO_ROWS, "tidy": "", "load": "", "more": "", "ring": ""}
+    fields |= {"first": SOURCE, "last": TO_ROWS, "take": "", "tidy": "", "load": "", "more": "", "ring": ""}
     fields |= {"enrich": "set", "enrich_step": 'fields = { large = "total > 1000" }'} | texts
     fields["last"] = fields["last"].format(load=fields["load"])
     with world(folder / "store", ("aws", "gcp", "azure"), driver) as made:

@@ -29,7 +29,7 @@ from grafctl.pipeline.sources.item import Item
 from grafctl.pipeline.sources.opening import Source, open_source
 from grafctl.pipeline.sources.reading import check_file
 from grafctl.pipeline.stages.ingesting import gather, pass_gates
-from grafctl.pipeline.stages.linking import ChainWork, EdgeOut
+from grafctl.pipeline.stages.linking import ChainWork, EdgeOut, join
 from grafctl.pipeline.stages.parcel import DIGEST_BYTES, NO_DIGEST, Parcel, mark_of, without_marks
 from grafctl.pipeline.stages.publishing import put_aside
 from grafctl.pipeline.stages.work import Counts, Letter, Place, sort_out, stopped
@@ -81,8 +81,7 @@ class HeadIngestStage:
             check_file(path, source.name)
             if not path.is_file():
                 raise Usage(f"Source {source.name}: {path} is no file that could be read again.", hint=_HINT)
-        self._work = ChainWork(place, declared)
-        self._out = EdgeOut(place, declared, self.counts)
+        self._work, self._out = join(place, declared, self.counts)
         self._head = Head(self._work, self._out)
         self._source: Source | None = None
         self._batches: Iterator[list[Item]] = iter(())

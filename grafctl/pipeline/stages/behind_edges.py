@@ -55,8 +55,9 @@ class EdgeInput:
             kept = [(offset, parcel) for offset, parcel in found if parcel.payload is not None]
             self._records = [record_of(offset, parcel) for offset, parcel in kept]
             self._open = {offset for offset, _ in kept}
-        if self._open:
-            work([record for record in self._records if record.offset in self._open])
+        left = [record for record in self._records if record.offset in self._open]
+        if left:
+            work(left)
         self._advance()
         if clock.monotonic_s() >= self._write_at_s:
             self._write()

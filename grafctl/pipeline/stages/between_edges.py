@@ -21,7 +21,7 @@ from grafctl.pipeline.message import Message, Refused, Transform, decode_value
 from grafctl.pipeline.model import DeclaredStage
 from grafctl.pipeline.stages.beginning_edges import Head
 from grafctl.pipeline.stages.behind_edges import is_chain_idle, letter_of, record_of
-from grafctl.pipeline.stages.linking import ChainWork, EdgeIn, EdgeOut
+from grafctl.pipeline.stages.linking import EdgeIn, join
 from grafctl.pipeline.stages.parcel import NO_DIGEST, Parcel, mark_of, without_marks
 from grafctl.pipeline.stages.publishing import message_of, outgoing
 from grafctl.pipeline.stages.reading import Input, is_lost_lease
@@ -46,8 +46,7 @@ class _Linking:
         pass_stage(place, declared)
         self.place, self.declared, self.counts = place, declared, Counts()
         self._transform = transform
-        self._work = ChainWork(place, declared)
-        self._out = EdgeOut(place, declared, self.counts)
+        self._work, self._out = join(place, declared, self.counts)
 
     def _message(self, record: Record) -> Message:
         return message_of(record, decode_value(record.payload))

@@ -163,6 +163,16 @@ class EdgeOut:
         self._writer.close()
 
 
+def join(place: Place, stage: DeclaredStage, counts: Counts) -> tuple[ChainWork, EdgeOut]:
+    """Returns the chain and the edge behind a stage; where that cannot be had the turn of the stage is given back."""
+    work = ChainWork(place, stage)
+    try:
+        return work, EdgeOut(place, stage, counts)
+    except BaseException:
+        work.close()
+        raise
+
+
 class EdgeIn:
     """The edge before a stage, for what it reads: parcels of the run under way, a batch at a time."""
 
