@@ -15,6 +15,7 @@ When it fails: `render_output.OutputLost`, and whatever was not written is not a
 from __future__ import annotations
 
 import sys
+from functools import partial
 
 from grafctl import render_output
 from grafctl.errors import ConfirmationRequired
@@ -64,7 +65,10 @@ def deliveries(chunks: Iterable[Delivery], output: Form, json: bool = False) -> 
         if json or output == "json":
             render_output.write(document(chunk.as_json()))
         else:
-            _write_lines(chunk.records, output)
+            if chunk.switch is not None and output == "jsonl":  # several outputs may come in one stream
+                _write_lines(chunk.records, output, {"resource": chunk.resource, "group": chunk.group})
+            else:
+                _write_lines(chunk.records, output)
             if chunk.lost != told:
                 told = chunk.lost
                 render_output.note(_loss_line(chunk))
@@ -84,11 +88,18 @@ def _loss_line(chunk: Delivery) -> str:
     )
 
 
-def _write_lines(found: list[Record], output: Form) -> None:
+def _write_lines(found: list[Record], output: Form, place: dict[str, str] | None = None) -> None:
     """Writes in pieces of many lines, because one piece of all would be a second copy of all in memory."""
-    lines_of = json_lines if output == "jsonl" else _text_lines
+    lines_of: Callable[[list[Record]], bytes] = json_lines if output == "jsonl" else _text_lines
+    if place is not None:
+        lines_of = partial(_placed_lines, place)
     for at in range(0, len(found), PIECE_LINES):
         render_output.write(lines_of(found[at : at + PIECE_LINES]))
+
+
+def _placed_lines(place: dict[str, str], found: list[Record]) -> bytes:
+    """Returns a line of JSON for each record, which says what it is of."""
+    return b"".join([document(place | record.fields()) for record in found])
 
 
 def _text_lines(found: list[Record]) -> bytes:

@@ -141,6 +141,7 @@ class Delivery(Result):
     lease: int | None = None
     finished: int | None = None  # how many records the poll finished, where it was given some to finish
     lost: dict[str, int] | None = None  # what retention let go of before the group finished it: records, first, last
+    switch: str | None = None  # to which the group is attached: `resource` is the output that the records are of
 
 
 class Finished(Result):

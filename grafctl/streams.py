@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import sys
 
-from grafctl.errors import Empty, Fenced, GrafctlError, IdempotencyConflict, SchemaMismatch, Usage
+from grafctl.errors import Fenced, GrafctlError, SchemaMismatch, Usage
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -34,7 +34,6 @@ POLL_RECORDS = 1_000  # of the first poll; the next ones take what comes to POLL
 POLL_BYTES_AIM = 4 << 20
 LINE_BYTES_MAX = 64 << 20
 FOLLOW_WAIT_S = 1.0
-CONFLICTS_SHOWN = 100
 IN_FLIGHT = 3  # batches: one at the backups, one at the primary, one being packed
 
 
@@ -301,7 +300,8 @@ def deliveries(
 
     def finish(chunk: Delivery) -> None:
         if acknowledge and chunk.lease is not None:  # without one they are final already
-            store.ack(resource, group, [record.offset for record in chunk.records], lease=chunk.lease, **caller)
+            offsets = [record.offset for record in chunk.records]
+            store.ack(chunk.resource, chunk.group, offsets, lease=chunk.lease, **caller)
 
     def poll(**asked: Any) -> Delivery:
         """Finishes what was written, in the same commit as the next lease where that can be given."""
@@ -310,7 +310,9 @@ def deliveries(
             return store.poll(resource, group, **asked, **options)
         offsets = [record.offset for record in written.records]
         try:
-            chunk = store.poll(resource, group, finish=offsets, lease=written.lease, **asked, **options)
+            asked |= {"finish": offsets, "lease": written.lease}
+            # By the name that it was delivered by: a switch may hand out the records of another output.
+            chunk = store.poll(written.resource, written.group, **asked, **options)
         except GrafctlError as error:
             if not isinstance(error, Fenced):
                 finish(written)  # who may not poll may still finish; twice changes nothing
@@ -320,7 +322,13 @@ def deliveries(
 
     chunks = _chunks(poll, max_records, wait_s, follow)
     if whole:
-        every = list(chunks)
+        every: list[Delivery] = []
+        for chunk in chunks:
+            if every and chunk.resource != every[0].resource:  # switched meanwhile: one document is of one output
+                offsets = [record.offset for record in chunk.records]
+                store.nack(chunk.resource, chunk.group, offsets, lease=chunk.lease, counted=False, **caller)
+                break
+            every.append(chunk)
         yield _merged(every)
         for chunk in every:
             finish(chunk)
@@ -365,34 +373,5 @@ def _merged(chunks: list[Delivery]) -> Delivery:
     from grafctl.results import Delivery
 
     records = [record for chunk in chunks for record in chunk.records]
-    return Delivery(chunks[0].resource, chunks[0].group, records, chunks[-1].ack_floor, lost=chunks[-1].lost)
-
-
-def require_records(count: int, *, fail_empty: bool) -> None:
-    """Raises `Empty` where nothing was delivered and the caller asked to be told."""
-    if fail_empty and not count:
-        raise Empty("Nothing was delivered.", hint="Wait for records with: grafctl poll RESOURCE --group G --wait 5s")
-
-
-def require_no_conflicts(refused: list[dict[str, Any]]) -> None:
-    """Raises what refused records of a stream come to at its end: `SchemaMismatch` before `IdempotencyConflict`."""
-    wrong = [item for item in refused if "rule" in item]
-    conflicts = [item for item in refused if "rule" not in item]
-    if wrong:
-        count = len(wrong)
-        also = f", and {len(conflicts)} for an id that was used before with another payload" if conflicts else ""
-        raise SchemaMismatch(
-            f"{count} record{'s were' if count != 1 else ' was'} refused by the schema{also}.",
-            hint="See what it says with: grafctl schema show ID; the other records are published.",
-            mismatches=wrong[:CONFLICTS_SHOWN],
-            conflicts=conflicts[:CONFLICTS_SHOWN] or None,
-            refused=len(refused),
-        )
-    if conflicts:
-        count = len(conflicts)
-        raise IdempotencyConflict(
-            f"{count} record{'s were' if count != 1 else ' was'} refused: the id was used before with another payload.",
-            hint="See what is stored with: grafctl peek RESOURCE --offset N; the other records are published.",
-            conflicts=conflicts[:CONFLICTS_SHOWN],
-            refused=count,
-        )
+    first, last = chunks[0], chunks[-1]
+    return Delivery(first.resource, first.group, records, last.ack_floor, lost=last.lost, switch=first.switch)

@@ -52,6 +52,7 @@ log = logging.getLogger("grafctl.worker")
 class Batch:
     """The records of one lease, and how far the work on them is."""
 
+    place: tuple[str, str]  # resource and group of the lease: a switch may hand out the records of another output
     lease: int | None  # None: final already (at-most-once)
     waiting: deque[Record]
     until_s: float  # monotonic; before that nobody else can have the records
@@ -239,7 +240,7 @@ class Worker:
         asked, until_s = self._asked, clock.monotonic_s() + self.visibility_ms / 1000
         self._pace(batch)
         try:
-            delivery = self._poll(finish=offsets, lease=batch.lease)
+            delivery = self._poll(*batch.place, finish=offsets, lease=batch.lease)
         except Fenced as error:
             self._lose(batch, offsets, error)
         except BaseException as error:
@@ -255,14 +256,15 @@ class Worker:
     def _begin(self, delivery: Delivery, until_s: float) -> None:
         """Makes a delivery the present batch, whose lease is renewed from now on."""
         records = deque(delivery.records)
-        self._batch = Batch(delivery.lease, records, until_s, clock.monotonic_s(), len(records))
+        place = delivery.resource, delivery.group
+        self._batch = Batch(place, delivery.lease, records, until_s, clock.monotonic_s(), len(records))
         if delivery.lease is not None and self._renewer is None:
             self._renewer = threading.Thread(target=self._renew_in_time, name="grafctl-renew", daemon=True)
             self._renewer.start()
 
-    def _poll(self, **finish: Any) -> Delivery:
+    def _poll(self, resource: str = "", group: str = "", **finish: Any) -> Delivery:
         finish |= {"domain": self.domain, "visibility_ms": self.visibility_ms, "epoch": self.epoch}
-        return self.store.poll(self.resource, self.group, max=self._asked, **finish)
+        return self.store.poll(resource or self.resource, group or self.group, max=self._asked, **finish)
 
     def _renew_in_time(self) -> None:
         """Renews the lease of the present batch whenever a third of it is over, until the block ends."""
@@ -283,9 +285,7 @@ class Worker:
             if batch.is_lost or not batch.unsettled():
                 return
         try:
-            self.store.renew(
-                self.resource, self.group, batch.lease, domain=self.domain, visibility_ms=self.visibility_ms
-            )
+            self.store.renew(*batch.place, batch.lease, domain=self.domain, visibility_ms=self.visibility_ms)
         except Fenced as error:
             self._lose(batch, [], error)
         else:
@@ -321,7 +321,7 @@ class Worker:
         try:
             if batch.lease is not None:
                 caller = self._caller(batch)
-                self._persist(lambda: self.store.ack(self.resource, self.group, offsets, **caller))
+                self._persist(lambda: self.store.ack(*batch.place, offsets, **caller))
             self.acked += len(offsets)
         except Fenced as error:
             self._lose(batch, offsets, error)
@@ -347,9 +347,9 @@ class Worker:
     def _give_back(self, batch: Batch, offsets: list[int], **how: Any) -> None:
         if not offsets or batch.lease is None or batch.is_lost:
             return
-        caller = self._caller(batch)
+        (resource, group), caller = batch.place, self._caller(batch)
         try:
-            self._persist(lambda: self.store.nack(self.resource, self.group, offsets, **caller, **how))
+            self._persist(lambda: self.store.nack(resource, group, offsets, **caller, **how))
             self.given_back += len(offsets)
         except Fenced as error:
             self._lose(batch, offsets, error)

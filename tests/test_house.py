@@ -113,7 +113,10 @@ FLOORS = [
     Floor(("nouns",), "what an operator manages, one file a noun"),
     Floor(("client", "client_nouns", "making", "worker"), "the public Python API"),
     Floor(("pipeline",), "what runs a declared pipeline: stages, sources, transforms, sinks"),
-    Floor(("streams", "render*", "interruption", "table_input", "table_output"), "the terminal, pipes and JSON"),
+    Floor(
+        ("streams", "stream_ends", "render*", "interruption", "table_input", "table_output"),
+        "the terminal, pipes and JSON",
+    ),
     Floor(("commands",), "one file a noun: check, call the API once, render"),
     Floor(
         ("quick", "help_page", "front", "cli", "__main__"),

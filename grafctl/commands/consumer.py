@@ -5,7 +5,10 @@ from grafctl.commands.consumer_soak import compare as compare
 from grafctl.commands.consumer_soak import report as report
 from grafctl.commands.consumer_switch import attach as attach
 from grafctl.commands.consumer_switch import detach as detach
+from grafctl.commands.consumer_switch import lock as lock
+from grafctl.commands.consumer_switch import rollback as rollback
 from grafctl.commands.consumer_switch import status as status
+from grafctl.commands.consumer_switch import switch as switch
 from grafctl.commands.consumer_wave import plan as plan
 from grafctl.commands.declared import Annotated, Literal, Option
 from grafctl.typed import Any
@@ -205,6 +208,9 @@ def shift(
     output: options.Output = "table",
 ) -> None:
     r"""Make a new group of the same lineage elsewhere
+
+    For one resource that is read in another place; for a consumer that goes to the output of another engine use
+    `consumer switch`.
 
     Needs the proof of a catch-up that covers the new placement. The original group stays exactly as it is, and a record
     that one of the two has finished is not delivered by the other.

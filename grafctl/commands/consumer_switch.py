@@ -1,8 +1,16 @@
-"""`consumer attach`, `detach` and `status`: a consumer between the outputs of two engines."""
+"""`consumer attach`, `switch`, `rollback`, `lock` and what is around them: a consumer between two engines' outputs."""
 
 from grafctl.commands import options
-from grafctl.commands.declared import Annotated, Argument, Literal, Option
+from grafctl.commands.declared import Annotated, Argument, BadValue, Literal, Option
+from grafctl.names import shown
 from grafctl.typed import Any
+
+
+def _where(text: str) -> str:
+    if text not in ("now", "start"):
+        raise BadValue(f"{shown(text)} is neither now nor start.")
+    return text
+
 
 Switch = Annotated[
     str, Argument(metavar="NAME", help="Name of the switch", parser=options.name_of("switch"), show_default=False)
@@ -73,6 +81,22 @@ Shape = Annotated[
     Option("--shape", metavar="TEXT", help="Kind of records it reads, for waves", parser=options.text_of("shape")),
 ]
 
+To = Annotated[Literal["target", "source"], Option("--to", metavar="SIDE", help="target or source")]
+Drain = Annotated[
+    int,
+    Option(
+        "--drain",
+        metavar="TIME",
+        help="How long leases may end by themselves",
+        parser=options.duration_ms,
+        show_default="30s",
+    ),
+]
+CompareFrom = Annotated[
+    str | None,
+    Option("--compare-from", metavar="WHERE", help="now: forgive what was found; start: all again", parser=_where),
+]
+
 
 def attach(
     name: Switch,
@@ -141,6 +165,83 @@ def detach(
 
     with interruption.change(dry_run, several=True), client.open(store) as opened:
         change = opened.switches.detach(name, dry_run=dry_run)
+        render.show(change, output, json)
+
+
+def switch(
+    name: Switch,
+    to: To,
+    domain: options.Domain,
+    store: options.StorePath,
+    drain: Drain = 30_000,
+    compare_from: CompareFrom = None,
+    dry_run: options.DryRun = False,
+    json: options.Json = False,
+    output: options.Output = "table",
+) -> None:
+    r"""Bring a consumer to the other output
+
+    For a consumer between the outputs of two engines; for a group of one resource that is to be read in another place
+    use `consumer shift`.
+
+    Compares both outputs, and stays where they differ (19). Then closes the one group, carries what it has finished,
+    flips in one commit and opens the other group: nothing is skipped, and nothing is finished twice. One consumer at a
+    time (22). The same command goes on after a kill.
+
+    Example: grafctl consumer switch billing --to target -d aws/us-east-1/us-east-1a
+    """
+    from grafctl import client, interruption, render
+
+    how: dict[str, Any] = {"drain_ms": drain, "compare_from": compare_from}
+    with interruption.resumable(dry_run), client.open(store) as opened:
+        change = opened.switches.switch(name, to, domain=domain, **how, dry_run=dry_run)
+        render.show(change, output, json)
+
+
+def rollback(
+    name: Switch,
+    domain: options.Domain,
+    store: options.StorePath,
+    drain: Drain = 30_000,
+    dry_run: options.DryRun = False,
+    json: options.Json = False,
+    output: options.Output = "table",
+) -> None:
+    """Bring a consumer back to the output of the old engine
+
+    What was finished at the target is finished at the source too, so the way back skips nothing and repeats nothing.
+    Refused once the switch is locked (13). The same command goes on after a kill.
+
+    Example: grafctl consumer rollback billing -d aws/us-east-1/us-east-1a
+    """
+    from grafctl import client, interruption, render
+
+    with interruption.resumable(dry_run), client.open(store) as opened:
+        change = opened.switches.rollback(name, domain=domain, drain_ms=drain, dry_run=dry_run)
+        render.show(change, output, json)
+
+
+def lock(
+    name: Switch,
+    domain: options.Domain,
+    store: options.StorePath,
+    yes: options.Yes = False,
+    dry_run: options.DryRun = False,
+    json: options.Json = False,
+    output: options.Output = "table",
+) -> None:
+    """Keep a consumer at the target for good
+
+    Refused before the window is over (22). There is no way back after it, and what was kept for that is let go of.
+
+    Example: grafctl consumer lock billing --dry-run -d aws/us-east-1/us-east-1a
+    """
+    from grafctl import client, interruption, render
+
+    render.confirm(f"Lock {name} at its target? There is no way back after it.", yes or dry_run)
+
+    with interruption.change(dry_run, several=True), client.open(store) as opened:
+        change = opened.switches.lock(name, domain=domain, dry_run=dry_run)
         render.show(change, output, json)
 
 

@@ -53,7 +53,7 @@ def poll(
         not (follow and whole), "--follow never ends, and --json is one document.", "Take -o jsonl with --follow."
     )
 
-    from grafctl import client, render, streams
+    from grafctl import client, render, stream_ends, streams
 
     caller = {"domain": domain, "epoch": epoch, "visibility_ms": visibility}
     limit = max if follow else max or 100
@@ -71,7 +71,7 @@ def poll(
         )
         count = render.deliveries(chunks, output, json)
 
-    streams.require_records(count, fail_empty=fail_empty)
+    stream_ends.require_records(count, fail_empty=fail_empty)
 
 
 def peek(

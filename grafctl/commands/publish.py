@@ -84,7 +84,7 @@ def publish(
         "operation": operation,
     }
 
-    from grafctl import client, interruption, render, streams
+    from grafctl import client, interruption, render, stream_ends, streams
 
     source = streams.payload_of(payload) if one else streams.batches(input)
     caller: dict[str, Any] = {"domain": domain, "epoch": epoch, "schema": schema, "timeout_s": timeout / 1000}
@@ -96,7 +96,7 @@ def publish(
         acks = streams.published(opened, resource, source, atomic=atomic, dry_run=dry_run, **caller)
         conflicts = render.acks(acks, output, json, quiet)
 
-    streams.require_no_conflicts(conflicts)
+    stream_ends.require_no_conflicts(conflicts)
 
 
 _ONE_RECORD = (

@@ -12,19 +12,41 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from grafctl import clock
-from grafctl.errors import Usage
-from grafctl.names import check_name
+from grafctl.errors import Busy, Usage
+from grafctl.names import check_domain, check_name
 from grafctl.nouns.soaks import Soaks, compared_of, soak_of
 from grafctl.results import Change, Listed, Shown
 from grafctl.store import switch_rules
 from grafctl.store.intervals import size
 from grafctl.store.operations.switching.attaching import attach, detach
-from grafctl.store.operations.switching.work import Here, all_rows, look, row_of, side_of
+from grafctl.store.operations.switching.comparing import check_from, compare
+from grafctl.store.operations.switching.locking import judge_before_lock, let_go
+from grafctl.store.operations.switching.turning import open_side, turn
+from grafctl.store.operations.switching.work import Here, all_rows, look, pass_gate, row_of, run_request, side_of
+from grafctl.store.resources.switches import Flip, Lock, Switched, pass_compared
 from grafctl.store.switch_fields import check_fields
 from grafctl.store.switch_match import ID, check_match
-from grafctl.store.switch_rules import SIDES, SOURCE, TARGET, in_flight, left_ms, phase_of
+from grafctl.store.switch_rules import (
+    CLOSING,
+    ROLLED_BACK,
+    SHADOW,
+    SIDES,
+    SOAKING,
+    SOURCE,
+    SWITCHED,
+    TARGET,
+    check_drain,
+    check_move,
+    check_side,
+    in_flight,
+    is_closing,
+    left_ms,
+    pass_flight,
+    phase_of,
+)
 
 WINDOW_MS = 600_000
+DRAIN_MS = 30_000
 _SHOWN = ("state", "side", "generation")
 _KEPT = ("match", "risk", "shape", "window_ms", "soak_since_ms", "flipped_ms", "cursors")
 
@@ -89,6 +111,146 @@ class Switches(Soaks):
             self.session.note("changed", op, switch=name, state=row["state"], resource=place["resource"])
         before = {"switch": name, **{field: row[field] for field in _SHOWN}}
         return _change(True, place["resource"], place["group"], before, {"paused": closed}, actions, dry_run=dry_run)
+
+    def switch(
+        self,
+        name: str,
+        to: str,
+        *,
+        domain: str,
+        drain_ms: int = DRAIN_MS,
+        compare_from: str | None = None,
+        wave: Mapping[str, Any] | None = None,
+        dry_run: bool = False,
+    ) -> Change:
+        """Brings a consumer to the `target`, after a comparison of both outputs, or back to the `source`.
+
+        `wave` is a name and how many of its switches may be in flight `at_once`. What was cut short goes on.
+        """
+        check_name("switch", name)
+        check_domain(domain)
+        if check_side(to) == SOURCE:
+            return self.rollback(name, domain=domain, drain_ms=drain_ms, dry_run=dry_run)
+        check_drain(drain_ms)
+        check_from(compare_from)
+        op = "consumer switch"
+        with self.session.audited(op, switch=name, domain=domain):
+            row = row_of(self.session, name)
+            pass_gate(self.session, name, row, domain, TARGET)
+            if row["state"] in (SWITCHED, SOAKING) and row["phase"] is None:
+                return self._turned(op, name, row, domain, dry_run=dry_run)
+            self._may_switch(name, row, wave)
+            if not is_closing(row, TARGET):
+                if dry_run:
+                    return self._would(name, row, TARGET)
+                compare(self.session, name, row, domain, compare_from=compare_from, begins=True)
+                row = row_of(self.session, name)
+                pass_compared(name, row)
+            elif dry_run:
+                return self._would(name, row, TARGET)
+            turned = turn(self.session, name, row, TARGET, drain_ms=drain_ms, why="switch", wave=wave)
+        self._note_flip(op, name, turned, domain)
+        return self._flip_change(True, row, turned, TARGET, name)
+
+    def _may_switch(self, name: str, row: Mapping[str, Any], wave: Mapping[str, Any] | None) -> None:
+        """Raises the refusal of a switch that cannot be brought to its target now."""
+        if row["state"] in (SOURCE, SHADOW, ROLLED_BACK) and phase_of(row) in (None, CLOSING):
+            if row["phase"] is None:
+                pass_flight(name, all_rows(self.session), wave)
+            return
+        if row["phase"] is not None:
+            raise Busy(
+                f"Switch {name} is {phase_of(row)}.",
+                hint=f"Run `grafctl consumer status {name}`, and try again when that is over.",
+                switch=name,
+            )
+        check_move(name, row["state"], SWITCHED)
+
+    def rollback(
+        self,
+        name: str,
+        *,
+        domain: str,
+        drain_ms: int = DRAIN_MS,
+        why: str = "rollback",
+        dry_run: bool = False,
+    ) -> Change:
+        """Brings a consumer back to the source, from any state before `locked`; finished work stays finished."""
+        op = "consumer rollback"
+        check_name("switch", name)
+        check_domain(domain)
+        check_drain(drain_ms)
+        with self.session.audited(op, switch=name, domain=domain):
+            row = row_of(self.session, name)
+            pass_gate(self.session, name, row, domain, SOURCE)
+            if row["state"] == ROLLED_BACK and row["phase"] is None:
+                return self._turned(op, name, row, domain, dry_run=dry_run)
+            check_move(name, row["state"], ROLLED_BACK)
+            if dry_run:
+                return self._would(name, row, SOURCE)
+            if row["side"] == TARGET:
+                turned = turn(self.session, name, row, SOURCE, drain_ms=drain_ms, why=why)
+            else:
+                flip = Flip(name, row["generation"], SOURCE, why, rolls_back=True)
+                turned = open_side(self.session, name, self.session.control.append(flip).answer.row)
+        self._note_flip(op, name, turned, domain, why=why)
+        return self._flip_change(True, row, turned, SOURCE, name)
+
+    def lock(self, name: str, *, domain: str, dry_run: bool = False) -> Change:
+        """Gives up the way back, once the window is over and the rules are kept; what was kept for it is let go of."""
+        op = "consumer lock"
+        check_name("switch", name)
+        check_domain(domain)
+        with self.session.audited(op, switch=name, domain=domain):
+            row = row_of(self.session, name)
+            pass_gate(self.session, name, row, domain)
+            request = Lock(name, row["generation"])
+            answer: Switched = run_request(self.session.control, request, True)
+            if answer.changed and not dry_run:
+                judge_before_lock(self.session, name, row, domain)
+            if not dry_run:
+                answer = self.session.control.append(request).answer
+                let_go(self.session, name, answer.row)
+        if answer.changed and not dry_run:
+            self.session.note("changed", op, switch=name, domain=domain, **answer.row[TARGET])
+        actions = ["give up the way back", f"let retention of {row[TARGET]['resource']} go on"]
+        shown = {"switch": name, **{field: answer.row[field] for field in _SHOWN}}
+        place = row[TARGET]
+        before = {field: row[field] for field in _SHOWN}
+        return _change(answer.changed, place["resource"], place["group"], before, shown, actions, dry_run=dry_run)
+
+    def _turned(self, op: str, name: str, row: dict[str, Any], domain: str, *, dry_run: bool) -> Change:
+        """Returns the answer for a switch that has flipped; what an operator who died left is done."""
+        turned = row if dry_run else open_side(self.session, name, row)
+        if turned != row:
+            self._note_flip(op, name, turned, domain)
+        return self._flip_change(turned != row, row, turned, row["side"], name, dry_run=dry_run)
+
+    def _would(self, name: str, row: Mapping[str, Any], to: str) -> Change:
+        return self._flip_change(True, row, row, to, name, dry_run=True)
+
+    def _note_flip(self, op: str, name: str, row: Mapping[str, Any], domain: str, **about: Any) -> None:
+        place = row[row["side"]]
+        about |= {"state": row["state"], "generation": row["generation"], "cursors": row["cursors"]}
+        self.session.note("changed", op, switch=name, domain=domain, **place, **about)
+
+    def _flip_change(
+        self,
+        changed: bool,
+        before: Mapping[str, Any],
+        after: Mapping[str, Any],
+        to: str,
+        name: str,
+        *,
+        dry_run: bool = False,
+    ) -> Change:
+        place, source = after[to], after[SIDES[1 - SIDES.index(to)]]
+        actions = ["compare both outputs"] if to == TARGET and before["phase"] is None else []
+        actions += [f"close group {source['group']} of {source['resource']}, and carry what it has finished"]
+        actions += [f"open group {place['group']} of {place['resource']}"]
+        was = {field: before[field] for field in _SHOWN}
+        shown = {"switch": name, **{field: after[field] for field in (*_SHOWN, "cursors")}}
+        return _change(changed, place["resource"], place["group"], was, shown, actions, dry_run=dry_run)
 
     def status(self, name: str | None = None) -> Shown | Listed:
         """Returns one switch with both its sides as they are now, or what every switch is at."""

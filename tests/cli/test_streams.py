@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from grafctl import streams
+from grafctl import stream_ends, streams
 from grafctl.errors import Busy, Empty, Fenced, GrafctlError, IdempotencyConflict, NoQuorum, Usage
 from grafctl.results import Delivery, Record
 
@@ -309,10 +309,10 @@ def test_a_closed_standard_input_is_a_usage_error(monkeypatch: pytest.MonkeyPatc
 
 
 def test_empty_and_conflicts_are_told_at_the_end() -> None:
-    streams.require_records(0, fail_empty=False)
+    stream_ends.require_records(0, fail_empty=False)
     with pytest.raises(Empty):
-        streams.require_records(0, fail_empty=True)
-    streams.require_no_conflicts([])
+        stream_ends.require_records(0, fail_empty=True)
+    stream_ends.require_no_conflicts([])
     with pytest.raises(IdempotencyConflict) as refused:
-        streams.require_no_conflicts([{"line": at} for at in range(500)])
+        stream_ends.require_no_conflicts([{"line": at} for at in range(500)])
     assert refused.value.fields["refused"] == 500 and len(refused.value.fields["conflicts"]) == 100

@@ -29,7 +29,7 @@ from grafctl.store import keys
 from grafctl.store.authority import ACK, PEEK, POLL, Asked, Placement, pass_epoch, pass_locator, pass_placement
 from grafctl.store.checked import checked, refuse_rather, served
 from grafctl.store.committed import Committed
-from grafctl.store.intervals import from_offsets
+from grafctl.store.intervals import Intervals, from_offsets
 from grafctl.store.log import Log
 from grafctl.store.operations.filtering import lagging, look, take
 from grafctl.store.reading import read_columns
@@ -42,6 +42,7 @@ from grafctl.store.resources.group import (
     GiveBack,
     Lease,
     Leased,
+    NotOpenHere,
     Settled,
     group_row,
 )
@@ -56,7 +57,8 @@ LEASE_RECORDS_MAX = 100_000
 GIVE_BACK_S = 2.0
 
 
-def _caller(session: Session, resource: str, group: str, domain: str, epoch: int | None) -> Caller:
+def caller_of(session: Session, resource: str, group: str, domain: str, epoch: int | None) -> Caller:
+    """Returns who asks; raises `Usage` for names that are none."""
     check_name("resource", resource)
     check_name("group", group)
     check_domain(domain)
@@ -104,7 +106,35 @@ def poll(
         raise Usage("The visibility must be at least a millisecond.")
     if finish:
         _check_offsets(finish)
-    caller = _caller(session, resource, group, domain, epoch)
+    how: dict[str, Any] = {"finish": finish, "lease": lease, "finished": finished}
+    if (resource, group) not in session.routes:
+        try:
+            return poll_at(session, resource, group, domain, count, visibility_ms, epoch, **how)
+        except NotOpenHere:  # few groups are attached to a switch
+            pass
+    from grafctl.store.operations.switching.routed import Asked as AskedFor
+    from grafctl.store.operations.switching.routed import poll_attached
+
+    return poll_attached(session, AskedFor(resource, group, domain, count, visibility_ms, epoch), **how)
+
+
+def poll_at(
+    session: Session,
+    resource: str,
+    group: str,
+    domain: str,
+    count: int,
+    visibility_ms: int,
+    epoch: int | None,
+    *,
+    finish: Sequence[int] = (),
+    lease: int | None = None,
+    finished: int | None = None,
+    generation: int | None = None,
+) -> Delivery:
+    """Does what `poll` does for this very group; one that is attached to a switch must be open at the generation."""
+    caller = caller_of(session, resource, group, domain, epoch)
+    caller.generation = generation
     log = session.resource(resource)
     with session.audited(POLL, group=group):
         gate = partial(_pass_poll, session, caller)
@@ -116,7 +146,7 @@ def poll(
     try:
         records = _read_or_level(session, log, domain, outcome)
     except GrafctlError:
-        _give_back_unread(log, caller, leased)
+        give_back(log, caller, [[start, stop] for start, stop, _ in leased.grants], leased.token)
         raise
     finished = leased.finished if finish else finished
     return Delivery(resource, group, records, leased.ack_floor, leased.token, finished, leased.lost)
@@ -183,12 +213,11 @@ def _records(session: Session, replica: Replica, state: State, ranges: Sequence[
     return found
 
 
-def _give_back_unread(log: Log, caller: Caller, leased: Leased) -> None:
-    """Lets others have at once what could not be read here; where that fails too, the deadline does."""
-    ranges = [[start, stop] for start, stop, _ in leased.grants]
-    if leased.token is not None:
+def give_back(log: Log, caller: Caller, ranges: Intervals, token: int | None) -> None:
+    """Lets others have at once what was leased and is not handed out; where that fails too, the deadline does."""
+    if token is not None and ranges:
         try:
-            log.append(GiveBack(caller, ranges, leased.token, counted=False), deadline_s=GIVE_BACK_S)
+            log.append(GiveBack(caller, ranges, token, counted=False), deadline_s=GIVE_BACK_S)
         except GrafctlError:
             pass
 
@@ -246,7 +275,7 @@ def ack(
 ) -> Finished:
     """Finalises records for the lineage."""
     _check_offsets(offsets)
-    request = Finalise(_caller(session, resource, group, domain, epoch), from_offsets(offsets), lease)
+    request = Finalise(caller_of(session, resource, group, domain, epoch), from_offsets(offsets), lease)
     return _settle(session, "ack", request, dry_run)
 
 
@@ -267,7 +296,7 @@ def nack(
     _check_offsets(offsets)
     if delay_ms < 0:
         raise Usage(f"A delay is 0 or more, not {delay_ms} ms.")
-    caller = _caller(session, resource, group, domain, epoch)
+    caller = caller_of(session, resource, group, domain, epoch)
     request = GiveBack(caller, from_offsets(offsets), lease, delay_ms, counted)
     return _settle(session, "nack", request, dry_run)
 
@@ -320,7 +349,7 @@ def renew(session: Session, resource: str, group: str, token: int, domain: str, 
     """Holds a lease longer."""
     if visibility_ms < 1:
         raise Usage("The visibility must be at least a millisecond.")
-    caller = _caller(session, resource, group, domain, None)
+    caller = caller_of(session, resource, group, domain, None)
     with session.audited("renew", group=group):
         request = Renew(caller, token, visibility_ms)
         until = _append(session.resource(resource), request, partial(caller.pass_gate, ACK)).answer

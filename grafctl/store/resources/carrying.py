@@ -16,7 +16,7 @@ from __future__ import annotations
 from grafctl.errors import Busy, Usage
 from grafctl.store import keys, switch_keys
 from grafctl.store.authority import ACK
-from grafctl.store.intervals import Intervals, difference, size, union
+from grafctl.store.intervals import Intervals, difference, from_offsets, size, union
 from grafctl.store.records import DATA, parse_json
 from grafctl.store.replica.state import State
 from grafctl.store.requests import Context, Decision
@@ -45,7 +45,9 @@ def first_uncarried(state: State) -> int | None:
     found: list[int] = []
     for _, body in state.scan(keys.groups()):
         row = parse_json(body)
-        if "switch" in row and (left := uncarried(state, row["name"])):
+        if "switch" not in row or row["switch"].get("locked"):
+            continue
+        if left := uncarried(state, row["name"]):
             found.append(left[0][0])
     return min(found, default=None)
 
@@ -130,23 +132,19 @@ class PayOwed(NamedTuple):
 
     caller: Caller
     name: str
-    paid: Mapping[bytes, int]  # hash -> offset
+    paid: Mapping[bytes, Sequence[int]]  # offsets by match key
 
     def decide(self, state: State, context: Context) -> Decision:
         self.caller.pass_gate(ACK, state)
         row = attached(state, self.caller.resource, self.caller.group, self.name)
         switch = row["switch"]
-        gone = {
-            item: at
-            for item, at in self.paid.items()
-            if state.get(switch_keys.owed(self.caller.group, item)) is not None
-        }
-        lineage = lineage_of(state, row["lineage"])
-        fresh = lineage.unfinished([[at, at + 1] for at in sorted(gone.values())])
-        before = carried_of(state, self.caller.group)
-        after = before._replace(got=union(before.got, [[at, at + 1] for at in sorted(gone.values())])).kept(before.keep)
+        gone = [item for item in self.paid if state.get(switch_keys.owed(self.caller.group, item)) is not None]
         if not gone:
             return Decision(0)
+        offsets = from_offsets(sorted(at for item in gone for at in self.paid[item]))
+        fresh = lineage_of(state, row["lineage"]).unfinished(offsets)
+        before = carried_of(state, self.caller.group)
+        after = before._replace(got=union(before.got, offsets)).kept(before.keep)
         return change(
             self.caller.group,
             len(gone),

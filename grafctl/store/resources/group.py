@@ -86,6 +86,10 @@ def _parsed(body: bytes) -> dict[str, Any]:
     return row
 
 
+class NotOpenHere(Busy):
+    """Raised where a poll comes to an attached group that is not open for it; `poll` itself goes to the open side."""
+
+
 @dataclass(slots=True)
 class Caller:
     """Who polls, acks or nacks."""
@@ -107,7 +111,7 @@ class Caller:
         pass_epoch(asked._replace(group=None), queue["epoch"])
         if op == POLL:
             pass_locator(asked, _parsed(state.get(keys.locator()) or b"{}"), {})
-            if "switch" in group:
+            if "switch" in group or self.generation is not None:
                 _switched().pass_poll(self, group)
         return queue, group
 

@@ -11,27 +11,25 @@ Promises
 
 from __future__ import annotations
 
-from grafctl.errors import Busy, Fenced, GenerationConflict
+from grafctl.errors import Fenced, GenerationConflict
 from grafctl.store import keys, switch_keys
 from grafctl.store.intervals import Intervals, difference, union
 from grafctl.store.records import CTRL, DATA, Entry, encode_json, parse_json
 from grafctl.store.replica.state import State, Writes, json_write
 from grafctl.store.requests import Context, Decision
 from grafctl.store.resources.delivery import Lineage
-from grafctl.store.resources.group import Caller, finish_in, group_row, lineage_of
+from grafctl.store.resources.group import Caller, NotOpenHere, finish_in, group_row, lineage_of
 from grafctl.store.resources.leases import Leases
 from grafctl.store.resources.queue import records_row
 from grafctl.store.switch_rules import SOURCE, TARGET
 from grafctl.typed import Any, Mapping, NamedTuple
 
 
-class NotOpenHere(Busy):
-    """Raised where a poll comes to an attached group that is not open for it; `poll` itself goes to the open side."""
-
-
 def pass_poll(caller: Caller, group: Mapping[str, Any]) -> None:
-    """Raises `NotOpenHere` unless an attached group is open at the caller's generation, and not about to be closed."""
-    switch = group["switch"]
+    """Raises `NotOpenHere` unless a group is attached and open at the caller's generation, and not to be closed."""
+    switch = group.get("switch")
+    if switch is None:  # it was detached since the caller looked, and his name may mean another group now
+        raise NotOpenHere(f"Group {caller.group} of {caller.resource} is attached to no switch.")
     if switch["open"] and switch["draining"] is None and caller.generation == switch["generation"]:
         return
     raise NotOpenHere(
@@ -260,6 +258,22 @@ class OpenGroup(NamedTuple):
             return Decision(False)
         opened = switch | {"generation": self.generation, "open": True, "draining": None}
         return change(self.group, True, switch=opened)
+
+
+class LockGroup(NamedTuple):
+    """The request to keep nothing for the way back any more."""
+
+    resource: str
+    group: str
+    name: str
+    generation: int
+
+    def decide(self, state: State, context: Context) -> Decision:
+        switch = attached(state, self.resource, self.group, self.name)["switch"]
+        pass_generation(self, switch)
+        if switch.get("locked"):
+            return Decision(False)
+        return change(self.group, True, switch=switch | {"locked": True})
 
 
 def pass_generation(asked: Any, switch: Mapping[str, Any]) -> None:
