@@ -66,7 +66,7 @@ SWITCHES = [
     (0, f"consumer detach billing --yes {ON}", ""),
     (10, f"consumer detach billing --yes {ON}", ""),
     (0, f"consumer attach quick --source old --target new --group billing --window 0 {ON}", ""),
-    (0, f"consumer switch quick --to target {AT} {ON}", ""),
+    (0, f"consumer switch quick --to target --compare-from now {AT} {ON}", ""),
     (15, f"consumer lock quick {AT} {ON}", ""),
     (0, f"consumer lock quick --dry-run {AT} {ON}", ""),
     (0, f"consumer lock quick --yes {AT} {ON}", ""),
