@@ -16,7 +16,7 @@ from model.switching_twin import difference
 THERE = Setting("a late record", BOTH, 1, (0, 1), generations=3)
 SETTINGS = (
     (THERE, 2_100),
-    (Setting("a late record, two operators", ("switch", "give up"), 1, (0, 1), 2, 2), 1_500),
+    (Setting("a late record, two operators", ("switch", "give up"), 1, (0, 1), 2, 2), 2_100),
     (Setting("two operators, and no record", (*BOTH, "lock"), 0, (0, 0), 2, 3), 3_800),
 )
 LONG = (
