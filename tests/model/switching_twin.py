@@ -26,12 +26,11 @@ from grafctl.store import switch_keys
 from grafctl.store.blocks import Outgoing
 from grafctl.store.intervals import contains
 from grafctl.store.resources.carrying import CarryInto, PayOwed
-from grafctl.store.resources.group import Caller, Finalise, Lease, group_row
+from grafctl.store.resources.group import Caller, Finalise, Lease, NotOpenHere, group_row
 from grafctl.store.resources.switched import (
     AttachGroup,
     CloseGroup,
     DrainGroup,
-    NotOpenHere,
     OpenGroup,
     finished_of,
     pass_poll,
@@ -136,7 +135,7 @@ class Twin:
         except NotOpenHere:
             return False
         if leased.grants and log.get(switch_keys.owed(GROUP, HASH)) is not None:
-            log.run(PayOwed(caller, NAME, {HASH: 0}))
+            log.run(PayOwed(caller, NAME, {HASH: [0]}))
         return True
 
     def claim(self, claim: Claim) -> bool:

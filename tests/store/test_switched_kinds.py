@@ -14,6 +14,7 @@ from grafctl.store.blocks import Outgoing
 from grafctl.store.operations.switching.work import row_of
 from grafctl.store.resources.queue import queue_row
 from grafctl.store.resources.switched import AttachGroup
+from grafctl.store.resources.switches import CreateSwitch
 from store.switching import (
     AWS,
     GROUP,
@@ -240,17 +241,29 @@ def test_what_may_not_be_attached(tmp_path: Path) -> None:
         assert is_once(drain(store), range(4))
 
 
-def test_who_attaches_too_late_is_freed_by_the_next_poll(here: World) -> None:
+def test_who_attaches_too_late_is_refused(here: World) -> None:
     store = here.store
     generation = row_of(store.session, "s")["generation"]
     store.switches.detach("s")
-    assert store.poll(OLD, GROUP, max=1, **WHO).switch is None
-    store.session.resource(OLD).append(AttachGroup(OLD, GROUP, "s", "source", "id", generation))
-    with here.reopened() as other:
-        assert len(other.poll(OLD, GROUP, max=3, **WHO).records) == 3
-    store.session.resource(OLD).append(AttachGroup(OLD, GROUP, "s", "source", "id", generation))
+    for name, side in ((OLD, "source"), (NEW, "target")):
+        with pytest.raises(GenerationConflict, match="detached"):
+            store.session.resource(name).append(AttachGroup(name, GROUP, "s", side, "id", generation))
+    assert len(store.poll(OLD, GROUP, max=3, **WHO).records) == 3
     store.switches.attach("t", source=OLD, target=NEW, group=GROUP)
     assert open_sides_of(store, "t") == ["source"]
+
+
+def test_who_died_while_he_attached_is_detached_with_what_he_may_still_do(here: World) -> None:
+    store = here.store
+    store.switches.detach("s")
+    store.consumers.resume(NEW, GROUP)
+    definition = {side: {"resource": name, "group": GROUP} for side, name in (("source", OLD), ("target", NEW))}
+    more = {"match": "id", "compare": {"fields": []}, "rules": {}, "window_ms": 1, "risk": "low", "shape": None}
+    row = store.session.control.append(CreateSwitch("s", definition | more)).answer.row
+    store.switches.detach("s")
+    with pytest.raises(GenerationConflict, match="detached"):
+        store.session.resource(OLD).append(AttachGroup(OLD, GROUP, "s", "source", "id", row["generation"]))
+    assert is_once(drain(store), range(10))
 
 
 def open_sides_of(store: Any, name: str) -> list[str]:

@@ -103,8 +103,9 @@ def apply_switching(state: State, entry: Entry, index: int) -> Writes:
         writes += finish_in(lineage, leases, request["ranges"])
     if "switch" in request:
         group["switch"] = request["switch"]
-    if request.get("detach"):
-        del group["switch"]
+    if "detach" in request:
+        group.pop("switch", None)
+        group["detached"] = request["detach"]
         group["paused"] = group["paused"] or request["paused"]
         writes.append((switch_keys.carried(group["name"]), None))
         writes += [(row, None) for row, _ in state.scan(switch_keys.all_owed(group["name"]))]
@@ -169,6 +170,8 @@ class AttachGroup(NamedTuple):
         queue = records_row(state, self.resource)
         row = group_row(state, self.resource, self.group)
         there = row.get("switch")
+        if self.generation <= row.get("detached", 0):
+            raise self._conflict(f"was detached from the switch {self.name} since")
         if there is not None and there["generation"] >= self.generation:
             if (there["name"], there["side"]) == (self.name, self.side):
                 return True
@@ -194,7 +197,10 @@ class AttachGroup(NamedTuple):
 
 
 class DetachGroup(NamedTuple):
-    """The request to free a group from a switch; `paused` for the one that was not open, so that nobody reads twice."""
+    """The request to free a group from a switch; `paused` for the one that was not open, so that nobody reads twice.
+
+    The group remembers the generation, so that who comes late to tie it to what is gone is refused.
+    """
 
     resource: str
     group: str
@@ -203,10 +209,13 @@ class DetachGroup(NamedTuple):
     paused: bool
 
     def decide(self, state: State, context: Context) -> Decision:
-        switch = group_row(state, self.resource, self.group).get("switch")
-        if switch is None or switch["name"] != self.name or switch["generation"] > self.generation:
+        row = group_row(state, self.resource, self.group)
+        switch = row.get("switch")
+        if switch is None and row.get("detached", 0) >= self.generation:
             return Decision(False)
-        return change(self.group, True, detach=True, paused=self.paused)
+        if switch is not None and (switch["name"] != self.name or switch["generation"] > self.generation):
+            return Decision(False)
+        return change(self.group, True, detach=self.generation, paused=self.paused)
 
 
 class DrainGroup(NamedTuple):

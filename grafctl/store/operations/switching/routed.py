@@ -19,11 +19,11 @@ from grafctl.store.operations.polling import ack, caller_of, give_back, poll_at
 from grafctl.store.operations.switching.work import Here, Side, covering, here_in, look, row_of, side_of
 from grafctl.store.resources.carrying import PayOwed
 from grafctl.store.resources.group import NotOpenHere, group_row, lineage_of
-from grafctl.store.resources.switched import DetachGroup, OpenGroup
+from grafctl.store.resources.switched import OpenGroup
 from grafctl.store.resources.switches import Flip
 from grafctl.store.session import Session
 from grafctl.store.switch_match import match_key
-from grafctl.store.switch_rules import SIDES, TARGET, is_over
+from grafctl.store.switch_rules import SIDES, is_over
 from grafctl.typed import Any, NamedTuple, Sequence
 
 _HOPS = 8  # looks at the switch in one poll
@@ -148,20 +148,13 @@ def _learn(session: Session, resource: str, group: str) -> Route | None:
         except NotFound:
             places = []
         if (resource, group) not in places:
-            _free(session, resource, group, switch)
-            continue
+            continue  # it is being detached
         side = side_of(session, name, row, row["side"])
         here = look(side)
         found = _open(session, side, here, row)
         if found != "again":
             return _route(side, row) if found == "open" else None
     return None
-
-
-def _free(session: Session, resource: str, group: str, switch: dict[str, Any]) -> None:
-    """Frees a group that somebody who woke up late has tied to a switch that was gone."""
-    paused = switch["side"] == TARGET
-    session.resource(resource).append(DetachGroup(resource, group, switch["name"], switch["generation"], paused))
 
 
 def _open(session: Session, side: Side, here: Here, row: dict[str, Any]) -> str:
