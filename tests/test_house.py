@@ -123,7 +123,7 @@ FLOORS = [
         "the front door: reads command lines and maps errors to exit codes",
     ),
 ]
-FACADE = "client"
+FACADE = "pipeline.building"
 
 ONLY_IN = [
     OnlyIn(("lmdb",), ("store/driver/lmdb*.py",), "another driver must be able to stand in for it"),

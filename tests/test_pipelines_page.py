@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import re
+import sqlite3
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-from conftest import ROOT
+from conftest import ROOT, Runner
 from test_readme import blocks, script
 
 import grafctl
@@ -91,3 +93,14 @@ def test_what_may_be_away_is_as_the_table_says(row: tuple[list[str], bool, dict[
                     store.publish("orders", "meanwhile", domain="aws")
             for name in pair:
                 store.domains.restore(name)
+
+
+def test_the_pipeline_that_is_built_in_python_runs(run: Runner, tmp_path: Path) -> None:
+    run("init", "store", "--domain", "aws/us-east-1", "--domain", "gcp/us-central1")
+    (block,) = blocks(PAGE, "python")
+    for text in (block, block.partition("assert")[0]):  # again, and nothing is new
+        (tmp_path / "app.py").write_text(text)
+        surroundings = {**os.environ, "PYTHONPATH": str(ROOT)}
+        subprocess.run([sys.executable, "app.py"], cwd=tmp_path, env=surroundings, check=True)
+    with sqlite3.connect(tmp_path / "orders.db") as warehouse:
+        assert warehouse.execute("SELECT id FROM orders ORDER BY id").fetchall() == [(0,), (1,), (3,)]

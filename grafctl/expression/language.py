@@ -26,6 +26,7 @@ from grafctl.errors import Usage
 from grafctl.expression import operators
 from grafctl.expression.code import NAMESPACE, Coder
 from grafctl.expression.failing import EvaluationError
+from grafctl.expression.parsing import parse
 from grafctl.names import shown
 from grafctl.typed import Any, Callable, Mapping
 
@@ -83,7 +84,9 @@ def _parse(text: str) -> ast.expr:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error")  # "\d", which Python takes for now and warns of
-            return ast.parse(text, mode="eval").body
+            tree = parse(text, "eval")
+            assert isinstance(tree, ast.Expression), "as it was asked for"
+            return tree.body
     except SyntaxError as error:
         if error.lineno and error.offset and error.offset > 0:
             before = sum(len(line) + 1 for line in text.split("\n")[: error.lineno - 1])
@@ -119,7 +122,8 @@ _NAMES = NAMESPACE | {
 
 
 def _function(result: ast.expr) -> Callable[[Mapping[str, Any]], Any]:
-    frame = ast.parse(_FRAME)
+    frame = parse(_FRAME)
+    assert isinstance(frame, ast.Module), "as it was asked for"
     define = frame.body[0]
     assert isinstance(define, ast.FunctionDef) and isinstance(define.body[0], ast.Try)
     define.body[0].body = [ast.Return(result)]

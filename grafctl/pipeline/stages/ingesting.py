@@ -14,12 +14,13 @@ When it fails: what was published stays; the source is read again from its begin
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any
+from pathlib import Path
+from typing import Any, Protocol
 
 from grafctl.errors import GrafctlError
 from grafctl.pipeline.model import DEAD_LETTER, DeclaredSource, DeclaredStage
 from grafctl.pipeline.sources.item import Item
-from grafctl.pipeline.sources.opening import Source, open_source
+from grafctl.pipeline.sources.opening import open_source
 from grafctl.pipeline.stages.publishing import put_aside, refused_too, weight
 from grafctl.pipeline.stages.work import BYTES_AIM, Counts, Letter, Place, pass_stage, sort_out, stopped
 from grafctl.store.authority import PUBLISH
@@ -30,13 +31,37 @@ from grafctl.store.operations.stepping import Change, Step
 from grafctl.store.resources.queue import Publish, Published
 
 
+class Items(Protocol):
+    """What a source is to a stage."""
+
+    def batches(self) -> Iterator[list[Item]]:
+        """Yields items as they come together, and an empty list before it waits for more."""
+        ...
+
+    def stop(self) -> None:
+        """Ends the items soon; may be called in a signal handler and in another thread."""
+        ...
+
+    def close(self) -> None:
+        """Gives back what the source holds."""
+        ...
+
+
+class Begin(Protocol):
+    """What opens a source."""
+
+    def __call__(self, source: DeclaredSource, *, folder: Path) -> Items: ...
+
+
 class IngestStage:
     """A source at work."""
 
-    def __init__(self, place: Place, declared: DeclaredStage, source: DeclaredSource) -> None:
+    def __init__(
+        self, place: Place, declared: DeclaredStage, source: DeclaredSource, begin: Begin = open_source
+    ) -> None:
         self.place, self.declared, self.counts = place, declared, Counts()
         pass_gates(place, declared, self._resources())
-        self._source: Source = open_source(source, folder=place.pipeline.file.absolute().parent)
+        self._source = begin(source, folder=place.pipeline.file.absolute().parent)
         self._batches = gather(self._source.batches(), declared.batch)
         self._pending: list[Item] | None = None  # read, and not committed yet
         self._letters: list[Letter] = []  # those of them that are refused, as far as it is known

@@ -32,6 +32,7 @@ from typing import Any
 from grafctl.errors import ExternalFailed, Usage
 from grafctl.expression import values
 from grafctl.expression.failing import KINDS
+from grafctl.expression.parsing import parse
 from grafctl.names import shown
 from grafctl.pipeline.message import Message, Output, Refused, reason_of
 
@@ -44,29 +45,33 @@ class Call:
 
     def __init__(self, name: str, function: Callable[..., Any], module: ModuleType, fingerprint: str) -> None:
         self.fingerprint = fingerprint
-        self._name = name
+        self.name = name
         self._function = function
         self._file = module.__file__ or ""
         self._words = _words_of(source_of(module))
         self._takes_message = _takes_message(function)
 
     def __call__(self, message: Message) -> Sequence[Output]:
-        try:
-            made = self._function(message if self._takes_message else message.value)
-        except Refused as error:
-            raise Refused(f"{self._name}: {reason_of(str(error))}") from None
-        except (OSError, MemoryError) as error:
-            raise ExternalFailed(
-                f"The function {self._name} failed: {type(error).__name__}.", hint="Run the same command again."
-            ) from error
-        except (Exception, SystemExit) as error:  # nothing that a record makes a function do ends the stage
-            raise Refused(f"{self._name}: {self._what(error)}.") from None
+        made = self.ask(message)
         if made is None:
             return ()
         items = made if type(made) is list else [made]
         if len(items) > OUTPUTS_MAX:
-            raise Refused(f"{self._name}: the record becomes more than {OUTPUTS_MAX}.")
+            raise Refused(f"{self.name}: the record becomes more than {OUTPUTS_MAX}.")
         return [self._output(item, message) for item in items]
+
+    def ask(self, message: Message) -> Any:
+        """Returns what the function returns; raises `Refused`, or `ExternalFailed`."""
+        try:
+            return self._function(message if self._takes_message else message.value)
+        except Refused as error:
+            raise Refused(f"{self.name}: {reason_of(str(error))}") from None
+        except (OSError, MemoryError) as error:
+            raise ExternalFailed(
+                f"The function {self.name} failed: {type(error).__name__}.", hint="Run the same command again."
+            ) from error
+        except (Exception, SystemExit) as error:  # nothing that a record makes a function do ends the stage
+            raise Refused(f"{self.name}: {self._what(error)}.") from None
 
     def _what(self, error: BaseException) -> str:
         """Returns what an exception says without a value of the record."""
@@ -81,12 +86,12 @@ class Call:
 
     def _output(self, item: Any, message: Message) -> Output:
         if type(item) is not dict and not isinstance(item, Output):
-            raise Refused(f"{self._name}: it returned {_kind(item)}, and no object.")
+            raise Refused(f"{self.name}: it returned {_kind(item)}, and no object.")
         made = item if isinstance(item, Output) else Output(item, None, message.key, None, message.headers)
         self._check_texts(made)
         why = not_json(made.value)
         if why:
-            raise Refused(f"{self._name}: it returned {why}.")
+            raise Refused(f"{self.name}: it returned {why}.")
         return made
 
     def _check_texts(self, item: Output) -> None:
@@ -96,7 +101,7 @@ class Call:
         except (AttributeError, TypeError):
             texts.append(0)  # type: ignore[arg-type]
         if not all(text is None or type(text) is str for text in texts):
-            raise Refused(f"{self._name}: to, key, id and headers of an Output are texts.")
+            raise Refused(f"{self.name}: to, key, id and headers of an Output are texts.")
 
     def close(self) -> None:
         """Nothing is held."""
@@ -111,13 +116,18 @@ def make_call(name: str, folder: Path) -> tuple[Callable[..., Any], ModuleType]:
     function = getattr(module, what, None)
     if not callable(function):
         raise Usage(f"The module {where} has no function {what}.")
+    check_takes_one(function, name)
+    return function, module
+
+
+def check_takes_one(function: Callable[..., Any], name: str) -> None:
+    """Raises `Usage` for a function that cannot be called with a record."""
     try:
         inspect.signature(function).bind(None)
     except TypeError:
         raise Usage(f"The function {name} has to take one argument.") from None
     except Exception:  # one that is not written in Python may not say what it takes
         pass
-    return function, module
 
 
 def _module(name: str, folder: Path) -> ModuleType:
@@ -167,7 +177,7 @@ def source_of(module: ModuleType) -> bytes:
 def _words_of(source: bytes) -> frozenset[str]:
     """Returns what a module raises exceptions with, where it is written out and so holds nothing of any record."""
     try:
-        tree = ast.parse(source)
+        tree = parse(source)
     except (SyntaxError, ValueError, RecursionError, MemoryError):  # a compiled one
         return frozenset()
     raised = (node.exc for node in ast.walk(tree) if isinstance(node, ast.Raise))

@@ -32,9 +32,9 @@ def make_transform(stage: DeclaredStage, folder: Path) -> Transform:
         raise Usage(f"The stage {stage.name} has more than one of step, call and exec.")
     if stage.call is not None:
         function, module = make_call(stage.call, folder)
-        return Call(stage.call, function, module, _fingerprint(call=stage.call, source=_digest(source_of(module))))
+        return Call(stage.call, function, module, fingerprint_of(call=stage.call, source=_digest(source_of(module))))
     if stage.exec:
-        return Exec(stage.exec, folder, _fingerprint(exec=list(stage.exec), files=_files(stage.exec, folder)))
+        return Exec(stage.exec, folder, fingerprint_of(exec=list(stage.exec), files=_files(stage.exec, folder)))
     return _make_steps(stage, folder)
 
 
@@ -48,10 +48,11 @@ def _make_steps(stage: DeclaredStage, folder: Path) -> Steps:
         except Usage as error:
             raise Usage(f"Step {number} of the stage {stage.name}: {error.message}", hint=error.hint) from None
     files = [dict(step.digests) for step in made]
-    return Steps(made, _fingerprint(steps=[dict(step) for step in stage.steps], files=files))
+    return Steps(made, fingerprint_of(steps=[dict(step) for step in stage.steps], files=files))
 
 
-def _fingerprint(**definition: Any) -> str:
+def fingerprint_of(**definition: Any) -> str:
+    """Returns the fingerprint of a definition."""
     return f"sha256:{_digest(values.canonical({'semantics': SEMANTICS, **definition}))}"
 
 
