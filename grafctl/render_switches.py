@@ -21,6 +21,12 @@ def report(answer: Shown, output: Form, json: bool = False) -> None:
         render_text.draw(blocks_of(answer.fields()))
 
 
+def judgement(body: dict[str, Any]) -> None:
+    """Prints one judgement of a soak that is followed, as a line."""
+    shown = {name: body[name] for name in ("switch", "state", "side", "generation", "window_left_ms", "soak")}
+    render_output.write(render.document({"v": 1, "ok": True, **shown}))
+
+
 def blocks_of(body: Mapping[str, Any]) -> list[Block]:
     """Returns the report as text: a sentence on each matter, and what it is made of below."""
     blocks: list[Block] = [render.clean(line) for line in _head(body)]

@@ -3,6 +3,7 @@
 from grafctl.commands import options
 from grafctl.commands.consumer_soak import compare as compare
 from grafctl.commands.consumer_soak import report as report
+from grafctl.commands.consumer_soak import soak as soak
 from grafctl.commands.consumer_switch import attach as attach
 from grafctl.commands.consumer_switch import detach as detach
 from grafctl.commands.consumer_switch import lock as lock

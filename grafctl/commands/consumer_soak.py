@@ -1,23 +1,11 @@
-"""`consumer compare` and `report`: what is found out about a consumer before and after it is switched."""
+"""`consumer compare`, `soak` and `report`: what is found out about a consumer before and after it is switched."""
 
 from grafctl.commands import options
-from grafctl.commands.consumer_switch import Switch
+from grafctl.commands.consumer_switch import CompareFrom, Drain, Grace, Switch
 from grafctl.commands.declared import Annotated, Option
+from grafctl.typed import Any
 
-CompareFrom = Annotated[
-    str | None,
-    Option(
-        "--compare-from", metavar="WHERE", help="now forgives what was found so far, start compares all again",
-        parser=options.text_of("place"),
-    ),
-]  # fmt: skip
-Grace = Annotated[
-    int | None,
-    Option(
-        "--grace", metavar="TIME", help="Age from which a record without a counterpart is missing",
-        parser=options.duration_ms, show_default="1m, or as before",
-    ),
-]  # fmt: skip
+Follow = Annotated[bool, Option("--follow", "-f", help="Go on until the window is over")]
 MismatchExitCode = Annotated[bool, Option("--exit-code", help="Exit with 3 when there is any mismatch")]
 
 
@@ -61,6 +49,35 @@ def _require_equal(name: str, mismatches: int | None, exit_code: bool) -> None:
         what = "may differ, since one is too far ahead" if mismatches is None else f"differ: {mismatches:,} mismatches"
         hint = f"Run `grafctl consumer report {name}` to see them."
         raise Changes(f"The outputs of switch {name} {what}.", hint=hint, code="mismatch", count=mismatches)
+
+
+def soak(
+    name: Switch,
+    domain: options.Domain,
+    store: options.StorePath,
+    follow: Follow = False,
+    drain: Drain = 30_000,
+    dry_run: options.DryRun = False,
+    json: options.Json = False,
+    output: options.Output = "table",
+) -> None:
+    """Judge a consumer that was switched
+
+    By its rules, and by what differs in the outputs since. Where one is broken it flips the consumer back, says which
+    rule and which numbers, and ends with 19; 0 means that all is well. With --follow it goes on until the window is
+    over, with -o jsonl a line for each judgement. --dry-run judges once and takes nobody back.
+
+    Example: grafctl consumer soak billing -d aws/us-east-1/us-east-1a
+    """
+    from grafctl import client, interruption, render_switches
+
+    how: dict[str, Any] = {"follow": follow, "drain_ms": drain, "dry_run": dry_run}
+    watch = render_switches.judgement if follow and output == "jsonl" and not json else None
+    with interruption.resumable(dry_run), client.open(store) as opened:
+        shown = opened.switches.soak(name, domain=domain, watch=watch, **how)
+
+    if watch is None:
+        render_switches.report(shown, output, json)
 
 
 def report(

@@ -92,6 +92,13 @@ Drain = Annotated[
         show_default="30s",
     ),
 ]
+Grace = Annotated[
+    int | None,
+    Option(
+        "--grace", metavar="TIME", help="Age from which a record without a counterpart is missing",
+        parser=options.duration_ms, show_default="1m, or as before",
+    ),
+]  # fmt: skip
 CompareFrom = Annotated[
     str | None,
     Option("--compare-from", metavar="WHERE", help="now: forgive what was found; start: all again", parser=_where),
@@ -175,6 +182,8 @@ def switch(
     store: options.StorePath,
     drain: Drain = 30_000,
     compare_from: CompareFrom = None,
+    grace: Grace = None,
+    quiet: options.Quiet = False,
     dry_run: options.DryRun = False,
     json: options.Json = False,
     output: options.Output = "table",
@@ -191,11 +200,13 @@ def switch(
     Example: grafctl consumer switch billing --to target -d aws/us-east-1/us-east-1a
     """
     from grafctl import client, interruption, render
+    from grafctl.render_progress import Progress
 
-    how: dict[str, Any] = {"drain_ms": drain, "compare_from": compare_from}
-    with interruption.resumable(dry_run), client.open(store) as opened:
-        change = opened.switches.switch(name, to, domain=domain, **how, dry_run=dry_run)
-        render.show(change, output, json)
+    how: dict[str, Any] = {"drain_ms": drain, "compare_from": compare_from, "grace_ms": grace}
+    told = interruption.resumable(dry_run)
+    with told, client.open(store) as opened, Progress("switch", quiet=quiet) as progress:
+        change = opened.switches.switch(name, to, domain=domain, **how, progress=progress, dry_run=dry_run)
+    render.show(change, output, json)
 
 
 def rollback(

@@ -15,11 +15,15 @@ from grafctl.errors import GenerationConflict, Usage
 from grafctl.names import check_domain, check_name
 from grafctl.results import Shown
 from grafctl.store.operations.switching.comparing import check_from, compare
+from grafctl.store.operations.switching.soaking import Judge, soaking_row, take_back
 from grafctl.store.operations.switching.work import row_of
 from grafctl.store.session import Session
-from grafctl.store.switch_rules import LOCKED, SIDES, left_ms, phase_of
+from grafctl.store.switch_rules import LOCKED, SIDES, SOAKING, check_drain, left_ms, moved_on, phase_of
 
 GRACE_MS_MAX = 7 * 86_400_000
+DRAIN_MS = 30_000
+LOOK_MS = 2_000  # between two judgements of a soak that is followed
+Watch = Callable[[dict[str, Any]], None]
 Progress = Callable[[str, int, int], None]
 
 
@@ -67,6 +71,44 @@ class Soaks:
         if not dry_run:
             return self.report(name)
         return Shown({**report_of(name, row | {"shadow": found.shadow}), "dry_run": True})
+
+    def soak(
+        self,
+        name: str,
+        *,
+        domain: str,
+        follow: bool = False,
+        drain_ms: int = DRAIN_MS,
+        watch: Watch | None = None,
+        dry_run: bool = False,
+    ) -> Shown:
+        """Judges a consumer that was switched, and returns the report; with `follow` again and again until its window
+        is over. Where a rule is broken it takes the consumer back to the source and raises `ProofRequired` (19).
+
+        With `dry_run` it judges once, keeps nothing and takes nobody back.
+        """
+        check_name("switch", name)
+        check_domain(domain)
+        check_drain(drain_ms)
+        with self.session.audited("consumer soak", switch=name, domain=domain):
+            row = soaking_row(self.session, name, domain)
+            judge = Judge(self.session, name, row, domain, dry_run=dry_run)
+            while True:
+                found = judge.judge()
+                if dry_run:
+                    return Shown(
+                        {**report_of(name, row | {"shadow": found.shadow, "soak": found.soak}), "dry_run": True}
+                    )
+                if found.sentences:
+                    raise take_back(self.session, name, row, found, domain, drain_ms=drain_ms)
+                body = report_of(name, row_of(self.session, name))
+                if watch is not None:
+                    watch(body)
+                if body["generation"] != row["generation"] or body["state"] != SOAKING:
+                    raise moved_on(name, body, row["generation"])
+                if not follow or body["window_left_ms"] == 0:
+                    return Shown(body)
+                clock.sleep(min(LOOK_MS, body["window_left_ms"]) / 1000)
 
     def report(self, name: str) -> Shown:
         """Returns what was found out about a switch: counts, the records that were named, flips and the soak."""

@@ -14,7 +14,7 @@ from typing import Any
 from grafctl import clock
 from grafctl.errors import Busy, Usage
 from grafctl.names import check_domain, check_name
-from grafctl.nouns.soaks import Soaks, compared_of, soak_of
+from grafctl.nouns.soaks import DRAIN_MS, Progress, Soaks, check_grace, compared_of, soak_of
 from grafctl.results import Change, Listed, Shown
 from grafctl.store import switch_rules
 from grafctl.store.intervals import size
@@ -46,7 +46,6 @@ from grafctl.store.switch_rules import (
 )
 
 WINDOW_MS = 600_000
-DRAIN_MS = 30_000
 _SHOWN = ("state", "side", "generation")
 _KEPT = ("match", "risk", "shape", "window_ms", "soak_since_ms", "flipped_ms", "cursors")
 
@@ -120,11 +119,14 @@ class Switches(Soaks):
         domain: str,
         drain_ms: int = DRAIN_MS,
         compare_from: str | None = None,
+        grace_ms: int | None = None,
         wave: Mapping[str, Any] | None = None,
+        progress: Progress | None = None,
         dry_run: bool = False,
     ) -> Change:
         """Brings a consumer to the `target`, after a comparison of both outputs, or back to the `source`.
 
+        `compare_from` and `grace_ms` are those of `compare`.
         `wave` is a name and how many of its switches may be in flight `at_once`. What was cut short goes on.
         """
         check_name("switch", name)
@@ -132,7 +134,7 @@ class Switches(Soaks):
         if check_side(to) == SOURCE:
             return self.rollback(name, domain=domain, drain_ms=drain_ms, dry_run=dry_run)
         check_drain(drain_ms)
-        check_from(compare_from)
+        how: dict[str, Any] = {"compare_from": check_from(compare_from), "grace_ms": check_grace(grace_ms)}
         op = "consumer switch"
         with self.session.audited(op, switch=name, domain=domain):
             row = row_of(self.session, name)
@@ -143,7 +145,7 @@ class Switches(Soaks):
             if not is_closing(row, TARGET):
                 if dry_run:
                     return self._would(name, row, TARGET)
-                compare(self.session, name, row, domain, compare_from=compare_from, begins=True)
+                compare(self.session, name, row, domain, begins=True, tell=progress, **how)
                 row = row_of(self.session, name)
                 pass_compared(name, row)
             elif dry_run:
@@ -206,8 +208,8 @@ class Switches(Soaks):
             pass_gate(self.session, name, row, domain)
             request = Lock(name, row["generation"])
             answer: Switched = run_request(self.session.control, request, True)
-            if answer.changed and not dry_run:
-                judge_before_lock(self.session, name, row, domain)
+            if answer.changed:
+                judge_before_lock(self.session, name, row, domain, drain_ms=DRAIN_MS, dry_run=dry_run)
             if not dry_run:
                 answer = self.session.control.append(request).answer
                 let_go(self.session, name, answer.row)

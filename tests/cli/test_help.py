@@ -36,7 +36,14 @@ WITHOUT_DRY_RUN = LOOKING | WITHOUT_STORE | {"poll"}
 BY_DOMAIN = {"publish", "poll", "peek", "ack", "nack", "catch-up", "can"}
 BY_DOMAIN |= {"pipeline run", "pipeline tap", "idem reserve", "idem complete", "idem release", "idem expire"}
 BY_DOMAIN |= {"lease acquire", "lease renew", "lease release", "edge create", "edge push", "edge pop"}
-BY_DOMAIN |= {"edge relocate", "consumer compare", "consumer switch", "consumer rollback", "consumer lock"}
+BY_DOMAIN |= {
+    "edge relocate",
+    "consumer compare",
+    "consumer soak",
+    "consumer switch",
+    "consumer rollback",
+    "consumer lock",
+}
 BY_DOMAIN |= {"table put", "table get", "table delete", "table scan", "table load", "table export"}
 BY_DOMAIN |= {"vshard plan", "vshard migrate", "vshard resume", "vshard cutover", "vshard throttle"}
 BY_DOMAIN |= {"vshard reverse", "vshard cancel", "vshard retire"}

@@ -87,6 +87,7 @@ STORY = [
     ("consumer compare", "Compared by id at "),
     ("consumer report", "is shadow: group billing of migration-orders"),
     ("consumer switch", "soaking"),
+    ("consumer soak", "is soaking: group billing of new-orders"),
     ("consumer rollback", "rolled_back"),
     ("consumer detach", "Would change"),
     ("grafctl consumer detach billing --yes", "Changed"),

@@ -207,7 +207,16 @@ def pass_compared(name: str, row: Mapping[str, Any]) -> None:
     mismatches = row["shadow"].get("mismatches")
     if mismatches == 0:
         return
-    what = "were not compared" if mismatches is None else f"differ: {mismatches:,} mismatches"
+    if mismatches is None and (ahead := row["shadow"].get("full")) is not None:
+        raise Busy(
+            f"The {ahead} of switch {name} is too far ahead of the other output, so the comparison has no end.",
+            hint=f"Try again when the other one has caught up; see `grafctl consumer report {name}`.",
+            switch=name,
+            ahead=ahead,
+        )
+    what = f"differ: {mismatches:,} mismatch{'' if mismatches == 1 else 'es'}" if mismatches else "were not compared"
+    if "counts" in row["shadow"] and mismatches is None:
+        what = "have no record in common yet"
     raise ProofRequired(
         f"The outputs of switch {name} {what}, so the consumer stays where it is.",
         hint=f"Run `grafctl consumer report {name}` to see them.",

@@ -38,7 +38,7 @@ from grafctl.store.resources.queue import records_row
 from grafctl.store.resources.starts import first_since
 from grafctl.store.resources.switches import NoteShadow
 from grafctl.store.session import Session
-from grafctl.store.switch_compare import SIDES, SOURCE, TARGET, Comparison, mismatches
+from grafctl.store.switch_compare import MATCHED, SIDES, SOURCE, TARGET, WAITING, Comparison, mismatches
 from grafctl.typed import Any, Callable, Iterator, Mapping, NamedTuple
 
 BATCH_RECORDS = 2_000
@@ -238,12 +238,16 @@ class Comparer:
             made.leave_out(side, chunk.first + len(chunk.columns.payloads))
 
     def _kept(self, made: Comparison, *, full: str | None = None, is_complete: bool) -> Compared:
-        """Keeps how far it is; what was not read up to the ends is no proof, so it never has zero mismatches."""
+        """Keeps how far it is; what was not read up to the ends is no proof, so it never has zero mismatches.
+
+        Nor is it a proof that nothing differs where nothing has its counterpart yet.
+        """
         now_ms = clock.now_ms()
         counts = made.judge(now_ms, self.grace_ms)
         found = mismatches(counts)
         shadow = made.as_row() | {"samples": made.named(now_ms, self.grace_ms), "counts": counts}
-        shadow |= {"mismatches": found if found or is_complete else None, "without": made.not_compared()}
+        is_proof = is_complete and (counts[MATCHED] > 0 or counts[WAITING] == 0)
+        shadow |= {"mismatches": found if found or is_proof else None, "without": made.not_compared()}
         shadow |= {"grace_ms": self.grace_ms, "generation": self.row["generation"]}
         shadow |= {"full": full} if full is not None else {}
         shadow |= {"forgiven_ms": self._forgiven_ms} if self._forgiven_ms is not None else {}

@@ -5,9 +5,8 @@ When it fails: a switch that is locked stays so; the same command lets go of wha
 
 from __future__ import annotations
 
-from grafctl.errors import Busy
 from grafctl.store.driver.kill import point
-from grafctl.store.operations.switching.soaking import Judge
+from grafctl.store.operations.switching.soaking import Judge, regression, take_back
 from grafctl.store.operations.switching.work import side_of
 from grafctl.store.resources.switched import LockGroup
 from grafctl.store.session import Session
@@ -15,16 +14,15 @@ from grafctl.store.switch_rules import SIDES
 from grafctl.typed import Any, Mapping
 
 
-def judge_before_lock(session: Session, name: str, row: Mapping[str, Any], domain: str) -> None:
-    """Raises `Busy` (22) where a rule of the switch is broken now."""
-    wrong = Judge(session, name, row, domain).judge().sentences
-    if wrong:
-        raise Busy(
-            f"Switch {name} is not locked: {' '.join(wrong)}",
-            hint=f"Run `grafctl consumer rollback {name} -d {domain}`, or see `grafctl consumer report {name}`.",
-            switch=name,
-            broken=wrong,
-        )
+def judge_before_lock(
+    session: Session, name: str, row: dict[str, Any], domain: str, *, drain_ms: int, dry_run: bool = False
+) -> None:
+    """Raises `ProofRequired` (19) where a rule of the switch is broken now, after it took the consumer back."""
+    found = Judge(session, name, row, domain, dry_run=dry_run).judge()
+    if found.sentences and dry_run:
+        raise regression(name, row, found, "would be taken back")
+    if found.sentences:
+        raise take_back(session, name, row, found, domain, drain_ms=drain_ms)
 
 
 def let_go(session: Session, name: str, row: Mapping[str, Any]) -> None:

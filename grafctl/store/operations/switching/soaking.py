@@ -1,25 +1,33 @@
-"""Judging a consumer that was switched, for as long as its window runs: by what the store holds, and by a command.
+"""Judging a consumer that was switched, for as long as its window runs, and taking it back where a rule is broken.
 
 Promises
 - What is judged is counted from the beginning of the soak on, and kept with the switch under its generation: whoever
   was overtaken by a flip keeps nothing.
-- A judgement reads and compares; it takes nobody back. Who asked for it does that, with the sentences it gave.
+- A consumer that a broken rule takes back is taken back as by hand, and the flip says which rules and which numbers.
 
-What a crash leaves behind: the last judgement; the next one goes on with the same beginnings.
+What a crash leaves behind: the last judgement; the next one goes on with the same beginnings. A way back that was cut
+short is gone on with by `consumer rollback`, and given up by whoever polls when its time is over.
 """
 
 from __future__ import annotations
 
 from grafctl import clock
+from grafctl.errors import Busy, GenerationConflict, GrafctlError, ProofRequired
+from grafctl.store.driver.kill import point
 from grafctl.store.intervals import size
 from grafctl.store.operations.switching.comparing import Comparer
 from grafctl.store.operations.switching.health_command import ask
-from grafctl.store.operations.switching.work import look, side_of
+from grafctl.store.operations.switching.turning import open_side, turn
+from grafctl.store.operations.switching.work import look, pass_gate, row_of, side_of
 from grafctl.store.resources.switches import NoteSoak
 from grafctl.store.session import Session
-from grafctl.store.switch_compare import TARGET, mismatches
+from grafctl.store.switch_compare import mismatches
 from grafctl.store.switch_health import HEALTH_COMMAND, Check, Numbers, begun, broken, judged
+from grafctl.store.switch_match import cut
+from grafctl.store.switch_rules import ROLLED_BACK, SOAKING, SOURCE, SWITCHED, TARGET, moved_on
 from grafctl.typed import Any, Mapping, NamedTuple
+
+WHY_CHARACTERS_MAX = 1000
 
 
 class Judgement(NamedTuple):
@@ -35,13 +43,37 @@ class Judgement(NamedTuple):
         return [check.sentence for check in broken(self.checks)]
 
 
+def soaking_row(session: Session, name: str, domain: str) -> dict[str, Any]:
+    """Returns the row of a switch that is soaking, begun where its operator died before that; raises the refusal."""
+    row = row_of(session, name)
+    pass_gate(session, name, row, domain)
+    if row["state"] == SWITCHED and row["phase"] is None:
+        row = open_side(session, name, row)
+    if row["state"] != SOAKING:
+        raise GenerationConflict(
+            f"Switch {name} is {row['state']}, and only one that is soaking is judged.",
+            hint=f"Run `grafctl consumer status {name}`.",
+            switch=name,
+            state=row["state"],
+        )
+    if row["phase"] is not None:
+        raise Busy(
+            f"Switch {name} is being taken back.",
+            hint=f"Run `grafctl consumer rollback {name} -d {domain}`, which goes on with that.",
+            switch=name,
+        )
+    return row
+
+
 class Judge:
     """Judges one switch at one generation, as often as one likes."""
 
-    def __init__(self, session: Session, name: str, row: Mapping[str, Any], domain: str) -> None:
-        self.session, self.name, self.row = session, name, row
+    def __init__(
+        self, session: Session, name: str, row: Mapping[str, Any], domain: str, *, dry_run: bool = False
+    ) -> None:
+        self.session, self.name, self.row, self._dry_run = session, name, row, dry_run
         self.soak: dict[str, Any] = dict(row["soak"])
-        self._comparer = Comparer(session, name, row, domain)
+        self._comparer = Comparer(session, name, row, domain, dry_run=dry_run)
 
     def judge(self) -> Judgement:
         """Compares what is new, asks the command where there is one, and judges each rule that has a limit."""
@@ -52,7 +84,9 @@ class Judge:
             self.soak = begun(numbers, clock.now_ms())
         verdict = ask(rules[HEALTH_COMMAND], self.name) if HEALTH_COMMAND in rules else None
         self.soak, checks = judged(rules, self.soak, numbers, clock.now_ms(), verdict)
-        self.session.control.append(NoteSoak(self.name, self.row["generation"], self.soak))
+        if not self._dry_run:
+            self.session.control.append(NoteSoak(self.name, self.row["generation"], self.soak))
+            point("soaking.judged")
         return Judgement(checks, self.soak, shadow)
 
     def _numbers(self, found: int) -> Numbers:
@@ -63,3 +97,37 @@ class Judge:
         lag = here.queue["next"] - lineage.floor - size(lineage.done) - dead
         finished = lineage.finalised - lineage.skipped - lineage.lost
         return Numbers(lag, finished, lineage.redelivered, dead, found)
+
+
+def take_back(
+    session: Session, name: str, row: dict[str, Any], found: Judgement, domain: str, *, drain_ms: int
+) -> ProofRequired:
+    """Brings a consumer back to its source because rules are broken; returns the error that says so (19)."""
+    told = " ".join(found.sentences)
+    why = cut(f"regression: {told}", WHY_CHARACTERS_MAX)
+    try:
+        row = turn(session, name, row, SOURCE, drain_ms=drain_ms, why=why)
+        about = {"state": row["state"], "generation": row["generation"], "cursors": row["cursors"], "why": why}
+        session.note("changed", "consumer rollback", switch=name, domain=domain, **row[SOURCE], **about)
+    except GrafctlError as error:
+        now = row_of(session, name)
+        if now["state"] != ROLLED_BACK:
+            if isinstance(error, GenerationConflict):
+                raise moved_on(name, now, row["generation"]) from None
+            error.fields["regression"] = found.sentences
+            raise
+        row = now  # somebody else was quicker
+    return regression(name, row, found, f"was taken back to {row[SOURCE]['resource']}")
+
+
+def regression(name: str, row: Mapping[str, Any], found: Judgement, what: str) -> ProofRequired:
+    """Returns the error for a consumer that does not do well at its target (19)."""
+    return ProofRequired(
+        f"The consumer of switch {name} {what}: {' '.join(found.sentences)}",
+        hint=f"Run `grafctl consumer report {name}` to see the records; when they are mended, switch it again.",
+        reason="regression",
+        switch=name,
+        state=row["state"],
+        generation=row["generation"],
+        broken=[dict(zip(Check._fields, check, strict=True)) for check in broken(found.checks)],
+    )
