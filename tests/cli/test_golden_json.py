@@ -27,6 +27,7 @@ from typer.testing import CliRunner
 
 from cli.golden_idem import IDEM
 from cli.golden_leases import EDGES, LEASES
+from cli.golden_links import LINKS, write_chain
 from cli.golden_switches import SWITCHES
 from cli.golden_tables import TABLES
 from cli.golden_vshards import VSHARDS
@@ -227,6 +228,7 @@ MORE = [
     *EDGES,
     *WAVES,
     *SWITCHES,
+    *LINKS,
     (0, "explain 11", ""),
     (2, "explain 999", ""),
     (2, "publish", ""),
@@ -273,6 +275,7 @@ def printed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, dict
         patch.delenv(OFFSET_VARIABLE, raising=False)
         patch.setattr(render_progress, "QUIET_S", 3600.0)  # a busy machine is no reason for lines that are no JSON
         shutil.copytree(ROOT / "examples", "examples", ignore=shutil.ignore_patterns("__pycache__"))
+        write_chain(Path("examples/edges.toml"), Path("chain"))
         Path("empty.json").write_text("{}")
         Path("wrong.toml").write_text('[[queue]]\nname = "Q Q"\n[[domain]]\ncolour = "red"\n')
         Path("failing.toml").write_text(Path("examples/pipeline.toml").read_text().replace("total = 1230", "total = 1"))

@@ -7,11 +7,7 @@ from mutants.mutant import Mutant
 ROWS, STAGES = "grafctl/store/resources/chains.py", "grafctl/pipeline/stages"
 HEAD, LINKING = f"{STAGES}/beginning_edges.py", f"{STAGES}/linking.py"
 BETWEEN, LAST = f"{STAGES}/between_edges.py", f"{STAGES}/behind_edges.py"
-STORM, LINKS, PROCESSES = (
-    ("tests/pipeline/test_link_storm.py",),
-    ("tests/pipeline/test_links.py",),
-    ("tests/test_edges_pipeline.py",),
-)
+STORM, LINKS = ("tests/pipeline/test_link_storm.py",), ("tests/pipeline/test_links.py",)
 TEST_ROWS = ("tests/resources/test_chains.py",)
 
 OF_CHAINS = (
@@ -21,7 +17,7 @@ OF_CHAINS = (
         "        left = [record for record in self._records if record.offset in self._open]\n"
         "        opened, self._open = self._open, set()\n        self._advance()\n        self._write()\n"
         "        self._open = opened\n",
-        "A sink that dies in between leaves records that nobody gives it again.", PROCESSES,
+        "A sink that dies in between leaves records that nobody gives it again.", LINKS,
     ),
     Mutant(
         "read again from behind the checkpoint", HEAD,

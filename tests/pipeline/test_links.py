@@ -118,6 +118,18 @@ def test_a_sink_puts_aside_what_makes_no_row(tmp_path: Path) -> None:
         assert letter.headers["stage"] == "load"
 
 
+def test_a_sink_that_stops_has_finished_nothing_from_there_on(tmp_path: Path) -> None:
+    with links(tmp_path, enrich_step="fields = { id = \"null if id == 'o3' else id\" }") as shop:
+        shop.orders(*orders(range(6)))
+        for _ in range(2):
+            with pytest.raises(SchemaMismatch, match=r"Stage load stopped at rich:.*o3: "):
+                shop.run()
+        assert set(shop.rows()) == {"o0", "o1", "o2"}
+        shop.texts["last"] += 'dead_letter = "aside"\n'
+        shop.run()
+        assert set(shop.rows()) == {f"o{at}" for at in range(6) if at != 3} and len(shop.records("aside")) == 1
+
+
 def test_a_stage_that_stops_goes_on_where_it_was_when_the_record_is_mended(tmp_path: Path) -> None:
     with links(tmp_path) as shop:
         shop.orders(*orders(range(5)), {"id": "o5", "status": "new", "total": "0.001"}, *orders([6]))

@@ -84,6 +84,10 @@ class EdgeInput:
         """Returns what a transform sees: where it stands on an edge says nothing, so there is no offset."""
         return Message(value, record.id, record.key, record.headers, None)
 
+    def place_of(self, record: Record) -> str:
+        """Returns how a sentence calls the place of a record: its number on an edge would say nothing."""
+        return place_on_edge(self.resource, record)
+
     def hold(self) -> None:
         """An edge needs no lease of who reads it."""
 
@@ -120,7 +124,11 @@ class EdgeInput:
 
 def letter_of(stage: DeclaredStage, record: Record, reason: str) -> Outgoing:
     """Returns the dead letter of a record of an edge."""
-    return put_aside(stage.name, f"{stage.input}:{record.id}", record.payload, reason)
+    return put_aside(stage.name, place_on_edge(str(stage.input), record), record.payload, reason)
+
+
+def place_on_edge(edge: str, record: Record) -> str:
+    return f"{edge}:{record.id}"
 
 
 def record_of(offset: int, parcel: Parcel) -> Record:

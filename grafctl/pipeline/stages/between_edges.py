@@ -20,7 +20,7 @@ from grafctl.errors import GrafctlError
 from grafctl.pipeline.message import Message, Refused, Transform, decode_value
 from grafctl.pipeline.model import DeclaredStage
 from grafctl.pipeline.stages.beginning_edges import Head
-from grafctl.pipeline.stages.behind_edges import is_chain_idle, letter_of, record_of
+from grafctl.pipeline.stages.behind_edges import is_chain_idle, letter_of, place_on_edge, record_of
 from grafctl.pipeline.stages.linking import EdgeIn, join
 from grafctl.pipeline.stages.parcel import NO_DIGEST, Parcel, mark_of, without_marks
 from grafctl.pipeline.stages.publishing import message_of, outgoing
@@ -125,7 +125,7 @@ class LinkingStage(_Linking):
         made, letters = self._made(records, self._in.name)
         places, aside, stop = sort_out(self.declared, len(records), letters)
         if stop is not None and stop.at == 0:
-            raise stopped(self.declared, f"{self._in.name}:{records[0].record.id}", stop)
+            raise stopped(self.declared, place_on_edge(self._in.name, records[0].record), stop)
         self._put_aside([records[letter.at].record for letter in aside], aside)
         until = self._in.end if stop is None else records[stop.at].record.offset
         by_offset = {records[at].record.offset: made[at] for at in range(len(places) if stop else len(records))}
@@ -201,8 +201,7 @@ class HeadStage(_Linking):
         made, letters = self._made(batch, self._input.resource)
         places, aside, stop = sort_out(self.declared, len(batch), letters)
         if stop is not None and stop.at == 0:
-            where = f"offset {records[0].offset} of {self._input.resource}"
-            raise stopped(self.declared, where, stop)
+            raise stopped(self.declared, self._input.place_of(records[0]), stop)
         if aside:
             gone = [(records[letter.at].offset, letter.reason) for letter in aside]
             step(self.place.session, self._input.changes([], gone))

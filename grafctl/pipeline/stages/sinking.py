@@ -44,7 +44,7 @@ class SinkStage(ReadingStage):
         if stop is not None:
             self._input.done(done)
             letter = next(letter for letter in letters if letter.at == stop)
-            raise stopped(self.declared, f"offset {records[stop].offset} of {self._input.resource}", letter)
+            raise stopped(self.declared, self._input.place_of(records[stop]), letter)
         if letters:
             aside = [(records[letter.at].offset, letter.reason) for letter in letters]
             step(self.place.session, self._input.changes(done, aside))

@@ -112,8 +112,7 @@ class TransformStage(ReadingStage):
             self._count(kept, aside, answers)
             self._input.settled([made[at].record.offset for at in (*kept, *(letter.at for letter in aside))])
             if stop is not None:
-                where = f"offset {made[stop.at].record.offset} of {self._input.resource}"
-                raise stopped(self.declared, where, stop)
+                raise stopped(self.declared, self._input.place_of(made[stop.at].record), stop)
             return
 
     def _changes(
