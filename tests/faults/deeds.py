@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import grafctl.client as client
-from faults import etl, moves
+from faults import etl, moves, switches
 from grafctl.errors import DomainUnavailable, NoQuorum, NotFound, Timeout
 from grafctl.store.blocks import Outgoing
 from grafctl.store.log import Log
@@ -226,6 +226,7 @@ DEEDS: dict[str, Callable[..., None]] = {
     "init": init,
     **etl.DEEDS,
     **moves.DEEDS,
+    **switches.DEEDS,
     "publish_many": publish_many,
     "consume_many": consume_many,
 }
