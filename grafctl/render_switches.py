@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 
 KINDS = ("matched", "missing", "extra", "different", "repeated", "unmatched", "waiting")
 
+NAMED = ("kind", "match_key", "source", "target", "field", "source_value", "target_value", "why")
+
 
 def report(answer: Shown, output: Form, json: bool = False) -> None:
     """Prints what was found out about a switch."""
@@ -31,7 +33,8 @@ def blocks_of(body: Mapping[str, Any]) -> list[Block]:
     """Returns the report as text: a sentence on each matter, and what it is made of below."""
     blocks: list[Block] = [render.clean(line) for line in _head(body)]
     if body["samples"]:
-        blocks += ["", "Mismatches, some of each kind:", render_text.table_of(body["samples"], "  ")]
+        named = [{name: item[name] for name in NAMED if name in item} for item in body["samples"]]
+        blocks += ["", "Mismatches, some of each kind:", render_text.table_of(named, "  ")]
     if body.get("soak"):
         found = body["soak"]["checks"]
         checks = [{"rule": check["rule"], "ok": check["ok"], "says": check["sentence"]} for check in found]

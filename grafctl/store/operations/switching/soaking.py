@@ -86,7 +86,7 @@ class Judge:
         self.soak, checks = judged(rules, self.soak, numbers, clock.now_ms(), verdict)
         if not self._dry_run:
             self.session.control.append(NoteSoak(self.name, self.row["generation"], self.soak))
-            point("soaking.judged")
+            point("switching.judged")
         return Judgement(checks, self.soak, shadow)
 
     def _numbers(self, found: int) -> Numbers:
