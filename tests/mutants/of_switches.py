@@ -8,6 +8,11 @@ COMPARE, FIELDS = "grafctl/store/switch_compare.py", "grafctl/store/switch_field
 MATCH = "grafctl/store/switch_match.py"
 TEST_COMPARE, TEST_MATCH = "tests/unit/test_switch_compare.py", "tests/unit/test_switch_match.py"
 
+HEALTH, TEST_HEALTH = "grafctl/store/switch_health.py", "tests/unit/test_switch_health.py"
+COMPARING = "grafctl/store/operations/switching/comparing.py"
+SOAKING, TEST_SOAKING = "grafctl/store/operations/switching/soaking.py", "tests/store/test_switch_soaking.py"
+TEST_COMPARING = "tests/store/test_switch_comparing.py"
+
 OF_SWITCHES = (
     Mutant(
         "a comparison that goes one way",
@@ -80,5 +85,77 @@ OF_SWITCHES = (
         "        return _of(exact_text(found).strip('\"'), found if",
         "Records of two orders are taken for counterparts.",
         (TEST_MATCH,),
+    ),
+    Mutant(
+        "a limit that may be passed by one",
+        HEALTH,
+        "    ok = number is None or number <= limit\n",
+        "    ok = number is None or number <= limit + 1\n",
+        "A regression is seen later than was said.",
+        (TEST_HEALTH,),
+    ),
+    Mutant(
+        "a command that is always content",
+        HEALTH,
+        "    return Check(HEALTH_COMMAND, 0, verdict.exit, verdict.exit == 0,",
+        "    return Check(HEALTH_COMMAND, 0, verdict.exit, True,",
+        "What the operator's own check finds takes nobody back.",
+        (TEST_HEALTH,),
+    ),
+    Mutant(
+        "idle for as long as one looks",
+        HEALTH,
+        '    progressed = numbers.finished != soak["finished"] or numbers.lag == 0\n',
+        "    progressed = True\n",
+        "A consumer that does nothing is healthy.",
+        (TEST_HEALTH, TEST_SOAKING),
+    ),
+    Mutant(
+        "redeliveries that nobody counts",
+        "grafctl/store/resources/delivery.py",
+        "            self.redelivered += sum(",
+        "            self.redelivered += 0 * sum(",
+        "A consumer that fails again and again is healthy.",
+        ("tests/unit/test_delivery.py", TEST_SOAKING),
+    ),
+    Mutant(
+        "a regression that is told and no more",
+        SOAKING,
+        "        row = turn(session, name, row, SOURCE, drain_ms=drain_ms, why=why)\n",
+        "        pass\n",
+        "The consumer goes on at an output that is wrong.",
+        (TEST_SOAKING,),
+    ),
+    Mutant(
+        "a lock without a look",
+        "grafctl/store/operations/switching/locking.py",
+        "    if found.sentences:\n        raise take_back",
+        "    if found.sentences and dry_run:\n        raise take_back",
+        "There is no way back from an output that is wrong.",
+        (TEST_SOAKING,),
+    ),
+    Mutant(
+        "a comparison without the gate",
+        COMPARING,
+        "        pass_local_gate(self.session, state, asked, Placement.of(row), ())\n",
+        "",
+        "Records are read where they must not be.",
+        (TEST_COMPARING,),
+    ),
+    Mutant(
+        "outputs that drifted apart are equal",
+        COMPARING,
+        "full=full, is_complete=full is None)",
+        "full=full, is_complete=True)",
+        "A consumer is switched to an output that is far behind.",
+        (TEST_COMPARING,),
+    ),
+    Mutant(
+        "nothing in common is proof enough",
+        COMPARING,
+        "        is_proof = is_complete and (counts[MATCHED] > 0 or counts[WAITING] == 0)\n",
+        "        is_proof = is_complete\n",
+        "A consumer is switched to an engine that has written nothing.",
+        (TEST_COMPARING,),
     ),
 )

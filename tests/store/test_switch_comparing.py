@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from grafctl.errors import DomainUnavailable, GenerationConflict, Usage
+from grafctl.errors import Busy, DomainUnavailable, GenerationConflict, ProofRequired, Usage
 from grafctl.store.blocks import Outgoing
 from grafctl.store.operations.switching import comparing
 from grafctl.store.operations.switching.comparing import Compared, Comparer, compare
@@ -134,6 +134,16 @@ def test_who_may_not_read_is_refused_and_keeps_nothing(made: World) -> None:
     assert row_of(session, "s") == before
 
 
+def test_it_is_no_proof_that_nothing_differs_while_nothing_has_its_counterpart(made: World) -> None:
+    attached(made)
+    publish(made, OLD, "a")
+    assert (compared(made).mismatches, counts(compared(made))) == (None, {"waiting": 1})
+    with pytest.raises(ProofRequired, match="have no record in common yet"):
+        made.store.switches.switch("s", "target", domain=AWS)
+    publish(made, NEW, "a")
+    assert compared(made).mismatches == 0
+
+
 def test_an_older_generation_keeps_nothing(made: World) -> None:
     attached(made)
     session = made.store.session
@@ -149,10 +159,13 @@ def test_outputs_that_drift_apart_are_never_proved(tmp_path: Path) -> None:
         for start in range(0, OPEN_MAX + 2, 1001):
             records = [Outgoing(b"x", str(number)) for number in range(start, start + 1001)]
             here.store.publish_batch(OLD, records, domain=AWS)
+        publish(here, NEW, "0")
         found = compared(here)
         assert (found.mismatches, found.full) == (None, "source")
-        assert counts(found) == {"waiting": OPEN_MAX}
-        publish(here, NEW, "0", "1", "2", "3", "4", "5", "6", "7", "8", "9", "10")
+        assert counts(found) == {"matched": 1, "waiting": OPEN_MAX}
+        with pytest.raises(Busy, match="The source of switch s is too far ahead"):
+            here.store.switches.switch("s", "target", domain=AWS)
+        publish(here, NEW, "1", "2", "3", "4", "5", "6", "7", "8", "9", "10")
         found = compared(here)
         assert found.full is None and found.mismatches == 0 and found.shadow["counts"]["matched"] == 11
 
