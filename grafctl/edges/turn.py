@@ -22,7 +22,7 @@ FOLDER = "stages"
 class Turn:
     """The turn of a stage in a domain, until it is closed."""
 
-    def __init__(self, place: str, name: str) -> None:
+    def __init__(self, place: str, name: str, who: str) -> None:
         path = Path(place, FOLDER, f"{name}.lock")
         try:
             make_folders(path.parent)
@@ -34,7 +34,7 @@ class Turn:
         except BlockingIOError:
             self.close()
             raise Busy(
-                f"{name} is at work in another process of this domain, and an edge has one stage at each end.",
+                f"{who} is at work in another process of this domain, and an edge has one stage at each end.",
                 hint="It takes over when that one ends.",
             ) from None
 

@@ -117,7 +117,7 @@ def examine(text: bytes, file: Path, folder: Path, looks: Looks = NOWHERE) -> Ex
     ]
     for staged, found in zip(stages, spots, strict=True):
         _note_spots(staged, found)
-    check_edges(edges, stages, declared)
+    check_edges(name, edges, stages, declared)
     check_domains(stages, policies, spots, edges, list(declaration.domains))
     by_name = {staged.stage.name: staged.stage for staged in reversed(stages)}
     tests = tuple(read_test(table, by_name) for table in _tables(root, "test"))

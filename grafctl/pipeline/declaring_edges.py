@@ -28,6 +28,7 @@ from grafctl.store.segment_rules import MEMORY, check_bytes, check_kind, check_t
 from grafctl.units import duration_ms, size_bytes
 
 SLOTS, BYTES, TERM_MS = 1024, 4 << 20, 30_000  # 1,023 records of up to 4 kB
+NAMES_MAX = 200  # characters of pipeline and stage together: a file is called after both
 
 
 class Tabled(NamedTuple):
@@ -73,7 +74,7 @@ def _bytes(size: str | int) -> int:
     return check_bytes(size_bytes(str(size)))
 
 
-def check_edges(edges: Sequence[Tabled], stages: Sequence[Staged], declared: Declared) -> None:
+def check_edges(pipeline: str, edges: Sequence[Tabled], stages: Sequence[Staged], declared: Declared) -> None:
     """Notes edges that have not one stage at each end, and stages that cannot stand at an end."""
     for edge, table in edges:
         writers = [staged for staged in stages if edge.name and edge.name in staged.stage.outputs]
@@ -90,6 +91,13 @@ def check_edges(edges: Sequence[Tabled], stages: Sequence[Staged], declared: Dec
                 )
     for staged in stages:
         _check_stage(staged, declared)
+        length = len(pipeline) + len(staged.stage.name)
+        if (staged.taken or staged.given) and length > NAMES_MAX:
+            staged.table.note(
+                f"The names of the pipeline and of {staged.table.title} have {length} characters together; beside an "
+                f"edge at most {NAMES_MAX} are allowed.",
+                "name",
+            )
 
 
 def _check_stage(staged: Staged, declared: Declared) -> None:

@@ -16,9 +16,10 @@ from grafctl.errors import NotFound
 from grafctl.names import shown
 from grafctl.nouns.declared import drift
 from grafctl.pipeline.declaring import Examined
-from grafctl.pipeline.model import DeclaredStage, Pipeline
+from grafctl.pipeline.model import DeclaredStage, Pipeline, owner_of
 from grafctl.results import Finding, Verdict
 from grafctl.store.authority import POLL, PUBLISH, RESERVE
+from grafctl.store.segment_rules import REVOKED, REVOKING, USABLE
 
 
 class Deed(NamedTuple):
@@ -38,6 +39,7 @@ def differences(store: Store, examined: Examined) -> Iterator[Finding]:
             problem = str(item["message"]).partition("; run ")[0]
             yield Finding(f"{pipeline.file}:{item.get('line', 1)}", f"{problem}.", remedy)
     yield from _in_trouble(store, pipeline)
+    yield from _leased_otherwise(store, pipeline)
     stages = {stage.name: stage for stage in pipeline.stages}
     for spot in examined.spots:
         if spot.runs:
@@ -53,6 +55,23 @@ def _in_trouble(store: Store, pipeline: Pipeline) -> Iterator[Finding]:
         domain = str(item["domain"])
         if domain in pipeline.declaration.domains and item["status"] == "unhealthy":
             yield Finding(domain, "The domain was observed as unhealthy.", "grafctl health list", domain)
+
+
+def _leased_otherwise(store: Store, pipeline: Pipeline) -> Iterator[Finding]:
+    """Yields the edges that the stages which write to them cannot have now."""
+    leases = {str(row["lease"]): row for row in store.leases.list().items} if pipeline.edges else {}
+    for stage in pipeline.stages:
+        for name in stage.outputs:
+            edge, row = pipeline.edge(name), leases.get(name)
+            if edge is None or row is None:
+                continue
+            where = f"{pipeline.file}:{edge.lines['']}"
+            if row["state"] in (REVOKING, REVOKED):
+                problem = f"The lease of edge {shown(name)} is {row['state']}, and its name is not leased again."
+                yield Finding(where, problem, "grafctl lease list", str(row["domain"]), name)
+            elif row["state"] in USABLE and row["owner"] != owner_of(pipeline, stage):
+                problem = f"Edge {shown(name)} is held by {row['owner']}, and not by stage {shown(stage.name)}."
+                yield Finding(where, problem, "grafctl lease list", str(row["domain"]), name)
 
 
 def _refused(store: Store, pipeline: Pipeline, stage: DeclaredStage, domain: str) -> Iterator[Finding]:

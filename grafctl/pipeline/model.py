@@ -156,3 +156,8 @@ class Pipeline:
 
     def _way_on(self, stage: DeclaredStage) -> str | None:
         return next((name for name in stage.outputs if self.edge(name)), None)
+
+
+def owner_of(pipeline: Pipeline, stage: DeclaredStage) -> str:
+    """Returns who holds the lease of the edge that a stage writes to."""
+    return f"{pipeline.name}/{stage.name}"

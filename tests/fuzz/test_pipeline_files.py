@@ -11,6 +11,7 @@ from conftest import ROOT
 from hypothesis import given
 from hypothesis import strategies as st
 from pipeline.declared import GOOD
+from pipeline.linked import EDGES
 
 from fuzz.effort import examples
 from fuzz.running import check, run
@@ -19,7 +20,7 @@ from grafctl.errors import InvalidConfig
 from grafctl.pipeline import declaring
 
 FILE = Path("file")
-TEXTS = [GOOD.encode(), (ROOT / "examples" / "pipeline.toml").read_bytes()]
+TEXTS = [GOOD.encode(), EDGES.encode(), (ROOT / "examples" / "pipeline.toml").read_bytes()]
 PIECES = [
     b"[pipeline]", b"[[pipeline]]", b"[stage]", b"[[stage.step]]", b"[[sink]]", b"[[source]]", b"[[test]]",
     b'kind = "ingest"', b'kind = "sink"', b'kind = "exec"', b'op = "route"', b'op = "keep"', b"cases = [{}]",

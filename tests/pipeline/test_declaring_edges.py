@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from grafctl.errors import InvalidConfig
 from grafctl.pipeline import declaring
 from grafctl.pipeline.graph import draw
 from grafctl.pipeline.model import Chain
@@ -117,6 +118,23 @@ def test_effects_are_of_one_commit() -> None:
     text = changed(TIDY, TIDY + 'effects = "seen" #!\n') + '[[idem]]\nname = "seen"\nlog = "main"\nallow = ["aws"]\n'
     sentence = "stage 'tidy' has effects beside edge 'raw'; what it does is no one commit with what it reads; the "
     assert [line for line, told in problems(text) if told.startswith(sentence)] == marked(text)
+
+
+def test_a_file_is_called_after_pipeline_and_stage() -> None:
+    long = "p" * 101
+    assert not problems_of(changed('name = "flow"', f'name = "{long}"'))
+    text = changed('name = "tidy"', f'name = "{"t" * 100}"', changed('name = "flow"', f'name = "{long}"'))
+    assert [told.partition("have ")[2] for told in problems_of(text)] == [
+        "201 characters together; beside an edge at most 200 are allowed."
+    ]
+
+
+def problems_of(text: str) -> list[str]:
+    try:
+        parse(text)
+    except InvalidConfig as error:
+        return [told for _, told in error.problems]
+    return []
 
 
 def test_a_program_is_not_read_again() -> None:

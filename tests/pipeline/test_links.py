@@ -10,6 +10,8 @@ import pytest
 
 from grafctl import clock
 from grafctl.errors import Busy, DomainUnavailable, Fenced, GenerationConflict, SchemaMismatch, Usage
+from grafctl.pipeline import declaring
+from grafctl.pipeline.live import differences
 from grafctl.pipeline.running import Run, Until
 from grafctl.pipeline.watching import status, tap, tapped
 from pipeline.links import EDGES, GROUP, STAGES, links
@@ -190,7 +192,7 @@ def test_a_stage_at_an_edge_is_at_work_once(tmp_path: Path) -> None:
         shop.orders(*orders(range(3)))
         run = Run(shop.world.store, shop.pipeline, "aws", stages=["tidy"])
         other = run.make(shop.pipeline.stages[1])
-        with pytest.raises(Busy, match=r"shop\.tidy is at work in another process of this domain"):
+        with pytest.raises(Busy, match=r"Stage tidy is at work in another process of this domain"):
             shop.run("tidy", until=Until.ONCE)
         other.leave()
         shop.run()
@@ -259,6 +261,30 @@ def test_the_status_shows_edges_and_how_far_the_chain_is(tmp_path: Path) -> None
             (name, "held", 0) for name in EDGES
         ]
         assert [row.get("committed", row.get("lag")) for row in body["stages"]] == [9, 0, 0, 0]
+
+
+def test_a_live_check_finds_edges_that_the_stages_cannot_have(tmp_path: Path) -> None:
+    with links(tmp_path) as shop:
+        shop.orders(*orders(range(3)))
+        assert not found_live(shop)
+        shop.run()
+        assert not found_live(shop), "its own leases are none of it"
+        shop.world.store.leases.revoke("clean", grace_ms=0)
+        shop.world.store.leases.release("raw", token=token_of(shop, "raw"), domain="aws")
+        shop.world.store.leases.acquire("raw", domain="aws", bytes=4096, owner="somebody")
+        assert found_live(shop) == [
+            "Edge 'raw' is held by somebody, and not by stage 'take'.",
+            "The lease of edge 'clean' is revoked, and its name is not leased again.",
+        ]
+
+
+def found_live(shop: Shop) -> list[str]:
+    examined = declaring.examine_file(shop.pipeline.file)
+    return [item.problem for item in differences(shop.world.store, examined) if "dge" in item.problem]
+
+
+def token_of(shop: Shop, edge: str) -> int:
+    return next(int(row["token"]) for row in shop.world.store.leases.list().items if row["lease"] == edge)
 
 
 def test_nothing_of_an_edge_can_be_looked_at(tmp_path: Path) -> None:

@@ -29,7 +29,7 @@ from grafctl.nouns.edge_handles import EdgeReader, EdgeWriter
 from grafctl.nouns.edges import Edges
 from grafctl.nouns.leases import Leases
 from grafctl.pipeline.message import Refused
-from grafctl.pipeline.model import Chain, DeclaredEdge, DeclaredStage
+from grafctl.pipeline.model import Chain, DeclaredEdge, DeclaredStage, owner_of
 from grafctl.pipeline.stages.parcel import Parcel, decode, encode, size_of
 from grafctl.pipeline.stages.work import Counts, Place
 from grafctl.store.checked import checked
@@ -53,7 +53,8 @@ class ChainWork:
         self._place = place
         self.row: ChainRow | None = None  # as it was seen last
         where = place.session.cluster.place(place.domain).where
-        self.turn = Turn(where, f"{place.pipeline.name}.{stage.name}")
+        # With a sign that no name has, so that two pairs of names are two turns.
+        self.turn = Turn(where, f"{place.pipeline.name}@{stage.name}", f"Stage {stage.name}")
 
     def close(self) -> None:
         """Lets the stage be at work elsewhere."""
@@ -96,7 +97,7 @@ class EdgeOut:
         edge = place.pipeline.edge(stage.outputs[0])
         assert edge is not None, "a stage of a chain writes to an edge, or has none of these"
         self.edge, self._counts = edge, counts
-        token = lease_edge(place, edge, f"{place.pipeline.name}/{stage.name}")
+        token = lease_edge(place, edge, owner_of(place.pipeline, stage))
         self._writer = EdgeWriter(place.session, edge.name, place.domain, token)
         self.generation = self._writer.generation
         self._waiting: deque[tuple[bytes, bool]] = deque()
