@@ -2,7 +2,7 @@
 # changes or the tree has moved. They need Python 3.11 or newer and a package index, nothing else.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint typecheck bench fuzz mutants model simulate kills chaos storms damage syscalls powerloss clean setup
+.PHONY: help demo test lint typecheck bench fuzz mutants model simulate kills chaos storms chains damage syscalls powerloss clean setup
 .DELETE_ON_ERROR:
 
 PYTHON ?= python3
@@ -18,6 +18,7 @@ SEEDS  ?= 1000
 EXAMPLES ?= 1000
 TRIALS ?= 10000
 STORMS ?= 10
+ROUNDS ?= 100
 # Only directories with Python in them, because mypy refuses an empty one.
 CODE   := $(foreach place,grafctl tests examples bench,$(if $(wildcard $(place)/*.py),$(place)))
 
@@ -66,6 +67,9 @@ chaos: $(READY) ## storms over real processes, for MINUTES=10
 
 storms: $(READY) ## writers and readers of a table while a vshard is moved and its operators die, STORMS=10 times
 	@STORMS=$(STORMS) $(PY) -m pytest -n $(JOBS) --dist worksteal tests/test_vshard_storm.py
+
+chains: $(READY) ## four stages that edges link: each killed and each lease expired, ROUNDS=100 times, and as many storms of each kind
+	@GRAFCTL_EDGE_ROUNDS=$(ROUNDS) GRAFCTL_STORMS=$(ROUNDS) $(PY) -m pytest -n $(JOBS) --dist worksteal tests/test_edges_pipeline.py tests/pipeline/test_link_storm.py
 
 damage: $(READY) ## TRIALS=10000 of damaged files, over all cores; one prints its seed where it fails
 	@cd tests && PYTHONPATH=.. ../$(PY) -m damage --trials $(TRIALS)
