@@ -37,7 +37,7 @@ def order(number: int, more: float, is_new: bool) -> str:
     return json.dumps({"order": number, "amount": round(number + more + wrong, 3), "by": "new" if is_new else "old"})
 
 
-def consumer(run: Runner, verb: str, *words: object, check: int = 0, **more: Any) -> Ended:
+def consumer(run: Runner, verb: str, *words: object, check: int | None = 0, **more: Any) -> Ended:
     return run("consumer", verb, "billing", *words, store="store", check=check, **more)
 
 
