@@ -58,8 +58,12 @@ class Check(NamedTuple):
 
 
 def begun(numbers: Numbers, now_ms: int) -> dict[str, Any]:
-    """Returns what is kept when a soak begins."""
+    """Returns what is kept when a soak begins.
+
+    Mismatches count from none on: with any a switch does not flip, and what came since the flip is what is looked for.
+    """
     base = {field: value for field, value in zip(numbers._fields, numbers, strict=True) if field != "lag"}
+    base["mismatches"] = 0
     return {"base": base, "progress_ms": now_ms, "finished": numbers.finished}
 
 

@@ -56,6 +56,13 @@ def rules_of(error: GrafctlError) -> list[str]:
     return [check["rule"] for check in error.fields["broken"]]
 
 
+def test_what_differs_before_the_first_judgement_counts_too(made: World) -> None:
+    switched(made)
+    for output, payload in ((OLD, b"right"), (NEW, b"wrong")):
+        made.store.publish(output, payload, id="late", domain=AWS)
+    assert rules_of(taken_back(made)) == ["max_mismatches"]
+
+
 def poll(here: World, count: int) -> Any:
     """Polls by the name that the consumer always had."""
     delivery = here.store.poll(OLD, "g", domain=AWS, max=count)
