@@ -1,4 +1,11 @@
-"""Waves as people and scripts see them; a room of `render.py`."""
+"""Waves as people and scripts see them; a room of `render.py`.
+
+Promises
+- What happens is printed when it is found: as a sentence, or as a line of `-o jsonl`. What came of each consumer comes
+  at the end, also when a refusal ends the wave.
+
+When it fails: only standard output can, with `OutputLost`; a wave is then stopped like by Ctrl-C.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +16,8 @@ from grafctl.typed import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from grafctl.render import Form
 
-COLUMNS = ("place", "consumer", "shape", "state", "reason", "note")
+COLUMNS = ("place", "consumer", "shape", "state", "standing", "reason", "note")
+WORDS = {"went_back": "went back", "in_flight": "on its way", "soaked": "waits to be locked"}
 
 
 def plan(answer: Shown, output: Form, json: bool) -> None:
@@ -19,6 +27,58 @@ def plan(answer: Shown, output: Form, json: bool) -> None:
         return
     body = answer.fields()
     rows: list[dict[str, Any]] = body["consumers"]
-    shown = [{name: row[name] for name in COLUMNS if any(name in other for other in rows)} for row in rows]
     head = f"Wave {body['wave']}: {len(rows)} consumer{'s' if len(rows) != 1 else ''}, {body['at_once']} at once"
-    render_text.draw([render.clean(head), render_text.table_of(shown)])
+    halted = [f"Halted: {body['halted']}."] if body.get("halted") else []
+    actions = [f"  {step}. {action}" for step, action in enumerate(body.get("actions", ()), 1)]
+    render_text.draw([*map(render.clean, [head, *halted, *actions]), _table(rows, COLUMNS)])
+
+
+def _table(rows: list[dict[str, Any]], columns: tuple[str, ...]) -> render_text.Table:
+    shown = [name for name in columns if any(row.get(name) is not None for row in rows)]
+    return render_text.Table(shown, [[render_text.cell_of(_word(row.get(name))) for name in shown] for row in rows])
+
+
+def _word(value: Any) -> Any:
+    return WORDS.get(value, value) if isinstance(value, str) else value
+
+
+class Waving:
+    """Takes what the library tells of a wave, and prints it."""
+
+    def __init__(self, output: Form, json: bool = False) -> None:
+        self._form: Form = "json" if json else output
+
+    def __call__(self, event: dict[str, Any]) -> None:
+        if self._form == "jsonl":
+            told = {name: value for name, value in event.items() if value is not None}
+            render_output.write(render.document({"v": 1, "ok": True, **told}))
+        elif self._form == "table" and (sentence := _sentence(event)):
+            render_output.write(f"{render.clean(sentence)}\n".encode())
+
+    def end(self, answer: Shown) -> None:
+        """Prints what came of each consumer."""
+        if self._form != "table":
+            render_output.write(render.document(answer.as_json()))
+            return
+        body = answer.fields()
+        rows: list[dict[str, Any]] = body["consumers"]
+        counts = {standing: sum(row["standing"] == standing for row in rows) for standing in _standings(rows)}
+        told = ", ".join(f"{count} {_word(standing)}" for standing, count in counts.items())
+        halted = [f"Halted: {body['halted']}."] if body.get("halted") else []
+        lines = [*halted, f"Wave {body['wave']}: {told}"]
+        render_text.draw([*map(render.clean, lines), _table(rows, ("consumer", "state", "standing", "note"))])
+
+
+def _standings(rows: list[dict[str, Any]]) -> list[str]:
+    return list(dict.fromkeys(row["standing"] for row in rows))
+
+
+def _sentence(event: dict[str, Any]) -> str | None:
+    """Returns what happened in words; what is as it was when the wave was begun needs none."""
+    if event["event"] == "blocked":
+        return f"{event['consumer']}: {event['message']}"
+    if not event["changed"]:
+        return None
+    why = f": {event['why']}" if event["state"] == "rolled_back" and event.get("why") else ""
+    state = f"{event['state']}, closing" if event["closing"] else event["state"]
+    return f"{event['consumer']}: {state} (generation {event['generation']}){why}"

@@ -9,6 +9,7 @@ from conftest import ROOT, Runner
 
 from grafctl.declare import switchover
 from grafctl.errors import InvalidConfig
+from grafctl.store.wave_rules import STANDINGS
 
 PAGE = (ROOT / "docs" / "switchover.md").read_text(encoding="utf-8")
 ROWS = re.findall(r"^\| (`\[+\w+\]+`|both) \| (.*?) \|", PAGE, re.MULTILINE)
@@ -33,6 +34,11 @@ def test_the_rules_are_those_that_the_reader_takes() -> None:
     named = re.search(r"The rules are (.*?)\.\n", PAGE, re.DOTALL)
     assert named is not None
     assert taken("[wave.rules]\nqqqqqqqqqq = 1\n", "rules of [wave]") == set(re.findall(r"`(\w+)`", named[1]))
+
+
+def test_the_standings_are_all_there_are() -> None:
+    table = PAGE.split("| standing | means |")[1].split("\n\n")[0]
+    assert set(re.findall(r"^\| `(\w+)`", table, re.MULTILINE)) == set(STANDINGS)
 
 
 def taken(text: str, title: str) -> set[str]:

@@ -11,6 +11,7 @@ from grafctl.commands.consumer_switch import rollback as rollback
 from grafctl.commands.consumer_switch import status as status
 from grafctl.commands.consumer_switch import switch as switch
 from grafctl.commands.consumer_wave import plan as plan
+from grafctl.commands.consumer_wave import wave as wave
 from grafctl.commands.declared import Annotated, Literal, Option
 from grafctl.typed import Any
 

@@ -42,7 +42,8 @@ GROUPS = {
     "schema": ("Manage what records must look like", "add list show"),
     "consumer": (
         "Manage the groups that read a resource",
-        "create list show pause resume seek shift attach detach compare switch soak rollback lock status report plan",
+        "create list show pause resume seek shift "
+        "attach detach compare switch soak rollback lock status report plan wave",
     ),
     "dead": ("Inspect and redeliver failed work", "list redrive"),
     "lease": ("Hold local segments for a time", "acquire renew release revoke list"),

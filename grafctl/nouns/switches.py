@@ -8,7 +8,8 @@ Promises
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from grafctl import clock
@@ -253,6 +254,28 @@ class Switches(Soaks):
         was = {field: before[field] for field in _SHOWN}
         shown = {"switch": name, **{field: after[field] for field in (*_SHOWN, "cursors")}}
         return _change(changed, place["resource"], place["group"], was, shown, actions, dry_run=dry_run)
+
+    def plan(self, file: str | Path, *, domain: str | None = None, lock: bool = True, again: bool = False) -> Shown:
+        """Returns a declared wave in its order, with how far everybody is; with a domain also what `wave` would do."""
+        from grafctl.nouns.waves import plan
+
+        return plan(self.session, Path(file), domain=domain, lock=lock, again=again)
+
+    def wave(
+        self,
+        file: str | Path,
+        *,
+        domain: str,
+        lock: bool = True,
+        again: bool = False,
+        watch: Callable[[dict[str, Any]], None] | None = None,
+    ) -> Shown:
+        """Switches the consumers of a declared wave in its order, and returns what came of each; `watch` is told of
+        each change. Without `lock` those whose window is over are left soaking; with `again` those that this wave
+        brought back are tried once more."""
+        from grafctl.nouns.wave_running import run_wave
+
+        return run_wave(self.session, Path(file), domain=domain, lock=lock, again=again, watch=watch)
 
     def status(self, name: str | None = None) -> Shown | Listed:
         """Returns one switch with both its sides as they are now, or what every switch is at."""

@@ -29,10 +29,11 @@ RISKS = (LOW, MEDIUM, HIGH)
 WAITING = "waiting"
 IN_FLIGHT = "in_flight"
 SOAKED = "soaked"  # its window is over, and a person is to lock it; it keeps its place among those in flight
+STUCK = "stuck"  # it is on its way, and what does not pass is in its way; it keeps its place too
 LOCKED = "locked"
 WENT_BACK = "went_back"
 BLOCKED = "blocked"  # the comparison found what keeps it from being begun
-STANDINGS = (WAITING, IN_FLIGHT, SOAKED, LOCKED, WENT_BACK, BLOCKED)
+STANDINGS = (WAITING, IN_FLIGHT, SOAKED, STUCK, LOCKED, WENT_BACK, BLOCKED)
 
 
 class Member(NamedTuple):
@@ -124,7 +125,7 @@ def next_of(order: Sequence[Member], standings: Mapping[str, str], at_once: int,
     for member in order:
         if standings[member.name] == WENT_BACK:
             flawed.setdefault(member.shape, member.name)
-    soaked = [member.name for member in order if standings[member.name] == SOAKED]
+    left = [member.name for member in order if standings[member.name] in (SOAKED, STUCK)]  # to a person
     in_flight = sum(standings[member.name] == IN_FLIGHT for member in order)
     begin, held = list[str](), dict[str, str]()
     for member in order:
@@ -134,10 +135,10 @@ def next_of(order: Sequence[Member], standings: Mapping[str, str], at_once: int,
             held[member.name] = f"{flawed[member.shape]} of the same shape went back"
         elif halted is not None:
             held[member.name] = f"the wave is halted: {halted}"
-        elif in_flight + len(soaked) + len(begin) < at_once:
+        elif in_flight + len(left) + len(begin) < at_once:
             begin.append(member.name)
         elif not in_flight and not begin:
-            held[member.name] = f"there is no place before somebody locks {', '.join(soaked)}"
+            held[member.name] = f"there is no place before somebody locks or brings back {', '.join(left)}"
     return Next(tuple(begin), held, halted, not in_flight and not begin)
 
 

@@ -31,7 +31,7 @@ from cli.golden_links import LINKS, write_chain
 from cli.golden_switches import SWITCHES
 from cli.golden_tables import TABLES
 from cli.golden_vshards import VSHARDS
-from cli.golden_waves import WAVES
+from cli.golden_waves import MADE, WAVES
 from cli.tree import leaves
 from grafctl import render_progress
 from grafctl.cli import app
@@ -279,6 +279,7 @@ def printed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, dict
         Path("empty.json").write_text("{}")
         Path("wrong.toml").write_text('[[queue]]\nname = "Q Q"\n[[domain]]\ncolour = "red"\n')
         Path("failing.toml").write_text(Path("examples/pipeline.toml").read_text().replace("total = 1230", "total = 1"))
+        Path("wave.toml").write_text(MADE)
         more = "[[queue]]\nname = 'more'\nreplicas = { m = 'gcp/us-central1' }\n"
         Path("more.toml").write_text(Path("examples/provider-migration.toml").read_text() + more)
         found: dict[str, dict[str, Any]] = {}

@@ -17,7 +17,7 @@ from grafctl.commands.tree import COMMANDS, GROUPS
 LEAVES = list(leaves())
 WITHOUT_STORE = {
     *("authority keygen", "explain", "completion show", "completion install"),
-    *("pipeline test", "pipeline graph", "consumer plan"),
+    *("pipeline test", "pipeline graph"),
 }
 LOOKING = {
     *("domain list", "domain show", "authority list", "health list", "queue list", "queue show", "topic list"),
@@ -26,7 +26,7 @@ LOOKING = {
     *("idem list", "idem show", "pipeline status", "pipeline tap"),
     *("pipeline validate", "pipeline plan"),
     *("schema list", "schema show"),
-    *("lease list", "edge status", "consumer status", "consumer report"),
+    *("lease list", "edge status", "consumer status", "consumer report", "consumer plan"),
     *("table list", "table show", "table get", "table scan", "table count", "table export"),
     *("vshard list", "vshard show", "vshard status", "vshard plan"),
     *("audit tail", "audit verify", "audit explain", "status", "verify", "doctor", "plan", "drift"),
@@ -43,6 +43,7 @@ BY_DOMAIN |= {
     "consumer switch",
     "consumer rollback",
     "consumer lock",
+    "consumer wave",
 }
 BY_DOMAIN |= {"table put", "table get", "table delete", "table scan", "table load", "table export"}
 BY_DOMAIN |= {"vshard plan", "vshard migrate", "vshard resume", "vshard cutover", "vshard throttle"}

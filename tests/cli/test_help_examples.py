@@ -144,6 +144,8 @@ STORY = [
     ("pipeline plan", "allow gcp"),
     ("pipeline graph", "flowchart LR"),
     ("grafctl domain add aws/us-east-1", "aws/us-east-1"),
+    ("grafctl apply examples/switchover.toml", "create the group points-reports of points-new"),
+    ("consumer wave", "switch points-reports to points-reports of points-new"),
     ("grafctl queue create raw-orders --schema s --log o --replica a=aws/us-east-1 --allow aws", "raw-orders"),
     ("grafctl topic create clean-orders --schema s --log o --allow aws", "clean-orders"),
     ("grafctl consumer create raw-orders clean --allow aws", "clean"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from mutants.mutant import Mutant
 
 WAVE_RULES, DECLARED = "grafctl/store/wave_rules.py", "grafctl/declare/switchover.py"
+RUNNING, WAVES, TEST_WAVES = "grafctl/nouns/wave_running.py", "grafctl/nouns/waves.py", "tests/nouns/test_waves.py"
 TEST_RULES, TEST_DECLARED = "tests/unit/test_wave_rules.py", "tests/unit/test_declare_switchover.py"
 
 OF_WAVES = (
@@ -18,11 +19,11 @@ OF_WAVES = (
         "What costs most is risked before all is known.", (TEST_RULES,),
     ),
     Mutant(
-        "one more in flight", WAVE_RULES, "len(soaked) + len(begin) < at_once", "len(soaked) + len(begin) <= at_once",
+        "one more in flight", WAVE_RULES, "len(left) + len(begin) < at_once", "len(left) + len(begin) <= at_once",
         "More consumers are on their way than were allowed.", (TEST_RULES,),
     ),
     Mutant(
-        "places of those who wait for a person", WAVE_RULES, "elif in_flight + len(soaked) +", "elif in_flight +",
+        "places of those who wait for a person", WAVE_RULES, "elif in_flight + len(left) +", "elif in_flight +",
         "More consumers are on their way than were allowed.", (TEST_RULES,),
     ),
     Mutant(
@@ -47,5 +48,30 @@ OF_WAVES = (
         "a window of nothing", DECLARED, "    if not found:\n        raise Usage(\"A window",
         "    if found < 0:\n        raise Usage(\"A window",
         "A consumer is locked before anybody saw it work.", (TEST_DECLARED,),
+    ),
+    Mutant(
+        "waves that begin blindly", RUNNING,
+        "            check(self._session, consumer, self._domain)\n", "            pass\n",
+        "Half of the consumers are attached before the wave is refused.", (TEST_WAVES,),
+    ),
+    Mutant(
+        "switches of no wave", RUNNING, "drain_ms=self._wave.drain_ms, wave=wave)", "drain_ms=self._wave.drain_ms)",
+        "The store takes the second consumer of a wave for a stranger.", (TEST_WAVES,),
+    ),
+    Mutant(
+        "again and again", RUNNING, "again = self._again and member.name not in self._tried", "again = self._again",
+        "A consumer is sent back as often as it is brought back.", (TEST_WAVES,),
+    ),
+    Mutant(
+        "tried though it went back", WAVES, "and is_ours and not again else WAITING", "and again else WAITING",
+        "What went back is tried again by every run.", (TEST_WAVES,),
+    ),
+    Mutant(
+        "everybody's rollbacks", WAVES, "ROLLED_BACK and is_ours and", "ROLLED_BACK and",
+        "What somebody brought back by hand is never switched again.", (TEST_WAVES,),
+    ),
+    Mutant(
+        "a grace of one's own", RUNNING, "domain=self._domain, grace_ms=grace_ms)", "domain=self._domain)",
+        "What is late counts as it was declared for nobody.", (TEST_WAVES,),
     ),
 )  # fmt: skip

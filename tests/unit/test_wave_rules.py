@@ -18,6 +18,7 @@ from grafctl.store.wave_rules import (
     RISKS,
     SOAKED,
     STANDINGS,
+    STUCK,
     WAITING,
     WENT_BACK,
     Member,
@@ -166,7 +167,9 @@ def test_a_shape_that_went_back_is_named_and_may_be_left_out_of_the_rules() -> N
 
 
 def test_who_waits_for_a_person_says_so() -> None:
-    assert next_of(ORDER, stands("sswl"), 2, Stops()).held == {"c": "there is no place before somebody locks a, b"}
+    assert next_of(ORDER, stands("sswl"), 2, Stops()).held == {
+        "c": "there is no place before somebody locks or brings back a, b"
+    }
 
 
 def test_a_halted_wave_begins_nobody_and_waits_for_those_in_flight() -> None:
@@ -195,7 +198,7 @@ def test_a_wave_never_has_more_in_flight_and_never_stands_still(
     standings = {member.name: standing for member, standing in zip(order, stand, strict=False)}
     found = next_of(order, standings, at_once, stops)
     in_flight = list(standings.values()).count(IN_FLIGHT)
-    places = in_flight + list(standings.values()).count(SOAKED)
+    places = in_flight + sum(standing in (SOAKED, STUCK) for standing in standings.values())
     assert not found.begin or places + len(found.begin) <= at_once
     assert all(standings[name] == WAITING for name in (*found.begin, *found.held))
     assert not set(found.begin) & set(found.held)
