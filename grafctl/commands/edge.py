@@ -85,6 +85,29 @@ def relocate(
         render.show(change, output, json)
 
 
+def remove(
+    name: EdgeName,
+    store: options.StorePath,
+    yes: options.Yes = False,
+    dry_run: options.DryRun = False,
+    json: options.Json = False,
+    output: options.Output = "table",
+) -> None:
+    """Remove an edge whose lease is over
+
+    What is on it and what its ends counted is gone. The lease stays until lease forget.
+
+    Example: grafctl edge remove parsed --yes
+    """
+    from grafctl import client, interruption, render
+
+    render.confirm(f"Remove the edge {name} and what is on it?", yes or dry_run)
+
+    with interruption.change(dry_run), client.open(store) as opened:
+        change = opened.edges.remove(name, dry_run=dry_run)
+        render.show(change, output, json)
+
+
 def push(
     name: EdgeName,
     payload: Payload,

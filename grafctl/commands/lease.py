@@ -122,8 +122,8 @@ def revoke(
 ) -> None:
     """Take a lease away from its holder for good
 
-    After the grace nobody renews or uses it, and its name is never leased again. Run it again after the grace to
-    remove the segment.
+    After the grace nobody renews or uses it, and its name is not leased again before lease forget. The first change of
+    a lease in its domain after that removes the segment.
 
     Example: grafctl lease revoke parsed --grace 1m --dry-run
     """
@@ -133,6 +133,29 @@ def revoke(
 
     with interruption.change(dry_run), client.open(store) as opened:
         change = opened.leases.revoke(name, grace_ms=grace, dry_run=dry_run)
+        render.show(change, output, json)
+
+
+def forget(
+    name: LeaseName,
+    store: options.StorePath,
+    yes: options.Yes = False,
+    dry_run: options.DryRun = False,
+    json: options.Json = False,
+    output: options.Output = "table",
+) -> None:
+    """Forget a lease that has ended
+
+    Its name may be leased again after that, also where it was revoked. An edge of that name is removed first.
+
+    Example: grafctl lease forget parsed --yes
+    """
+    from grafctl import client, interruption, render
+
+    render.confirm(f"Forget the lease {name}, so that its name may be leased again?", yes or dry_run)
+
+    with interruption.change(dry_run), client.open(store) as opened:
+        change = opened.leases.forget(name, dry_run=dry_run)
         render.show(change, output, json)
 
 

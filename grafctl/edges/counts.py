@@ -145,6 +145,12 @@ def read(place: str, edge: str) -> tuple[Counts, Counts]:
     return Counts.decode(raw[:CELL_BYTES]), Counts.decode(raw[CELL_BYTES:])
 
 
+def remove(place: str, edge: str) -> None:
+    """Removes what was counted; what cannot be removed now counts on."""
+    with suppress(OSError):
+        os.unlink(os.path.join(place, FOLDER, edge))
+
+
 def shown(ends: tuple[Counts, Counts], generation: int, head: int | None, tail: int | None) -> dict[str, Any]:
     """Returns what is shown of both."""
     writer, reader = ends

@@ -33,7 +33,7 @@ from grafctl.store.checked import checked
 from grafctl.store.driver.journal_bytes import boot_id
 from grafctl.store.replica.state import State
 from grafctl.store.resources.control import rows
-from grafctl.store.resources.edges import Handoff, PublishEdge, handoff_of
+from grafctl.store.resources.edges import Handoff, PublishEdge, RemoveEdge, handoff_of
 from grafctl.store.resources.segments import lease_row
 from grafctl.store.segment_rules import DISCONNECTED, FENCED, USABLE, judged, refusal
 from grafctl.store.session import Session
@@ -116,6 +116,24 @@ class Edges:
             after=fields,
             dry_run=dry_run or None,
             actions=actions,
+        )
+
+    def remove(self, name: str, *, dry_run: bool = False) -> Change:
+        """Deletes an edge whose lease is over, with what its ends counted; the lease stays."""
+        op = "edge remove"
+        request = RemoveEdge(check_name("edge", name))
+        with self.session.audited(op, lease=name):
+            _, handoff = run_request(self.session, self.session.control, request, dry_run)
+        if not dry_run:
+            if self.session.cluster.knows(handoff.domain):
+                counts.remove(self.session.cluster.place(handoff.domain).where, name)
+            self.session.note("changed", op, lease=name, domain=handoff.domain, generation=handoff.generation)
+        return Change(
+            True,
+            domain=handoff.domain,
+            before=_fields(name, handoff),
+            dry_run=dry_run or None,
+            actions=[f"remove the edge {name}", "forget what its ends counted"],
         )
 
     def push(

@@ -10,6 +10,7 @@ Promises
 - Grants, releases and revocations are audited, renewals are not: they change nobody's right.
 - Whoever pushes or takes with a handle meets a lease that was replaced, released or revoked as soon as the command that
   did it has returned, unless that could not write to the segment: its ring says so before the change and after it.
+- The segment of a lease that was revoked is removed by the first change of a lease in its domain after the grace.
 
 When it fails: who died between the two leaves handles that ask for their lease before each record. What died between
 making a file and getting its lease is cleared away with the next grant of that name.
@@ -35,6 +36,7 @@ from grafctl.store.checked import checked
 from grafctl.store.resources.control import rows
 from grafctl.store.resources.segments import (
     AcquireSegment,
+    ForgetSegment,
     Leased,
     ReleaseSegment,
     RenewSegment,
@@ -131,6 +133,7 @@ class Leases:
         segment.remove_others(place, request.name, request.segment)
         if answer.before is not None and answer.before["domain"] != request.domain:
             self._remove(answer.before)
+        self._sweep(request.domain)
         return answer._replace(changed=True)
 
     def renew(self, name: str, *, token: int, domain: str, if_due: bool = False, dry_run: bool = False) -> Change:
@@ -142,6 +145,7 @@ class Leases:
             pass_domain(self.session, asked)
             if answer.changed and not dry_run:
                 answer = self.session.control.append(request).answer
+                self._sweep(domain)
         return self._change(name, answer, dry_run, [f"renew the lease {name}"])
 
     def release(self, name: str, *, token: int, domain: str, dry_run: bool = False) -> Change:
@@ -152,6 +156,7 @@ class Leases:
             answer = self._done(ReleaseSegment(name, token), dry_run)
         if not dry_run:
             self._remove(answer.row)
+            self._sweep(domain)
         if answer.changed and not dry_run:
             self.session.note("changed", op, lease=name, domain=domain, token=token)
         return self._change(name, answer, dry_run, [f"release the lease {name}", "remove its segment"])
@@ -162,11 +167,30 @@ class Leases:
         request = RevokeSegment(check_name("lease", name), check_grace(grace_ms))
         with self.session.audited(op, lease=name):
             answer = self._done(request, dry_run)
-        if not dry_run and judged(answer.row, clock.now_ms()) == REVOKED:
-            self._remove(answer.row)
+        if not dry_run:
+            self._sweep(answer.row["domain"])
         if answer.changed and not dry_run:
             self.session.note("changed", op, lease=name, domain=answer.row["domain"], grace_ms=grace_ms)
         return self._change(name, answer, dry_run, [f"revoke the lease {name} for good"])
+
+    def forget(self, name: str, *, dry_run: bool = False) -> Change:
+        """Deletes what is known of a lease that has ended; a name that was revoked may be leased again after that."""
+        op = "lease forget"
+        request = ForgetSegment(check_name("lease", name))
+        with self.session.audited(op, lease=name):
+            answer: Leased = run_request(self.session, self.session.control, request, dry_run)
+        if not dry_run:
+            self._remove(answer.row)
+            self._sweep(answer.row["domain"])
+            told = {field: answer.row[field] for field in ("domain", "generation", "token")}
+            self.session.note("changed", op, lease=name, **told)
+        return Change(
+            True,
+            domain=answer.row["domain"],
+            before=self._fields(name, answer.row),
+            dry_run=dry_run or None,
+            actions=[f"forget the lease {name}", "remove its segment"],
+        )
 
     def list(self) -> Listed:
         """Returns every lease by name, with its state of this moment."""
@@ -241,6 +265,13 @@ class Leases:
         return not cluster.is_failed(domain) and segment.is_there(
             cluster.place(domain).where, row["segment"], row["bytes"]
         )
+
+    def _sweep(self, domain: str) -> None:
+        """Removes the segments of a domain whose grace is over; nobody waits for that with a timer."""
+        found = checked(self.session.control, lambda state: rows(state, segment_keys.segment_leases()))
+        for row in found.values():
+            if row["domain"] == domain and judged(row, clock.now_ms()) == REVOKED:
+                self._remove(row)
 
     def _remove(self, row: dict[str, Any]) -> None:
         if self.session.cluster.knows(row["domain"]):

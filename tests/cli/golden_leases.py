@@ -40,9 +40,16 @@ LEASES = [
     (10, f"lease revoke absent --yes {ON}", ""),
     (10, f"lease release absent --token 1 {AT} {ON}", ""),
     (0, f"lease list {ON}", ""),
+    (10, f"lease forget absent --yes {ON}", ""),
+    (15, f"lease forget parsed {ON}", ""),
+    (22, f"lease forget short --yes {ON}", ""),
+    (0, f"lease forget parsed --dry-run {ON}", ""),
+    (0, f"lease forget parsed --yes {ON}", ""),
+    (10, f"lease forget parsed --yes {ON}", ""),
 ]
 
-AT_WIRED = f"{AT} --store ./wired"
+STORED = "--store ./wired"
+AT_WIRED = f"{AT} {STORED}"
 WIRED = "edge create wire --token 1"
 EDGES = [
     (0, "init ./wired -d aws/us-east-1 -d gcp/us-central1", ""),
@@ -85,4 +92,11 @@ EDGES = [
     (0, f"lease release wire --token 3 {AT_WIRED}", ""),
     (13, f"edge push wire x {AT_WIRED}", ""),
     (0, "edge status --store ./wired", ""),
+    (10, f"edge remove absent --yes {STORED}", ""),
+    (0, f"lease revoke wire --grace 0 --yes {STORED}", ""),
+    (13, f"lease forget wire --yes {STORED}", ""),
+    (15, f"edge remove wire {STORED}", ""),
+    (0, f"edge remove wire --dry-run {STORED}", ""),
+    (0, f"edge remove wire --yes {STORED}", ""),
+    (10, f"edge remove wire --yes {STORED}", ""),
 ]

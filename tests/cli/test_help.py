@@ -48,7 +48,7 @@ BY_DOMAIN |= {
 BY_DOMAIN |= {"table put", "table get", "table delete", "table scan", "table load", "table export"}
 BY_DOMAIN |= {"vshard plan", "vshard migrate", "vshard resume", "vshard cutover", "vshard throttle"}
 BY_DOMAIN |= {"vshard reverse", "vshard cancel", "vshard retire"}
-DESTRUCTIVE = {"vshard retire", "lease revoke", "consumer detach", "consumer lock"}
+DESTRUCTIVE = {"vshard retire", "lease revoke", "lease forget", "edge remove", "consumer detach", "consumer lock"}
 DESTRUCTIVE |= {"domain remove", "domain repair", "authority revoke", "consumer seek", "dead redrive", "locator set"}
 LATER = {
     "rehearse",

@@ -32,6 +32,8 @@ STORY: list[tuple[str, str, int | str]] = [
     ("edge relocate m --token 5 -d aws", "append.committed:1", "unchanged"),
     ("lease release l --token 1 -d aws", "append.after:1", "unchanged"),
     ("lease revoke l --yes", COMMIT, "unchanged"),
+    ("edge remove l --yes", COMMIT, 10),
+    ("lease forget l --yes", COMMIT, 10),
     ("domain add azure", COMMIT, "unchanged"),
     ("domain add spare", "driver.create.rename:1", "unchanged"),
     ("authority add watch --public-key watch.pub", COMMIT, "unchanged"),

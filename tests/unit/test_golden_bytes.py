@@ -12,6 +12,8 @@ from typing import Any
 import pytest
 from resources.rows import Rows, a_queue
 
+from grafctl.edges.counts import Counts
+from grafctl.edges.ring_bytes import TAIL_AT, Layout, Notice, encode_cell, encode_notice, encode_slot
 from grafctl.store import blocks, keys, records, segment_keys, vshard_keys
 from grafctl.store.authority import Placement
 from grafctl.store.blocks import Outgoing
@@ -19,10 +21,12 @@ from grafctl.store.fingerprints import fingerprint_of, key_digest
 from grafctl.store.records import HeadRow
 from grafctl.store.resources.consumers import new_group
 from grafctl.store.resources.delivery import Lineage
+from grafctl.store.resources.edges import PublishEdge
 from grafctl.store.resources.effects import Effect, RecordEffects
 from grafctl.store.resources.id_runs import FAN_IN, Directory, Merge, Run, filter_of
 from grafctl.store.resources.idem import apply_reserve
 from grafctl.store.resources.ids import ID_DIGEST_BYTES, fingerprint, hash_record, id_digest, make_items, make_records
+from grafctl.store.resources.segments import AcquireSegment, RevokeSegment
 from grafctl.store.resources.table import Ask, Caller, Put
 from grafctl.store.rules import EMPTY_HEAD, Config, Head, Seen, Voter
 from grafctl.store.table_block import Write, pack, unpack
@@ -69,6 +73,8 @@ KEYS = {
     "row observation": keys.observation("aws/us-east-1"),
     "row plan": keys.plan("pl_01"),
     "row schema": keys.schema("order.v1"),
+    "row segment lease": segment_keys.segment_lease("parsed"),
+    "row edge": segment_keys.edge("parsed"),
     "row chain": segment_keys.chain("orders/ingest"),
     "row audit counters": keys.audit_counters(),
     "row refusal": keys.refusal(DIGEST),
@@ -119,6 +125,16 @@ PUTTING = [Ask(vshard_of(b"alice", 1024), b"alice", b"100"), Ask(vshard_of(b"bob
 A_TABLE.run(Put(Caller("accounts", "aws/a"), PUTTING))
 WRITES = [Write(0x0102, b"alice", b"100", 7), Write(0x0102, b"bob", None, 8), Write(3, b"c", b"", 9)]
 
+LEASED = Rows()
+LEASED.start()
+LEASED.run(AcquireSegment("parsed", "aws/us-east-1", "memory", 65_536, "parser@host-1", 30_000, "parsed.0102030405"))
+LEASED.run(RevokeSegment("parsed", 10_000))
+WIRED = Rows()
+WIRED.start()
+WIRED.run(AcquireSegment("parsed", "gcp/eu", "block", 4_096, "parser@host-1", 30_000, "parsed.0102030405"))
+WIRED.run(PublishEdge("parsed", WIRED.get_json(segment_keys.segment_lease("parsed"))["token"], 4, 512))
+RING = Layout("memory", 4, 512, 7, b"\1\2\3\4\5\6\7\x08")
+
 VALUES = {
     "row": records.encode_row(b"a body"),
     "row empty": records.encode_row(b""),
@@ -161,6 +177,13 @@ VALUES = {
     "meta of a put": A_TABLE.entries[-1].meta,
     "row of a vshard": A_TABLE.rows[vshard_keys.vshard(PUTTING[0].vshard)],
     "row of a table": A_TABLE.rows[vshard_keys.table_row(PUTTING[0].vshard, b"alice")],
+    "row of a segment lease": LEASED.rows[segment_keys.segment_lease("parsed")],
+    "row of an edge": WIRED.rows[segment_keys.edge("parsed")],
+    "header of a ring": RING.encode(),
+    "end of a ring": encode_cell(RING, TAIL_AT, 9),
+    "notice of a ring": encode_notice(RING, Notice(2, 1)),
+    "slot of a ring": encode_slot(RING, 8, b"a record"),
+    "counts of an end": Counts(2, 1, 1, 30, 2, 5, 1_700, 2, 250).encode().rstrip(b"\0"),
     "row of a chain": records.encode_json(
         {"digest": "0102030405060708", "edges": {"parsed": 3, "raw": 1}, "end": 9, "next": 5, "run": 7}
     ),

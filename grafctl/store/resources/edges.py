@@ -13,7 +13,7 @@ from grafctl.store import segment_keys
 from grafctl.store.records import CTRL, Entry, encode_json
 from grafctl.store.replica.state import State, Writes, json_write
 from grafctl.store.requests import Context, Decision
-from grafctl.store.resources.segments import lease_row
+from grafctl.store.resources.segments import lease_row, require_over
 from grafctl.store.segment_rules import USABLE, judged, refusal
 from grafctl.typed import Any, NamedTuple
 
@@ -79,5 +79,19 @@ class PublishEdge(NamedTuple):
         )
 
 
+class RemoveEdge(NamedTuple):
+    """The request to delete an edge whose lease is over."""
+
+    name: str
+
+    def decide(self, state: State, context: Context) -> Decision:
+        there = handoff_of(state, self.name)
+        require_over(self.name, lease_row(state, self.name), context.now_ms)
+        meta = {"do": "edge", "name": self.name, "row": None}
+        return Decision((True, there), encode_json(meta), kind=CTRL)
+
+
 def apply_edge(state: State, entry: Entry, index: int) -> Writes:
-    return [json_write(segment_keys.edge(entry.request["name"]), entry.request["row"])]
+    """Where an edge is from now on, or without a row that it is no more."""
+    key, row = segment_keys.edge(entry.request["name"]), entry.request["row"]
+    return [(key, None) if row is None else json_write(key, row)]

@@ -7,7 +7,7 @@ Promises
 - A name has one lease at a time. Nobody gets it before the lease of another has ended, but the holder itself, who
   replaces a segment that is lost.
 - What is asked for again is answered again and changes nothing; only a renewal moves the deadline.
-- A name that was revoked is not leased again.
+- A name that was revoked is not leased again, unless somebody says that it is to be forgotten.
 - The deadlines decide when a lease ends; no entry is needed for that.
 """
 
@@ -178,6 +178,37 @@ class RevokeSegment(NamedTuple):
         return Decision(Leased(True, row, there), encode_json(meta), kind=CTRL)
 
 
+class ForgetSegment(NamedTuple):
+    """The request to delete what is known of a lease that has ended; its name may be leased again, by anybody."""
+
+    name: str
+
+    def decide(self, state: State, context: Context) -> Decision:
+        there = lease_row(state, self.name)
+        require_over(self.name, there, context.now_ms)
+        if state.get_json(segment_keys.edge(self.name)) is not None:
+            raise GenerationConflict(
+                f"The edge {self.name} is in the segment of this lease.",
+                hint=f"Run `grafctl edge remove {self.name}` first.",
+                lease=self.name,
+                edge=self.name,
+            )
+        meta = {"do": "segment_end", "name": self.name, "row": None}
+        return Decision(Leased(True, there, there), encode_json(meta), kind=CTRL)
+
+
+def require_over(name: str, lease: dict[str, Any], now_ms: int) -> None:
+    """Raises `Busy` where somebody may use the segment of a lease."""
+    if judged(lease, now_ms) in USABLE:
+        raise Busy(
+            f"The lease {name} is held by {lease['owner']}.",
+            hint="Release or revoke it first, or wait until it has expired; `grafctl lease list` shows when that is.",
+            lease=name,
+            owner=lease["owner"],
+            until_ms=lease["until_ms"],
+        )
+
+
 def _ended(name: str, there: dict[str, Any], found: str, after: str) -> Decision:
     check_move(found, after, what=name)
     row = there | {"state": after}
@@ -186,4 +217,6 @@ def _ended(name: str, there: dict[str, Any], found: str, after: str) -> Decision
 
 
 def apply_segment_end(state: State, entry: Entry, index: int) -> Writes:
-    return [json_write(segment_keys.segment_lease(entry.request["name"]), entry.request["row"])]
+    """The end of a lease, or without a row of what is known of it."""
+    key, row = segment_keys.segment_lease(entry.request["name"]), entry.request["row"]
+    return [(key, None) if row is None else json_write(key, row)]
