@@ -86,4 +86,9 @@ OF_CHAINS = (
         "        return row.next == 0 or self._digest.hex() == row.digest\n", "        return True\n",
         "The first records of a new file are left out in silence.", LINKS,
     ),
+    Mutant(
+        "a lease that nobody keeps while a batch is worked on", BETWEEN,
+        "            self._hold()\n            try:\n", "            try:\n",
+        "A batch that takes longer than a term is begun again for ever.", LINKS,
+    ),
 )  # fmt: skip

@@ -53,7 +53,7 @@ allow = ["aws"]
 name = "clean"
 log = "shop"
 allow = ["aws"]
-{ring}
+{ring}{ring_of_clean}
 [[{rich}]]
 name = "rich"
 log = "shop"
@@ -124,7 +124,16 @@ STAGES = ("take", "tidy", "enrich", "load")
 def links(folder: Path, driver: str = "memory", *, topics: tuple[str, ...] = (), **texts: str) -> Iterator[Shop]:
     """Yields a shop whose stages are linked by edges, but for those that are to be topics."""
     fields = {name: "topic" if name in topics else "edge" for name in EDGES}
-    fields |= {"first": SOURCE, "last": TO_ROWS, "take": "", "tidy": "", "load": "", "more": "", "ring": ""}
+    fields |= {
+        "first": SOURCE,
+        "last": TO_ROWS,
+        "take": "",
+        "tidy": "",
+        "load": "",
+        "more": "",
+        "ring": "",
+        "ring_of_clean": "",
+    }
     fields |= {"enrich": "set", "enrich_step": 'fields = { large = "total > 1000" }'} | texts
     fields["last"] = fields["last"].format(load=fields["load"])
     with world(folder / "store", ("aws", "gcp", "azure"), driver) as made:

@@ -12,7 +12,10 @@ from grafctl import clock
 from grafctl.errors import Busy, DomainUnavailable, Fenced, GenerationConflict, SchemaMismatch, Usage
 from grafctl.pipeline import declaring
 from grafctl.pipeline.live import differences
+from grafctl.pipeline.message import Message, Output
 from grafctl.pipeline.running import Run, Until
+from grafctl.pipeline.stages.between_edges import LinkingStage
+from grafctl.pipeline.stages.work import Place
 from grafctl.pipeline.watching import status, tap, tapped
 from pipeline.links import EDGES, GROUP, STAGES, links
 from pipeline.shop import Shop, counts_of, orders, rows_of
@@ -197,6 +200,35 @@ def test_a_stage_at_an_edge_is_at_work_once(tmp_path: Path) -> None:
         other.leave()
         shop.run()
         assert shop.rows() == rows_of(range(3))
+
+
+class Slow:
+    """A transform that takes three seconds for a record."""
+
+    fingerprint = "sha256:slow"
+
+    def __call__(self, message: Message) -> list[Output]:
+        os.environ[clock.OFFSET_VARIABLE] = str(int(os.environ.get(clock.OFFSET_VARIABLE, "0")) + 3000)
+        return [Output(message.value | {"total": 7})]
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+
+def test_a_lease_is_kept_while_a_batch_takes_longer_than_its_term(tmp_path: Path) -> None:
+    with links(tmp_path, ring_of_clean='term = "10s"') as shop:
+        shop.orders(*orders(range(5)))
+        run = Run(shop.world.store, shop.pipeline, "aws")
+        stages = {stage.name: run.make(stage) for stage in shop.pipeline.stages if stage.name != "tidy"}
+        tidy = shop.pipeline.stages[1]
+        stages["tidy"] = LinkingStage(Place(shop.world.store.session, shop.pipeline, "aws"), tidy, Slow())
+        for _ in range(50):
+            for name in STAGES:
+                stages[name].step()
+        for stage in stages.values():
+            stage.leave()
+        assert shop.rows() == {f"o{at}": 7 for at in range(5)}
+        assert [item["generation"] for item in shop.world.store.edges.status().items] == [1, 1, 1]
 
 
 def test_with_workers_the_first_has_the_stages_at_edges(tmp_path: Path) -> None:

@@ -132,7 +132,8 @@ class HeadIngestStage:
         refused = {letter.at for letter in letters}
         if stop is not None:
             parcels = parcels[: stop.at]
-        self._out.put(without_marks(mark_of(item) if at in refused else item for at, item in enumerate(parcels)))
+        marked = (mark_of(item) if at in refused else item for at, item in enumerate(parcels))
+        self._out.put(without_marks(marked), self._head.run.edges[self._out.edge.name])
         self._origin += len(parcels)
         self._digest = parcels[-1].digest if parcels else self._digest
         if stop is not None:

@@ -51,6 +51,10 @@ class _Linking:
     def _message(self, record: Record) -> Message:
         return message_of(record, decode_value(record.payload))
 
+    def _hold(self) -> None:
+        """Keeps the lease of the edge while a batch is worked on, which may take longer than its term."""
+        self._out.keep()
+
     def _parcels(self, ahead: Ahead, resource: str) -> list[Parcel]:
         """Returns what comes of a record; raises `Refused`."""
         record, came = ahead
@@ -73,6 +77,7 @@ class _Linking:
         made: list[list[Parcel]] = []
         letters: list[Letter] = []
         for at, ahead in enumerate(batch):
+            self._hold()
             try:
                 made.append(self._parcels(ahead, resource))
             except Refused as error:
@@ -121,6 +126,7 @@ class LinkingStage(_Linking):
     def _begin(self, batch: list[tuple[int, Parcel]]) -> int:
         """Puts what comes of a batch on its way, or of its part before a record at which the stage stops; returns
         before which offset."""
+        generation = self._out.generation
         records = [Ahead(record_of(at, parcel), parcel) for at, parcel in batch if parcel.payload is not None]
         made, letters = self._made(records, self._in.name)
         places, aside, stop = sort_out(self.declared, len(records), letters)
@@ -130,7 +136,7 @@ class LinkingStage(_Linking):
         until = self._in.end if stop is None else records[stop.at].record.offset
         by_offset = {records[at].record.offset: made[at] for at in range(len(places) if stop else len(records))}
         ways = [by_offset.get(at, [parcel]) for at, parcel in batch if at < until]
-        self._out.put(without_marks(parcel for way in ways for parcel in way))
+        self._out.put(without_marks(parcel for way in ways for parcel in way), generation)
         return until
 
     def _put_aside(self, records: Sequence[Record], letters: Sequence[Letter]) -> None:
@@ -195,7 +201,7 @@ class HeadStage(_Linking):
 
     def _send(self, records: Sequence[Record]) -> None:
         assert self._head.run is not None, "a step has seen to it"
-        run = self._head.run.run
+        run, generation = self._head.run.run, self._out.generation
         numbered = enumerate(records, self._origin)
         batch = [Ahead(record, Parcel(run, origin, True, NO_DIGEST, b"")) for origin, record in numbered]
         made, letters = self._made(batch, self._input.resource)
@@ -209,10 +215,14 @@ class HeadStage(_Linking):
             self._input.settled([offset for offset, _ in gone])
             self.counts.refused += len(gone)
         count = len(places) if stop is not None else len(batch)
-        self._out.put(without_marks(parcel for way in made[:count] for parcel in way))
+        self._out.put(without_marks(parcel for way in made[:count] for parcel in way), generation)
         self._sent = [(batch[at].parcel.origin, records[at].offset) for at in places]
         self._origin += count
         self._out.push()
+
+    def _hold(self) -> None:
+        super()._hold()
+        self._input.hold()
 
     def _settle(self) -> bool:
         """Finishes what the last stage has committed of what is on its way."""

@@ -117,8 +117,10 @@ class EdgeOut:
         """Forgets what waits: the run that it is of is over."""
         self._waiting.clear()
 
-    def put(self, parcels: Iterable[Parcel]) -> None:
-        self._waiting.extend((encode(parcel), parcel.payload is not None) for parcel in parcels)
+    def put(self, parcels: Iterable[Parcel], generation: int) -> None:
+        """Takes parcels that are to be pushed, unless the edge has another generation by now than they are for."""
+        if generation == self.generation:
+            self._waiting.extend((encode(parcel), parcel.payload is not None) for parcel in parcels)
 
     def push(self) -> bool:
         """Pushes as much of what waits as there is room for; returns whether anything was done.
