@@ -15,6 +15,7 @@ from mutants.of_pipelines import OF_PIPELINES
 from mutants.of_segments import OF_SEGMENTS
 from mutants.of_steps import OF_STEPS
 from mutants.of_switches import OF_SWITCHES
+from mutants.of_switching import OF_SWITCHING
 from mutants.of_tables import OF_TABLES
 from mutants.of_the_log import OF_THE_LOG
 from mutants.of_the_store import OF_THE_STORE
@@ -28,6 +29,7 @@ MUTANTS = (
     *OF_STEPS,
     *OF_SEGMENTS,
     *OF_SWITCHES,
+    *OF_SWITCHING,
     *OF_WAVES,
     *OF_EDGE_ENDS,
     *OF_CHAINS,
