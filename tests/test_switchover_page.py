@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import re
+import subprocess
+from pathlib import Path
 
 import pytest
 from conftest import ROOT, Runner
+from test_readme import blocks, script
 
 from grafctl.declare import switchover
 from grafctl.errors import InvalidConfig
+from grafctl.store.operations.switching.turning import CARRY_MS
+from grafctl.store.switch_rules import OWED_MAX, STATES
 from grafctl.store.wave_rules import STANDINGS
 
 PAGE = (ROOT / "docs" / "switchover.md").read_text(encoding="utf-8")
@@ -47,3 +52,24 @@ def taken(text: str, title: str) -> set[str]:
         switchover.parse(text.encode(), "wave.toml", ROOT)
     (told,) = [told for _, told in caught.value.problems if told.startswith(f"{title} has no key 'qqq")]
     return set(told.partition("it takes ")[2].rstrip(".").split(", "))
+
+
+def test_the_states_are_all_there_are() -> None:
+    section = PAGE.split("## What a switch is\n")[1].split("\n## ")[0]
+    assert tuple(re.findall(r"^\| `(\w+)` \|", section, re.MULTILINE)) == STATES
+    assert f"At most {OWED_MAX:,} records may be owed" in PAGE and f"{CARRY_MS // 1000} s after the drain" in PAGE
+
+
+def test_the_runbook_runs_as_it_stands(tmp_path: Path) -> None:
+    (typed,) = blocks(PAGE, "sh")
+    ended = subprocess.run(
+        ["bash", "-c", script([typed])],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        env={"PATH": "/usr/bin:/bin", "PYTHONPATH": str(ROOT)},
+    )
+    assert ended.returncode == 0, f"{ended.stdout}\n{ended.stderr}"
+    given = [line for line in ended.stdout.splitlines() if "order-" in line and "payload" in line]
+    assert [re.findall(r'"resource":"([\w-]+)"', line) for line in given] == [["new-orders"]]
+    assert ended.stdout.count("\torder-1\t") == 1 and "No problems found." in ended.stdout

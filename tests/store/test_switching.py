@@ -13,6 +13,7 @@ from grafctl.errors import Busy, Fenced, GenerationConflict
 from grafctl.store.operations.switching.carrying import carry
 from grafctl.store.operations.switching.work import row_of
 from grafctl.store.resources.carrying import KeepFrom
+from grafctl.store.resources.group import Caller, Lease, NotOpenHere
 from grafctl.store.resources.switched import CloseGroup, DrainGroup, OpenGroup
 from grafctl.store.resources.switches import Flip
 from store.switching import (
@@ -217,3 +218,13 @@ def test_too_many_owed_records_refuse_the_switch_and_change_nothing(
     write(store, range(10, 20), NEW)
     store.switches.switch("s", "target", **NOW)
     assert is_once(got + drain(store), range(20))
+
+
+def test_a_poll_that_does_not_know_the_generation_is_refused_in_the_transaction(here: World) -> None:
+    store = here.store
+    generation = row_of(store.session, "s")["generation"]
+    for log, known in ((OLD, None), (OLD, generation - 1), (OLD, generation + 1), (NEW, generation)):
+        caller = Caller(log, GROUP, AWS, generation=known)
+        with pytest.raises(NotOpenHere):
+            store.session.resource(log).append(Lease(caller, 1, 1_000))
+    assert store.session.resource(OLD).append(Lease(Caller(OLD, GROUP, AWS, generation=generation), 1, 9)).answer.token

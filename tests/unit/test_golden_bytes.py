@@ -14,7 +14,7 @@ from resources.rows import Rows, a_queue
 
 from grafctl.edges.counts import Counts
 from grafctl.edges.ring_bytes import TAIL_AT, Layout, Notice, encode_cell, encode_notice, encode_slot
-from grafctl.store import blocks, keys, records, segment_keys, vshard_keys
+from grafctl.store import blocks, keys, records, segment_keys, switch_keys, vshard_keys
 from grafctl.store.authority import Placement
 from grafctl.store.blocks import Outgoing
 from grafctl.store.fingerprints import fingerprint_of, key_digest
@@ -67,6 +67,9 @@ KEYS = {
     "row of a key": vshard_keys.table_row(0x0102, b"alice"),
     "row migration": vshard_keys.migration(0x0102),
     "row way back": vshard_keys.way_back(0x0102),
+    "row switch": switch_keys.switch("billing"),
+    "row of what was carried": switch_keys.carried("workers"),
+    "row of what is owed": switch_keys.owed("workers", DIGEST),
     "row route": vshard_keys.route("accounts", 0x0102),
     "row resource": keys.resource("orders"),
     "row authority": keys.authority("scheduler-a"),
