@@ -23,7 +23,16 @@ from grafctl.store.operations.switching.attaching import attach, detach
 from grafctl.store.operations.switching.comparing import check_from, compare
 from grafctl.store.operations.switching.locking import judge_before_lock, let_go
 from grafctl.store.operations.switching.turning import open_side, turn
-from grafctl.store.operations.switching.work import Here, all_rows, look, pass_gate, row_of, run_request, side_of
+from grafctl.store.operations.switching.work import (
+    Here,
+    all_rows,
+    look,
+    pass_gate,
+    row_of,
+    run_request,
+    settled_row,
+    side_of,
+)
 from grafctl.store.resources.switches import Flip, Lock, Switched, pass_compared
 from grafctl.store.switch_fields import check_fields
 from grafctl.store.switch_match import ID, check_match
@@ -138,7 +147,7 @@ class Switches(Soaks):
         how: dict[str, Any] = {"compare_from": check_from(compare_from), "grace_ms": check_grace(grace_ms)}
         op = "consumer switch"
         with self.session.audited(op, switch=name, domain=domain):
-            row = row_of(self.session, name)
+            row = (row_of if dry_run else settled_row)(self.session, name)
             pass_gate(self.session, name, row, domain, TARGET)
             if row["state"] in (SWITCHED, SOAKING) and row["phase"] is None:
                 return self._turned(op, name, row, domain, dry_run=dry_run)
@@ -184,7 +193,7 @@ class Switches(Soaks):
         check_domain(domain)
         check_drain(drain_ms)
         with self.session.audited(op, switch=name, domain=domain):
-            row = row_of(self.session, name)
+            row = (row_of if dry_run else settled_row)(self.session, name)
             pass_gate(self.session, name, row, domain, SOURCE)
             if row["state"] == ROLLED_BACK and row["phase"] is None:
                 return self._turned(op, name, row, domain, dry_run=dry_run)
@@ -205,7 +214,7 @@ class Switches(Soaks):
         check_name("switch", name)
         check_domain(domain)
         with self.session.audited(op, switch=name, domain=domain):
-            row = row_of(self.session, name)
+            row = (row_of if dry_run else settled_row)(self.session, name)
             pass_gate(self.session, name, row, domain)
             request = Lock(name, row["generation"])
             answer: Switched = run_request(self.session.control, request, True)

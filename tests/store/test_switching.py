@@ -12,7 +12,7 @@ import pytest
 from grafctl.errors import Busy, Fenced, GenerationConflict
 from grafctl.store.operations.switching.carrying import carry
 from grafctl.store.operations.switching.work import row_of
-from grafctl.store.resources.carrying import KeepFrom
+from grafctl.store.resources.carrying import CarryInto, KeepFrom
 from grafctl.store.resources.group import Caller, Lease, NotOpenHere
 from grafctl.store.resources.switched import CloseGroup, DrainGroup, OpenGroup
 from grafctl.store.resources.switches import Flip
@@ -218,6 +218,27 @@ def test_too_many_owed_records_refuse_the_switch_and_change_nothing(
     write(store, range(10, 20), NEW)
     store.switches.switch("s", "target", **NOW)
     assert is_once(got + drain(store), range(20))
+
+
+def test_what_is_owed_at_the_close_is_bounded_too(here: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = here.store
+    monkeypatch.setattr("grafctl.store.operations.switching.carrying.OWED_MAX", 3)
+    write(store, range(10, 20), OLD)
+    drain(store)
+    closed(here)
+    with pytest.raises(Busy, match="lags by"):
+        carry(store.session, "s", row_of(store.session, "s"), is_final=True)
+    assert owed(store) == 0
+
+
+def test_nothing_is_carried_into_an_open_group(here: World) -> None:
+    store = here.store
+    generation = row_of(store.session, "s")["generation"]
+    with pytest.raises(Busy, match="open"):
+        store.session.resource(OLD).append(CarryInto(OLD, GROUP, "s", generation, [[0, 1]], [[0, 1]]))
+    with pytest.raises(GenerationConflict):
+        store.session.resource(NEW).append(CarryInto(NEW, GROUP, "s", generation - 1, [[0, 1]], [[0, 1]]))
+    assert is_once(drain(store), range(10))
 
 
 def test_a_poll_that_does_not_know_the_generation_is_refused_in_the_transaction(here: World) -> None:

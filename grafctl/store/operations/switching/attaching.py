@@ -19,7 +19,7 @@ from __future__ import annotations
 
 from grafctl.errors import Busy
 from grafctl.store.driver.kill import point
-from grafctl.store.operations.switching.work import look, other, row_of, run_request, side_of
+from grafctl.store.operations.switching.work import look, other, row_of, run_request, settled_row, side_of
 from grafctl.store.resources.switched import AttachGroup, DetachGroup
 from grafctl.store.resources.switches import BeginDetach, CreateSwitch, DropSwitch, EndAttach, Switched
 from grafctl.store.session import Session
@@ -55,7 +55,7 @@ def _request(name: str, row: Mapping[str, Any], side: str, generation: int) -> A
 
 def detach(session: Session, name: str, *, dry_run: bool = False) -> dict[str, Any]:
     """Frees both groups and lets go of the switch; returns its last row."""
-    row = row_of(session, name)
+    row = (row_of if dry_run else settled_row)(session, name)
     _pass_owed(session, name, row)
     answer: Switched = run_request(session.control, BeginDetach(name, row["generation"]), dry_run)
     row = answer.row

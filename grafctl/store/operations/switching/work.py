@@ -69,6 +69,12 @@ def row_of(session: Session, name: str) -> dict[str, Any]:
     return checked(session.control, lambda state: switch_row(state, name), newest=True)
 
 
+def settled_row(session: Session, name: str) -> dict[str, Any]:
+    """Returns the row of a switch after everything that anybody has begun to write to it, who may have died over it."""
+    session.control.settle()
+    return row_of(session, name)
+
+
 def all_rows(session: Session) -> dict[str, dict[str, Any]]:
     """Returns the rows of all switches by name."""
     return checked(session.control, lambda state: rows(state, switch_keys.switches()))
