@@ -156,12 +156,15 @@ class HealthRejected(GrafctlError):
 
 
 class ProofRequired(GrafctlError):
-    """Returned when there is no proof, the proof is stale, the catch-up failed, or the proof would be vacuous."""
+    """Returned when there is no proof, the proof is stale, the catch-up failed, or the proof would be vacuous.
+
+    Also when the outputs of a switch differ, and when its consumer was taken back because a rule is broken.
+    """
 
     code = "proof_required"
     exit_code = 19
     retryable = "after catch-up"
-    meaning = "no proof, stale proof, failed catch-up, vacuous proof"
+    meaning = "no proof, stale proof, failed catch-up, vacuous proof; outputs that differ, a regression of a switch"
 
     def as_json(self) -> dict[str, Any]:
         return super().as_json() | {"retryable": False}
