@@ -6,6 +6,11 @@ from mutants.mutant import Mutant
 
 ENDS, RULES, RING = "grafctl/nouns/edge_handles.py", "grafctl/store/edge_rules.py", "grafctl/edges/ring.py"
 END, LEASES = "grafctl/nouns/edge_end.py", "grafctl/nouns/leases.py"
+SEGMENTS, COUNTS = "grafctl/store/resources/segments.py", "grafctl/edges/counts.py"
+METRICS, BUILDING = "grafctl/render_metrics.py", "grafctl/pipeline/building.py"
+CHAINING = "grafctl/pipeline/transforms/chaining.py"
+TEST_FORGETTING, TEST_COUNTS = "tests/nouns/test_forgetting.py", "tests/unit/test_edge_counts.py"
+TEST_BUILDING = "tests/pipeline/test_building.py"
 TEST_ENDS, TEST_RULES, TEST_RING = (
     "tests/nouns/test_edge_handles.py",
     "tests/unit/test_edge_rules.py",
@@ -129,5 +134,85 @@ OF_EDGE_ENDS = (
         "boot_id()).layout == ():\n",
         "Who began to make it before it was published empties it after that.",
         (TEST_RING,),
+    ),
+    Mutant(
+        "what is in use forgotten",
+        SEGMENTS,
+        "    if judged(lease, now_ms) in USABLE:\n        raise Busy(",
+        "    if judged(lease, now_ms) == HELD:\n        raise Busy(",
+        "A stage loses its edge before its grace is over.",
+        (TEST_FORGETTING,),
+    ),
+    Mutant(
+        "a lease forgotten under its edge",
+        SEGMENTS,
+        "        if state.get_json(segment_keys.edge(self.name)) is not None:\n",
+        "        if state.get_json(segment_keys.edge(self.name)) is True:\n",
+        "An edge is left of which nobody knows who may use it.",
+        (TEST_FORGETTING,),
+    ),
+    Mutant(
+        "a segment swept in its grace",
+        LEASES,
+        '            if row["domain"] == domain and judged(row, clock.now_ms()) == REVOKED:\n',
+        '            if row["domain"] == domain and row["state"] in ("revoking", REVOKED):\n',
+        "A holder loses its segment in the middle of its work.",
+        (TEST_FORGETTING,),
+    ),
+    Mutant(
+        "a segment of another domain swept",
+        LEASES,
+        '            if row["domain"] == domain and judged(row, clock.now_ms()) == REVOKED:\n',
+        "            if judged(row, clock.now_ms()) == REVOKED:\n",
+        "A change reaches into a domain that it does not name.",
+        (TEST_FORGETTING,),
+    ),
+    Mutant(
+        "a pause taken for a failover",
+        COUNTS,
+        "        if self.last_generation not in (0, self.generation):\n",
+        "        if self.last_generation != 0:\n",
+        "A dip is reported where nothing was lost.",
+        (TEST_COUNTS,),
+    ),
+    Mutant(
+        "records of earlier segments not counted",
+        COUNTS,
+        "before=self.before + self.passed, generation",
+        "before=self.before, generation",
+        "A counter goes back at each failover.",
+        (TEST_COUNTS,),
+    ),
+    Mutant(
+        "a label that ends where its text says",
+        METRICS,
+        """    return text.replace('"', '\\\\"') if quote else text\n""",
+        "    return text\n",
+        "A collector reads another metric, or none.",
+        (TEST_COUNTS,),
+    ),
+    Mutant(
+        "anything is a yes",
+        CHAINING,
+        "        if type(kept) is not bool:\n",
+        "        if kept is None:\n",
+        "A filter that returns a number lets records pass or not as it happens.",
+        (TEST_BUILDING,),
+    ),
+    Mutant(
+        "functions in any order",
+        CHAINING,
+        "fingerprint_of(chain=told)",
+        "fingerprint_of(chain=sorted(told, key=str))",
+        "What was done by another pipeline counts as done by this one.",
+        (TEST_BUILDING,),
+    ),
+    Mutant(
+        "a step that changes the pipeline before it",
+        BUILDING,
+        "        return copy.copy(self)\n",
+        "        return self\n",
+        "Two pipelines with one beginning have each other's functions.",
+        (TEST_BUILDING,),
     ),
 )
