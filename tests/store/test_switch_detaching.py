@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from grafctl import clock
-from grafctl.errors import Busy, NotFound
+from grafctl.errors import Busy, GenerationConflict, NotFound
 from grafctl.store.operations.switching.work import row_of, side_of
 from grafctl.store.resources.carrying import CarryInto
 from grafctl.store.resources.switched import CloseGroup, OpenGroup
@@ -58,3 +58,24 @@ def test_a_switch_that_owes_nothing_is_taken_away(made: World) -> None:
     made.store.switches.detach("s")
     with pytest.raises(NotFound):
         made.store.switches.detach("s")
+
+
+def test_a_group_that_a_detach_paused_is_read_again_once_it_is_attached_and_switched_to(made: World) -> None:
+    made.store.switches.detach("s")
+    assert made.store.consumers.show("new", "g").body["paused"]
+    made.store.switches.attach("s", source="old", target="new", group="g")
+    for output in ("old", "new"):
+        made.store.publish(output, b"x", id="one", domain=AWS)
+    made.store.switches.switch("s", to="target", domain=AWS)
+    assert [record.id for record in made.store.poll("old", "g", domain=AWS).records] == ["one"]
+
+
+def test_groups_with_different_filters_are_not_attached(made: World) -> None:
+    for output, filter in (("old-topic", "all"), ("new-topic", "key:eu")):
+        made.store.topics.create(output, replicas=[f"a={AWS}"], allow=[AWS])
+        made.store.consumers.create(output, "g", allow=[AWS], filter=filter)
+    for dry_run in (True, False):
+        with pytest.raises(GenerationConflict, match="different filters, all and key:eu"):
+            made.store.switches.attach("t", source="old-topic", target="new-topic", group="g", dry_run=dry_run)
+    with pytest.raises(NotFound):
+        made.store.switches.status("t")

@@ -103,6 +103,8 @@ def apply_switching(state: State, entry: Entry, index: int) -> Writes:
         writes += finish_in(lineage, leases, request["ranges"])
     if "switch" in request:
         group["switch"] = request["switch"]
+    if request.get("resumes"):
+        group["paused"] = False
     if "detach" in request:
         group.pop("switch", None)
         group["detached"] = request["detach"]
@@ -156,14 +158,16 @@ class AttachGroup(NamedTuple):
         if self.check(state):
             return Decision(False)
         queue = records_row(state, self.resource)
-        lineage = lineage_of(state, group_row(state, self.resource, self.group)["lineage"])
+        row = group_row(state, self.resource, self.group)
+        lineage = lineage_of(state, row["lineage"])
         switch = {"name": self.name, "side": self.side, "generation": self.generation, "open": self.side == SOURCE}
         switch |= {"draining": None, "match": self.match, "owed": 0}
         carried = Carried(queue["first"] if self.side == SOURCE else 0, [], [])
         if self.side == TARGET:
             carried = carried._replace(got=finished_of(lineage)).kept(0)
         ends = self.side == TARGET or None
-        return change(self.group, True, switch=switch, carried=carried.as_row(), ends=ends)
+        resumes = (ends and row["paused"]) or None  # it is closed, so a pause from an earlier detach would outlast that
+        return change(self.group, True, switch=switch, carried=carried.as_row(), ends=ends, resumes=resumes)
 
     def check(self, state: State) -> bool:
         """Returns whether the group is attached already; raises the refusal where it cannot be."""

@@ -17,9 +17,10 @@ Promises
 
 from __future__ import annotations
 
-from grafctl.errors import Busy
+from grafctl.errors import Busy, GenerationConflict
 from grafctl.store.driver.kill import point
 from grafctl.store.operations.switching.work import look, other, row_of, run_request, settled_row, side_of
+from grafctl.store.resources.group import ALL, group_row
 from grafctl.store.resources.switched import AttachGroup, DetachGroup
 from grafctl.store.resources.switches import BeginDetach, CreateSwitch, DropSwitch, EndAttach, Switched
 from grafctl.store.session import Session
@@ -31,10 +32,19 @@ NOBODYS = 1 << 62  # a generation above all others: who else has the group, the 
 
 def attach(session: Session, name: str, definition: Mapping[str, Any], *, dry_run: bool = False) -> Switched:
     """Makes a switch and ties both groups to it; the same again changes nothing."""
+    filters: dict[str, Any] = {}
     for side in (TARGET, SOURCE):
         at = side_of(session, name, definition, side)
         with at.log.view() as committed:  # what would be refused in the middle is refused before anything is there
             _request(name, definition, side, NOBODYS).check(committed.state)
+            filters[side] = group_row(committed.state, at.resource, at.group).get("filter", ALL)
+    if filters[SOURCE] != filters[TARGET]:
+        raise GenerationConflict(
+            f"The groups of switch {name} have different filters, {filters[SOURCE]} and {filters[TARGET]}: "
+            "what one leaves out would be finished for the other.",
+            hint="Attach groups that were made with the same --filter.",
+            switch=name,
+        )
     made: Switched = run_request(session.control, CreateSwitch(name, definition), dry_run)
     if dry_run:
         return made._replace(changed=phase_of(made.row) == ATTACHING)
