@@ -20,7 +20,7 @@ def complete(run: Runner, *words: str, store: str | None = None) -> list[str]:
 
 def test_commands_and_options_are_completed(run: Runner) -> None:
     assert complete(run, "pu") == ["publish"]
-    assert complete(run, "consumer", "s") == ["show", "seek", "shift", "status"]
+    assert complete(run, "consumer", "se") == ["seek"]
     assert complete(run, "publish", "q", "x", "--at") == ["--atomic"]
     assert complete(run, "nothing", "like", "this") == []
 
