@@ -52,6 +52,7 @@ class EdgeWriter(EdgeEnd):
         if token is not None and (type(token) is not int or token < 1):
             raise Usage("The token of a lease is a number from 1 on.", hint="Take the one that `acquire` gave.")
         self._asked_token = token
+        self._acquired = 0  # token of the lease that a relocation has got last, published or not
         self._is_opening = True
         self._do(Ring.front)
         self._is_opening = False
@@ -121,7 +122,8 @@ class EdgeWriter(EdgeEnd):
         lost = self._handoff
         # NB a lease ahead of the edge: who had both died, or was refused, before the new segment was published.
         is_ahead = lease["generation"] > found.generation
-        is_own = is_ahead and (self._is_opening or lease["replaced"] == lost.token)
+        own = (lost.token, self._acquired)
+        is_own = is_ahead and (self._is_opening or lease["replaced"] in own or lease["token"] == self._acquired)
         if STEPS[WRITER][state] == STOP and not (state == FENCED and is_own):
             raise refusal(self.name, state, token=lost.token, current=lease["token"], why=why)
         self._relocate(lost, lease, is_lost=why is not None)
@@ -141,6 +143,7 @@ class EdgeWriter(EdgeEnd):
         if is_lost or judged(lease, clock.now_ms()) in RECOVERABLE:
             same: dict[str, Any] = {field: lease[field] for field in ("kind", "bytes", "owner", "term_ms")}
             token = (leases.acquire(self.name, domain=self.domain, replace=token, **same).after or {})["token"]
+            self._acquired = token
         edges.create(self.name, token=token, slots=lost.slots, domain=self.domain)
         handoff, _ = checked(self.session.control, self._read)
         if handoff.token != token:
