@@ -49,7 +49,7 @@ OF_CHAINS = (
         "        moved = self._out.push()\n        if not self._out.is_waiting:\n            self._in",
         "        self._in.finish(self._until)\n        moved = self._out.push()\n"
         "        if not self._out.is_waiting:\n            self._in",
-        "A stage that dies before a full edge takes a batch with it.", STORM,
+        "A stage that dies before a full edge takes a batch with it.", LINKS,
     ),
     Mutant(
         "a record of a group finished when it was pushed", BETWEEN,

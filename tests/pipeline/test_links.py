@@ -202,6 +202,22 @@ def test_a_stage_at_an_edge_is_at_work_once(tmp_path: Path) -> None:
         assert shop.rows() == rows_of(range(3))
 
 
+def test_a_stage_that_dies_before_a_full_edge_takes_nothing_with_it(tmp_path: Path) -> None:
+    with links(tmp_path, ring_of_clean='slots = 3\nbytes = "4KiB"') as shop:
+        shop.orders(*orders(range(7)))
+        run = Run(shop.world.store, shop.pipeline, "aws")
+        stages = [run.make(stage) for stage in shop.pipeline.stages]
+        for stage in (*[stages[0]] * 4, stages[1]):
+            stage.step()
+        assert [item["used"] for item in shop.world.store.edges.status().items if item["edge"] == "clean"] == [2]
+        assert isinstance(stages[1], LinkingStage)
+        stages[1]._work.close()  # nothing else of it is given back
+        for stage in (stages[0], *stages[2:]):
+            stage.leave()
+        shop.run()
+        assert shop.rows() == rows_of(range(7))
+
+
 class Slow:
     """A transform that takes three seconds for a record."""
 

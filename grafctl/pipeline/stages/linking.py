@@ -171,8 +171,10 @@ def join(place: Place, stage: DeclaredStage, counts: Counts) -> tuple[ChainWork,
     work = ChainWork(place, stage)
     try:
         return work, EdgeOut(place, stage, counts)
-    except BaseException:
+    except BaseException as error:
         work.close()
+        if isinstance(error, GrafctlError) and is_lost_edge(error):  # it ended while it was taken
+            raise Busy(error.message, hint="Try again.") from None
         raise
 
 
