@@ -216,6 +216,22 @@ def test_a_soak_that_is_followed_judges_until_the_window_is_over(made: World) ->
     assert seen == [WINDOW_MS * left // 4 for left in (4, 3, 2, 1, 0)] and body["window_left_ms"] == 0
 
 
+def test_a_clock_that_went_back_makes_no_drain_longer(made: World) -> None:
+    """It was an error that a drain waited until its clock was where that of another operator had been."""
+    now = SleepingTellsTheTime(10 * WINDOW_MS)
+    before = clock.stand_in(now)
+    try:
+        switched(made)
+        poll(made, 3)
+        now.ms -= 5 * WINDOW_MS
+        began_ms = now.ms
+        made.store.switches.rollback("s", domain=AWS, drain_ms=1000)
+        assert now.ms - began_ms <= WINDOW_MS // 4, "one sleep of this clock"
+    finally:
+        clock.stand_in(before)
+    assert row_of(made.store.session, "s")["state"] == "rolled_back"
+
+
 def test_who_may_not_judge_is_refused(made: World) -> None:
     switched(made)
     row = row_of(made.store.session, "s")

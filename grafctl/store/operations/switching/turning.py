@@ -89,7 +89,8 @@ def _drain(side: Side, row: Mapping[str, Any], drain_ms: int) -> None:
     side.log.append(DrainGroup(*side.place, row["generation"], row["phase"]["until_ms"]))
     point("switching.draining")
     until_ms = row["phase"]["since_ms"] + drain_ms
-    while (now_ms := clock.now_ms()) < until_ms:
+    until_s = clock.monotonic_s() + drain_ms / 1000  # where the clock went back, the closing began in time to come
+    while (now_ms := clock.now_ms()) < until_ms and clock.monotonic_s() < until_s:
         if all(lease["until"] <= now_ms for _, lease in look(side).leases):
             return
         clock.sleep(min(_PAUSE_S, (until_ms - now_ms) / 1000))
