@@ -288,11 +288,13 @@ def _status_blocks(body: dict[str, Any]) -> list[Block]:
     resources: list[dict[str, Any]] = body["resources"]
     nested = {"replicas": _under(resources, "replicas"), "groups": _under(resources, "groups")}
     plain = [{name: value for name, value in item.items() if name not in nested} for item in resources]
-    rest = {name: value for name, value in body.items() if name not in ("domains", "resources", "vshards") and value}
+    under = ("vshards", "switches")
+    rest = {name: value for name, value in body.items() if name not in ("domains", "resources", *under) and value}
     blocks = pairs(rest, "")
     for name, items in {"domains": _in_trouble_first(body["domains"]), "resources": plain, **nested}.items():
         blocks += ["", table_of(items)] if items else ["", f"No {name}."]
-    blocks += ["", table_of(body["vshards"])] if body.get("vshards") else []
+    for kind in under:
+        blocks += ["", table_of(body[kind])] if body.get(kind) else []
     return blocks if rest else blocks[1:]
 
 

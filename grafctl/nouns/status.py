@@ -4,22 +4,25 @@ from __future__ import annotations
 
 from contextlib import suppress
 
+from grafctl import clock
 from grafctl.errors import DriverError, GrafctlError
 from grafctl.nouns.troubles import Troubles
 from grafctl.results import Shown
-from grafctl.store import keys, vshard_keys
+from grafctl.store import keys, switch_keys, vshard_keys
 from grafctl.store.authority import Placement
-from grafctl.store.checked import served
+from grafctl.store.checked import checked, served
 from grafctl.store.committed import Committed
 from grafctl.store.intervals import size
 from grafctl.store.records import parse_json
 from grafctl.store.replica.scope import FIRST, scoped
+from grafctl.store.resources.control import rows as control_rows
 from grafctl.store.resources.delivery import Lineage
 from grafctl.store.resources.queue import queue_row
 from grafctl.store.resources.retention import losses_of
 from grafctl.store.resources.table import KIND, OPEN, PART, SEALED
 from grafctl.store.session import Session
 from grafctl.store.snapshots import Snapshots
+from grafctl.store.switch_rules import left_ms
 from grafctl.typed import Any
 
 USED = (OPEN, SEALED)
@@ -41,7 +44,8 @@ def status(session: Session) -> Shown:
     resources = _resources(session, rows, health, troubles)
     domains = [_domain(name, observations, troubles) for name in session.cluster.domains]
     body = {"store": str(session.cluster.directory), "domains": domains, "resources": resources}
-    return Shown({**body, "vshards": _vshards(session, resources), "trouble": trouble})
+    moving = {"vshards": _vshards(session, resources), "switches": _switches(session)}
+    return Shown({**body, **moving, "trouble": trouble})
 
 
 def _vshards(session: Session, resources: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -58,6 +62,24 @@ def _vshards(session: Session, resources: list[dict[str, Any]]) -> list[dict[str
                 sizes = {key: going[key] for key in ("to", "bytes", "total", "reason") if key in going}
                 found.append({"table": name, "vshard": item["vshard"], "state": item["state"], **sizes})
     return found
+
+
+def _switches(session: Session) -> list[dict[str, Any]]:
+    """Returns where the consumers are that are attached to a switch."""
+    with suppress(DriverError, GrafctlError):  # what cannot be read is said of its domain
+        rows = checked(session.control, lambda state: control_rows(state, switch_keys.switches()))
+        now_ms = clock.now_ms()
+        return [
+            {
+                "switch": name,
+                "state": row["state"],
+                "reads": row[row["side"]]["resource"],
+                "group": row["source"]["group"],
+            }
+            | {"generation": row["generation"], "window_left_ms": left_ms(row, now_ms)}
+            for name, row in sorted(rows.items())
+        ]
+    return []
 
 
 def _domain(name: str, observations: dict[str, dict[str, Any]], troubles: Troubles) -> dict[str, Any]:

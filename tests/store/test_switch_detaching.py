@@ -79,3 +79,10 @@ def test_groups_with_different_filters_are_not_attached(made: World) -> None:
             made.store.switches.attach("t", source="old-topic", target="new-topic", group="g", dry_run=dry_run)
     with pytest.raises(NotFound):
         made.store.switches.status("t")
+
+
+def test_the_status_of_a_store_shows_where_its_switched_consumers_read(made: World) -> None:
+    (shown,) = made.store.status().body["switches"]
+    assert (shown["switch"], shown["state"], shown["reads"], shown["group"]) == ("s", "source", "old", "g")
+    made.store.switches.detach("s")
+    assert made.store.status().body["switches"] == []
