@@ -49,6 +49,7 @@ class Sweep:
 
     def begin(self, verb: str) -> tuple[Path, Orders]:
         stage = VERBS[verb]
+        os.environ[clock.OFFSET_VARIABLE] = "0"  # the case before has ended an hour later
         if stage not in self._stages:
             self._stages[stage] = STAGES[stage](self.folder / stage)
         self._count += 1
