@@ -89,6 +89,19 @@ STORY: list[tuple[str, str, int | str]] = [
     ("apply declared.toml", COMMIT, "unchanged"),
     ("plan planned.toml --out store.plan", "", ""),
     ("apply store.plan", "apply.before:1", "unchanged"),
+    *(
+        (line.format(name=name), "", "")
+        for name in ("old", "new")
+        for line in (
+            "queue create {name} --schema s --replica a=aws --allow aws",
+            "consumer create {name} g --allow aws",
+            "publish {name} x --id one -d aws",
+        )
+    ),
+    ("consumer attach b --source old --target new --group g --window 0s", "switching.created:1", "unchanged"),
+    ("consumer switch b --to target -d aws", "", ""),
+    ("consumer lock b --yes -d aws", COMMIT, "unchanged"),
+    ("consumer detach b --yes", "switching.detaching:1", 10),
     ("domain remove spare --yes", COMMIT, 10),
     ("authority revoke watch --yes", COMMIT, "unchanged"),
 ]
@@ -103,6 +116,7 @@ ELSEWHERE = {
     "domain fail",
     "domain repair",
     "authority keygen",
+    *(f"consumer {verb}" for verb in ("switch", "rollback", "compare", "soak", "wave")),
     *(f"vshard {verb}" for verb in ("migrate", "resume", "cutover", "reverse", "cancel", "retire")),
 }
 
@@ -222,3 +236,31 @@ def test_a_repair_that_is_interrupted_goes_on(run: Runner, store: Path, step: st
     assert run("domain", "repair", "gcp", "--yes", "--json", store="store").json["changed"] is True
     assert run("publish", "q", "y", "-d", "aws", "--json", store="store").json["acked_by"] == ["aws", "gcp"]
     assert run("verify", "--exit-code", store="store").code == 0
+
+
+STEPS_OF_A_SWITCH = ("closing", "draining", "closed", "carried", "flipped", "opened")
+
+
+@pytest.mark.parametrize("verb", ["switch b --to target", "rollback b"])
+@pytest.mark.parametrize("step", STEPS_OF_A_SWITCH)
+def test_a_switch_that_is_interrupted_leaves_its_consumer_reading_and_goes_on(
+    run: Runner, here: Path, step: str, verb: str
+) -> None:
+    run("init", "./store", "-d", "aws")
+    for name in ("old", "new"):
+        run("queue", "create", name, "--schema", "s", "--replica", "a=aws", "--allow", "aws", store="store")
+        run("consumer", "create", name, "g", "--allow", "aws", store="store")
+        run("publish", name, "x", "--id", "one", "-d", "aws", store="store")
+    run("consumer", "attach", "b", "--source", "old", "--target", "new", "--group", "g", store="store")
+    if verb.startswith("rollback"):
+        run("consumer", "switch", "b", "--to", "target", "-d", "aws", store="store")
+    code, _, said = interrupted(run, f"consumer {verb} -d aws", f"switching.{step}:1", signal.SIGINT)
+    assert (code, json.loads(said)["outcome"]) == (130, "unknown")
+    poll = run("poll", "old", "--group", "g", "-d", "aws", "--json", store="store").json
+    assert [record["id"] for record in poll["records"]] == ["one"], "the consumer is not to wait"
+    run("nack", poll["resource"], "0", "--group", "g", "-d", "aws", store="store")
+    run("consumer", *verb.split(), "-d", "aws", store="store")
+    shown = run("consumer", "status", "b", "--json", store="store").json
+    assert (shown["state"], shown["side"]) == (
+        ("soaking", "target") if verb.startswith("switch") else ("rolled_back", "source")
+    )
