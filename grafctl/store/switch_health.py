@@ -1,6 +1,6 @@
 """The health of a consumer that was switched: rules with a limit each, judged by numbers, each told in a sentence.
 
-What is counted is counted from the beginning of the soak on. A rule without a limit is not judged, but for mismatches
+What is counted is counted from the flip on. A rule without a limit is not judged, but for mismatches
 of the two outputs: none is allowed unless `max_mismatches` says how many.
 
 | rule               | number                                                                           |
@@ -74,7 +74,7 @@ def judged(
     progressed = numbers.finished != soak["finished"] or numbers.lag == 0
     progress_ms = now_ms if progressed else min(soak["progress_ms"], now_ms)
     base = soak["base"]
-    since = {field: max(0, getattr(numbers, field) - base[field]) for field in base}
+    since = {field: max(0, getattr(numbers, field) - base[field]) for field in numbers._fields if field in base}
     failed = since["redelivered"] + since["dead"]
     attempts = failed + since["finished"]
     seen: dict[str, Any] = {

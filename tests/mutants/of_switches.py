@@ -158,4 +158,12 @@ OF_SWITCHES = (
         "A consumer is switched to an engine that has written nothing.",
         (TEST_COMPARING,),
     ),
+    Mutant(
+        "numbers of a soak from the first judgement on",
+        "grafctl/store/operations/switching/turning.py",
+        "    return begun(numbers_of(look(side_of(session, name, row, TARGET)), 0), clock.now_ms())\n",
+        "    return {}\n",
+        "What a consumer does before somebody judges it is taken for what had been there.",
+        (TEST_SOAKING,),
+    ),
 )

@@ -12,6 +12,7 @@ import pytest
 
 from grafctl import clock
 from grafctl.errors import DomainUnavailable, GenerationConflict, GrafctlError, NotFound, ProofRequired, Usage
+from grafctl.results import Shown
 from grafctl.store.operations.switching.work import row_of
 from store.test_switch_comparing import AWS, GCP, NEW, OLD, attached, publish
 from store.world import World, world
@@ -80,6 +81,23 @@ def fail(here: World, count: int) -> None:
     here.store.nack(NEW, "g", [record.offset for record in delivery.records], domain=AWS)
 
 
+def test_what_is_delivered_again_before_the_first_judgement_counts_too(made: World) -> None:
+    switched(made, max_redeliveries=2)
+    for _ in range(4):
+        made.store.nack(NEW, "g", [record.offset for record in poll(made, 1).records], domain=AWS)
+    assert rules_of(taken_back(made)) == ["max_redeliveries"]
+
+
+def test_what_is_finished_while_it_soaks_is_carried_back_by_each_judgement(made: World) -> None:
+    switched(made)
+    work(made, 5)
+    soak(made)
+    shown = made.store.switches.status("s")
+    assert isinstance(shown, Shown)
+    source = shown.body["source"]
+    assert (source["ack_floor"], source["open"]) == (5, False)
+
+
 def test_one_that_does_well_is_left_where_it_is_and_locked_when_its_window_is_over(made: World) -> None:
     switched(made, max_lag=20, max_redeliveries=0, max_dead_letters=0, max_error_rate=0.0, max_idle_ms=WINDOW_MS)
     work(made, 5)
@@ -87,7 +105,7 @@ def test_one_that_does_well_is_left_where_it_is_and_locked_when_its_window_is_ov
     assert body["soak"]["healthy"] and body["state"] == "soaking" and 0 < body["window_left_ms"] <= WINDOW_MS
     assert body["soak"]["numbers"] == {
         "lag": 15,
-        "finished": 0,  # since the first judgement
+        "finished": 5,  # since the flip
         "redelivered": 0,
         "dead": 0,
         "mismatches": 0,
@@ -96,7 +114,7 @@ def test_one_that_does_well_is_left_where_it_is_and_locked_when_its_window_is_ov
     work(made, 15)
     made.advance(WINDOW_MS)
     body = soak(made, follow=True)
-    assert body["window_left_ms"] == 0 and body["soak"]["numbers"]["finished"] == 15
+    assert body["window_left_ms"] == 0 and body["soak"]["numbers"]["finished"] == 20
     made.store.switches.lock("s", domain=AWS)
     assert row_of(made.store.session, "s")["state"] == "locked"
     with pytest.raises(GenerationConflict, match="is locked, and only one that is soaking is judged"):

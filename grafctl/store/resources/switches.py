@@ -229,7 +229,7 @@ class Flip(NamedTuple):
     """The request to go to the next generation: to the other side, which was closed for, or to the same one.
 
     The same side is how a closing is given up (`is_late`: because its deadline is over), and how a switch that is at
-    its source is rolled back (`rolls_back`). `why` is kept, for people.
+    its source is rolled back (`rolls_back`). `why` is kept, for people, and `soak` are the numbers that it counts from.
     """
 
     name: str
@@ -239,6 +239,7 @@ class Flip(NamedTuple):
     cursors: Mapping[str, Any] | None = None
     is_late: bool = False
     rolls_back: bool = False
+    soak: Mapping[str, Any] | None = None
 
     def decide(self, state: State, context: Context) -> Decision:
         row = _at(state, self.name, self.generation)
@@ -249,7 +250,7 @@ class Flip(NamedTuple):
         made = row | {"generation": generation, "side": self.side, "state": after, "phase": None, "cursors": cursors}
         made |= {"flips": [*row["flips"], told][-FLIPS_MAX:]}
         if self.side != row["side"]:
-            made |= {"flipped_ms": context.now_ms, "soak_since_ms": None, "soak": {}}
+            made |= {"flipped_ms": context.now_ms, "soak_since_ms": None, "soak": dict(self.soak or {})}
         return _set(self.name, made)
 
     def _state(self, row: dict[str, Any], now_ms: int) -> str:
@@ -284,7 +285,7 @@ class StartSoak(NamedTuple):
         if row["state"] == SOAKING:
             return Decision(Switched(False, row))
         check_move(self.name, row["state"], SOAKING)
-        return _set(self.name, row | {"state": SOAKING, "soak_since_ms": context.now_ms, "soak": {}})
+        return _set(self.name, row | {"state": SOAKING, "soak_since_ms": context.now_ms})
 
 
 class Lock(NamedTuple):
@@ -339,5 +340,5 @@ class NoteSoak(NamedTuple):
 
     def decide(self, state: State, context: Context) -> Decision:
         row = _at(state, self.name, self.generation)
-        made = row | {"soak": dict(self.soak)}
+        made = row | {"soak": dict(self.soak or {})}
         return Decision(Switched(False, row)) if made == row else _set(self.name, made, kind=DATA)

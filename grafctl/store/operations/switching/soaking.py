@@ -1,7 +1,7 @@
 """Judging a consumer that was switched, for as long as its window runs, and taking it back where a rule is broken.
 
 Promises
-- What is judged is counted from the beginning of the soak on, and kept with the switch under its generation: whoever
+- What is judged is counted from the flip on, and kept with the switch under its generation: whoever
   was overtaken by a flip keeps nothing.
 - A consumer that a broken rule takes back is taken back as by hand, and the flip says which rules and which numbers.
 
@@ -11,18 +11,20 @@ short is gone on with by `consumer rollback`, and given up by whoever polls when
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 from grafctl import clock
 from grafctl.errors import Busy, GenerationConflict, GrafctlError, ProofRequired
 from grafctl.store.driver.kill import point
-from grafctl.store.intervals import size
+from grafctl.store.operations.switching.carrying import carry
 from grafctl.store.operations.switching.comparing import Comparer
 from grafctl.store.operations.switching.health_command import ask
 from grafctl.store.operations.switching.turning import open_side, turn
-from grafctl.store.operations.switching.work import look, pass_gate, row_of, side_of
+from grafctl.store.operations.switching.work import look, numbers_of, pass_gate, row_of, side_of
 from grafctl.store.resources.switches import NoteSoak
 from grafctl.store.session import Session
 from grafctl.store.switch_compare import mismatches
-from grafctl.store.switch_health import HEALTH_COMMAND, Check, Numbers, begun, broken, judged
+from grafctl.store.switch_health import HEALTH_COMMAND, Check, begun, broken, judged
 from grafctl.store.switch_match import cut
 from grafctl.store.switch_rules import ROLLED_BACK, SOAKING, SOURCE, SWITCHED, TARGET, moved_on
 from grafctl.typed import Any, Mapping, NamedTuple
@@ -79,24 +81,17 @@ class Judge:
         """Compares what is new, asks the command where there is one, and judges each rule that has a limit."""
         rules = self.row["rules"]
         shadow = self._comparer.run().shadow
-        numbers = self._numbers(mismatches(shadow["counts"]))
-        if not self.soak:
-            self.soak = begun(numbers, clock.now_ms())
+        here = look(side_of(self.session, self.name, self.row, TARGET))
+        numbers = numbers_of(here, mismatches(shadow["counts"]))
+        self.soak = self.soak or begun(numbers, clock.now_ms())  # a flip that noted no numbers
         verdict = ask(rules[HEALTH_COMMAND], self.name) if HEALTH_COMMAND in rules else None
         self.soak, checks = judged(rules, self.soak, numbers, clock.now_ms(), verdict)
         if not self._dry_run:
+            with suppress(GrafctlError):  # a way back carries it too: this keeps it short, and retention going
+                carry(self.session, self.name, self.row)
             self.session.control.append(NoteSoak(self.name, self.row["generation"], self.soak))
             point("switching.judged")
         return Judgement(checks, self.soak, shadow)
-
-    def _numbers(self, found: int) -> Numbers:
-        """Returns what the store says of the target's group."""
-        here = look(side_of(self.session, self.name, self.row, TARGET))
-        lineage = here.lineage
-        dead = size(lineage.dead)
-        lag = here.queue["next"] - lineage.floor - size(lineage.done) - dead
-        finished = lineage.finalised - lineage.skipped - lineage.lost
-        return Numbers(lag, finished, lineage.redelivered, dead, found)
 
 
 def take_back(

@@ -23,12 +23,13 @@ from grafctl import clock
 from grafctl.errors import GenerationConflict, GrafctlError
 from grafctl.store.driver.kill import point
 from grafctl.store.operations.switching.carrying import carry
-from grafctl.store.operations.switching.work import Side, cursors_of, look, row_of, side_of
+from grafctl.store.operations.switching.work import Side, cursors_of, look, numbers_of, row_of, side_of
 from grafctl.store.resources.carrying import lags
 from grafctl.store.resources.switched import CloseGroup, DrainGroup, OpenGroup
 from grafctl.store.resources.switches import BeginClosing, Flip, StartSoak, Switched
 from grafctl.store.session import Session
-from grafctl.store.switch_rules import OWED_MAX, SWITCHED, is_closing
+from grafctl.store.switch_health import begun
+from grafctl.store.switch_rules import OWED_MAX, SWITCHED, TARGET, is_closing
 from grafctl.typed import Any, Mapping
 
 CARRY_MS = 30_000  # how long a closing may take beside its drain, before anybody gives it up
@@ -79,9 +80,16 @@ def _flip(session: Session, name: str, row: dict[str, Any], to: str, drain_ms: i
     beat()
     carry(session, name, row, is_final=True, least=outcome.tail, beat=beat)
     point("switching.carried")
-    flip = Flip(name, generation, to, why, cursors_of(session, name, row))
+    flip = Flip(name, generation, to, why, cursors_of(session, name, row), soak=_begun(session, name, row, to))
     answer: Switched = session.control.append(flip).answer
     return answer.row
+
+
+def _begun(session: Session, name: str, row: Mapping[str, Any], to: str) -> dict[str, Any]:
+    """Returns the numbers that a soak counts from: those of the target, while nobody reads there yet."""
+    if to != TARGET:
+        return {}
+    return begun(numbers_of(look(side_of(session, name, row, TARGET)), 0), clock.now_ms())
 
 
 def _drain(side: Side, row: Mapping[str, Any], drain_ms: int) -> None:

@@ -16,6 +16,7 @@ from grafctl.store import switch_keys
 from grafctl.store.authority import SWITCH, Asked, Placement, pass_epoch, pass_placement
 from grafctl.store.checked import checked
 from grafctl.store.committed import Committed
+from grafctl.store.intervals import size
 from grafctl.store.log import Log
 from grafctl.store.operations.polling import pass_local_gate
 from grafctl.store.replica.state import State
@@ -29,6 +30,7 @@ from grafctl.store.resources.queue import records_row
 from grafctl.store.resources.switched import Carried
 from grafctl.store.resources.switches import switch_row
 from grafctl.store.session import Session
+from grafctl.store.switch_health import Numbers
 from grafctl.store.switch_rules import SIDES
 from grafctl.typed import Any, Iterator, Mapping, NamedTuple
 
@@ -145,3 +147,12 @@ def cursors_of(session: Session, name: str, row: Mapping[str, Any]) -> dict[str,
         here = look(side_of(session, name, row, side))
         found[side] = {"floor": here.lineage.floor, "cursor": here.row["cursor"]}
     return found
+
+
+def numbers_of(here: Here, mismatches: int) -> Numbers:
+    """Returns what a log says of the health of the consumer whose group it has."""
+    lineage = here.lineage
+    dead = size(lineage.dead)
+    lag = here.queue["next"] - lineage.floor - size(lineage.done) - dead
+    finished = lineage.finalised - lineage.skipped - lineage.lost
+    return Numbers(lag, finished, lineage.redelivered, dead, mismatches)
