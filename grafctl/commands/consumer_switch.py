@@ -214,6 +214,7 @@ def rollback(
     domain: options.Domain,
     store: options.StorePath,
     drain: Drain = 30_000,
+    quiet: options.Quiet = False,
     dry_run: options.DryRun = False,
     json: options.Json = False,
     output: options.Output = "table",
@@ -226,10 +227,12 @@ def rollback(
     Example: grafctl consumer rollback billing -d aws/us-east-1/us-east-1a
     """
     from grafctl import client, interruption, render
+    from grafctl.render_progress import Progress
 
-    with interruption.resumable(dry_run), client.open(store) as opened:
-        change = opened.switches.rollback(name, domain=domain, drain_ms=drain, dry_run=dry_run)
-        render.show(change, output, json)
+    told = interruption.resumable(dry_run)
+    with told, client.open(store) as opened, Progress("rollback", quiet=quiet) as progress:
+        change = opened.switches.rollback(name, domain=domain, drain_ms=drain, progress=progress, dry_run=dry_run)
+    render.show(change, output, json)
 
 
 def lock(

@@ -142,7 +142,7 @@ class Switches(Soaks):
         check_name("switch", name)
         check_domain(domain)
         if check_side(to) == SOURCE:
-            return self.rollback(name, domain=domain, drain_ms=drain_ms, dry_run=dry_run)
+            return self.rollback(name, domain=domain, drain_ms=drain_ms, progress=progress, dry_run=dry_run)
         check_drain(drain_ms)
         how: dict[str, Any] = {"compare_from": check_from(compare_from), "grace_ms": check_grace(grace_ms)}
         op = "consumer switch"
@@ -160,7 +160,7 @@ class Switches(Soaks):
                 pass_compared(name, row)
             elif dry_run:
                 return self._would(name, row, TARGET)
-            turned = turn(self.session, name, row, TARGET, drain_ms=drain_ms, why="switch", wave=wave)
+            turned = turn(self.session, name, row, TARGET, drain_ms=drain_ms, why="switch", wave=wave, tell=progress)
         self._note_flip(op, name, turned, domain)
         return self._flip_change(True, row, turned, TARGET, name)
 
@@ -185,6 +185,7 @@ class Switches(Soaks):
         domain: str,
         drain_ms: int = DRAIN_MS,
         why: str = "rollback",
+        progress: Progress | None = None,
         dry_run: bool = False,
     ) -> Change:
         """Brings a consumer back to the source, from any state before `locked`; finished work stays finished."""
@@ -201,7 +202,7 @@ class Switches(Soaks):
             if dry_run:
                 return self._would(name, row, SOURCE)
             if row["side"] == TARGET:
-                turned = turn(self.session, name, row, SOURCE, drain_ms=drain_ms, why=why)
+                turned = turn(self.session, name, row, SOURCE, drain_ms=drain_ms, why=why, tell=progress)
             else:
                 flip = Flip(name, row["generation"], SOURCE, why, rolls_back=True)
                 turned = open_side(self.session, name, self.session.control.append(flip).answer.row)

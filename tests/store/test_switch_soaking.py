@@ -263,3 +263,13 @@ def test_who_may_not_judge_is_refused(made: World) -> None:
     made.store.switches.rollback("s", domain=AWS)
     with pytest.raises(GenerationConflict, match="is rolled_back"):
         soak(made)
+
+
+def test_whoever_switches_hears_what_is_waited_for(made: World) -> None:
+    attached(made, window_ms=WINDOW_MS, rules={})
+    for output in (OLD, NEW):
+        publish(made, output, *IDS)
+    assert len(made.store.poll(OLD, "g", domain=AWS, max=3).records) == 3
+    heard: list[tuple[str, int, int]] = []
+    made.store.switches.switch("s", "target", domain=AWS, drain_ms=50, progress=lambda *told: heard.append(told))
+    assert ("waiting for what is leased", 0, 3) in heard

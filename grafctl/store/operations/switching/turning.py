@@ -22,7 +22,9 @@ from __future__ import annotations
 from grafctl import clock
 from grafctl.errors import GenerationConflict, GrafctlError
 from grafctl.store.driver.kill import point
+from grafctl.store.intervals import size
 from grafctl.store.operations.switching.carrying import carry
+from grafctl.store.operations.switching.comparing import Tell
 from grafctl.store.operations.switching.work import Side, cursors_of, look, numbers_of, row_of, side_of
 from grafctl.store.resources.carrying import lags
 from grafctl.store.resources.switched import CloseGroup, DrainGroup, OpenGroup
@@ -46,8 +48,10 @@ def turn(
     drain_ms: int,
     why: str,
     wave: Mapping[str, Any] | None = None,
+    tell: Tell | None = None,
 ) -> dict[str, Any]:
-    """Brings a switch to its other side, or goes on with that; returns its row then."""
+    """Brings a switch to its other side, or goes on with that; returns its row then. `tell` hears of what is waited
+    for."""
     if not is_closing(row, to):
         if carry(session, name, row) > OWED_MAX:
             raise lags(name, OWED_MAX + 1)
@@ -56,7 +60,7 @@ def turn(
     row = session.control.append(BeginClosing(name, row["generation"], to, until_ms, wave)).answer.row
     point("switching.closing")
     try:
-        flipped = _flip(session, name, row, to, drain_ms, why)
+        flipped = _flip(session, name, row, to, drain_ms, why, tell)
     except BaseException as error:
         after = _given_up(session, name, row, to, error)
         if after is None:
@@ -66,7 +70,9 @@ def turn(
     return open_side(session, name, flipped)
 
 
-def _flip(session: Session, name: str, row: dict[str, Any], to: str, drain_ms: int, why: str) -> dict[str, Any]:
+def _flip(
+    session: Session, name: str, row: dict[str, Any], to: str, drain_ms: int, why: str, tell: Tell | None
+) -> dict[str, Any]:
     """Closes the open side, carries the rest, and flips; returns the row then."""
     side = side_of(session, name, row, row["side"])
     generation = row["generation"]
@@ -74,7 +80,7 @@ def _flip(session: Session, name: str, row: dict[str, Any], to: str, drain_ms: i
     def beat() -> None:
         session.control.append(BeginClosing(name, generation, to, clock.now_ms() + CARRY_MS))
 
-    _drain(side, row, drain_ms)
+    _drain(side, row, drain_ms, tell)
     outcome = side.log.append(CloseGroup(*side.place, generation))
     point("switching.closed")
     beat()
@@ -92,15 +98,21 @@ def _begun(session: Session, name: str, row: Mapping[str, Any], to: str) -> dict
     return begun(numbers_of(look(side_of(session, name, row, TARGET)), 0), clock.now_ms())
 
 
-def _drain(side: Side, row: Mapping[str, Any], drain_ms: int) -> None:
+def _drain(side: Side, row: Mapping[str, Any], drain_ms: int, tell: Tell | None) -> None:
     """Hands out no new leases, and waits until those that are out are over or the time is."""
     side.log.append(DrainGroup(*side.place, row["generation"], row["phase"]["until_ms"]))
     point("switching.draining")
     until_ms = row["phase"]["since_ms"] + drain_ms
     until_s = clock.monotonic_s() + drain_ms / 1000  # where the clock went back, the closing began in time to come
+    total = 0
     while (now_ms := clock.now_ms()) < until_ms and clock.monotonic_s() < until_s:
-        if all(lease["until"] <= now_ms for _, lease in look(side).leases):
+        here = look(side)
+        if all(lease["until"] <= now_ms for _, lease in here.leases):
             return
+        leased = size(here.lineage.leased)
+        total = max(total, leased)
+        if tell is not None:
+            tell("waiting for what is leased", total - leased, total)
         clock.sleep(min(_PAUSE_S, (until_ms - now_ms) / 1000))
 
 
