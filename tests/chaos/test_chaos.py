@@ -9,7 +9,7 @@ from faults.forks import Forks
 
 from chaos.storm import Storm
 
-SECONDS = 45
+SECONDS = 30
 
 
 @pytest.mark.parametrize("go", range(2))

@@ -17,7 +17,7 @@ from simulation.flow import begin_flow, play_flow
 from simulation.history import SHAPES
 from simulation.stores import prepare
 
-CHUNKS, SEEDS_EACH = 4, 125
+CHUNKS, SEEDS_EACH = 4, 80
 SEEDS = 400
 Patch = pytest.MonkeyPatch
 

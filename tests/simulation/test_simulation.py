@@ -16,7 +16,7 @@ import pytest
 from simulation.accidents import RATES
 from simulation.history import play
 
-CHUNKS, SEEDS_EACH = 8, 250
+CHUNKS, SEEDS_EACH = 8, 160
 ROOT = Path(__file__).resolve().parent.parent.parent
 
 
