@@ -161,7 +161,8 @@ def _begin(cluster: Cluster, log: bytes, domain: str, reader: Replica) -> int:
         if not head.learning and head.tail > 0 and match_point(target, reader) is not None:
             raise _Finished  # it may vote by now: nothing of it may be taken back
         chain = target.chain_at(head.tail)
-        goes_on = head.learning and source.floor <= head.tail and chain == reader.chain_at(head.tail)
+        has_begun = head.learning and head.tail > head.floor  # before its first entry, what was there may not be gone
+        goes_on = has_begun and source.floor <= head.tail and chain == reader.chain_at(head.tail)
         if not goes_on:
             row = HeadRow(
                 EMPTY_HEAD._replace(

@@ -72,6 +72,16 @@ def test_the_whole_product(sweep: Sweep, command: str, shape: str) -> None:
     run_all(sweep, chain(sweep.plain(command, shape), sweep.compound(command, shape)))
 
 
+FOUND = [  # killed twice before the first entry came, a copy kept entries of the log that it was to forget
+    Case("domain repair --accept-loss", "witness1", (("learn.before", 2), ("repair.learnt", 1)), None)
+]
+
+
+@pytest.mark.parametrize("case", FOUND, ids=str)
+def test_what_was_found_stays_mended(sweep: Sweep, case: Case) -> None:
+    sweep.run(case)
+
+
 OF_EDGES = {"edge.slot", "edge.taken", "segment.allocated"}  # local files of one domain: killed there in `tests/edges`
 
 
