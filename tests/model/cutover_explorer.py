@@ -13,77 +13,23 @@ When it fails: `Result.violation` is a sentence that begins with one of these wo
 
 from __future__ import annotations
 
-import gc
-import time
-from collections import deque
 from collections.abc import Iterator
-from typing import NamedTuple
+from functools import partial
 
 from model.cutover import Request, Setting, Side, State, first_state, wanted
 from model.cutover_entries import carried_out, put, unseal
 from model.cutover_guards import OPEN, SEALED
+from model.visiting import Result, Search, visit
 
 STEPS_MAX = 60  # of a new operator: more than the longest way through a migration of two rows
 Sides = tuple[Side, Side]
 
 
-class Result(NamedTuple):
-    """What an exploration found."""
-
-    name: str
-    states: int
-    edges: int
-    seconds: float
-    kinds: frozenset[str]  # of the steps that were taken
-    violation: str | None = None
-    trace: tuple[str, ...] = ()
-
-    def __str__(self) -> str:
-        text = f"{self.name}: {self.states} states, {self.edges} edges, {self.seconds:.1f} s: {self.violation or 'ok'}"
-        return "\n    ".join([text, *self.trace])
-
-
 def explore(setting: Setting) -> Result:
     """Visits the reachable states."""
-    collecting = gc.isenabled()
-    gc.disable()  # nothing here is garbage before the end
-    try:
-        return _explore(setting)
-    finally:
-        if collecting:
-            gc.enable()
-
-
-def _explore(setting: Setting) -> Result:
-    began, checks, edges, kinds = time.monotonic(), Checks(setting), 0, set()
-    first = first_state(setting)
-    parents: dict[State, tuple[State, str] | None] = {first: None}
-    queue = deque([first])
-    wrong, last = checks.broken(first), first
-    while queue and not wrong:
-        state = queue.popleft()
-        for label, following in successors(setting, state):
-            edges += 1
-            if following in parents:
-                continue
-            parents[following] = (state, label)
-            kinds.add(label.split(":")[0])
-            wrong, last = checks.broken(following), following
-            if wrong:
-                break
-            queue.append(following)
-    trace = _trace(parents, last) if wrong else ()
-    return Result(setting.name, len(parents), edges, time.monotonic() - began, frozenset(kinds), wrong, trace)
-
-
-def _trace(parents: dict[State, tuple[State, str] | None], last: State) -> tuple[str, ...]:
-    steps: list[str] = []
-    link = parents[last]
-    while link is not None:
-        state, label = link
-        steps.append(label)
-        link = parents[state]
-    return tuple(reversed(steps))
+    checks = Checks(setting)
+    steps = partial(successors, setting)
+    return visit(Search(setting.name, first_state(setting), steps, checks.broken, lambda label: label.split(":")[0]))
 
 
 def successors(setting: Setting, state: State) -> Iterator[tuple[str, State]]:

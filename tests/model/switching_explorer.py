@@ -14,83 +14,35 @@ When it fails: `Result.violation` is a sentence that begins with one of these wo
 
 from __future__ import annotations
 
-import gc
-import time
-from collections import deque
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from functools import partial
+from typing import Any
 
 from model.switching import Claim, Request, Setting, State, first_state, wanted
 from model.switching_guards import DETACHING, TARGET
 from model.switching_steps import ack, carried_out, give_up, let_go, open_group, poll, write
+from model.visiting import Result, Search, visit
 
 STEPS_MAX = 30  # of a new operator: more than the longest way through a switch
 FOR_EVER = 1 << 30
 Label = tuple[Any, ...]  # the kind of a step, and what it is about
 
 
-class Result(NamedTuple):
-    """What an exploration found."""
-
-    name: str
-    states: int
-    edges: int
-    seconds: float
-    kinds: frozenset[str]  # of the steps that were taken
-    violation: str | None = None
-    trace: tuple[str, ...] = ()
-
-    def __str__(self) -> str:
-        text = f"{self.name}: {self.states} states, {self.edges} edges, {self.seconds:.1f} s: {self.violation or 'ok'}"
-        return "\n    ".join([text, *self.trace])
-
-
 def explore(setting: Setting) -> Result:
     """Visits the reachable states."""
-    collecting = gc.isenabled()
-    gc.disable()  # nothing here is garbage before the end
-    try:
-        return _explore(setting)
-    finally:
-        if collecting:
-            gc.enable()
-
-
-def _explore(setting: Setting) -> Result:
-    began, checks, edges, kinds = time.monotonic(), Checks(setting), 0, set()
-    first = first_state(setting)
-    parents: dict[State, tuple[State, Label] | None] = {first: None}
-    queue = deque([first])
-    wrong, last = checks.broken(first), first
-    late: tuple[str, State] | None = None
-    while queue and not wrong:
-        state = queue.popleft()
-        for label, following in successors(setting, state):
-            edges += 1
-            if following in parents:
-                continue
-            parents[following] = (state, label)
-            kinds.add(label[0])
-            wrong, last = checks.broken(following), following
-            if wrong:
-                break
-            if late is None and (unfinished := checks.unfinished(following)):
-                late = unfinished, following  # it goes on: something worse may be found
-            queue.append(following)
-    if late and not wrong:
-        wrong, last = late
-    trace = _trace(parents, last) if wrong else ()
-    return Result(setting.name, len(parents), edges, time.monotonic() - began, frozenset(kinds), wrong, trace)
-
-
-def _trace(parents: dict[State, tuple[State, Label] | None], last: State) -> tuple[str, ...]:
-    steps: list[str] = []
-    link = parents[last]
-    while link is not None:
-        state, label = link
-        steps.append(f"{label[0]}: {label[1:]}")
-        link = parents[state]
-    return tuple(reversed(steps))
+    checks = Checks(setting)
+    steps = partial(successors, setting)
+    return visit(
+        Search(
+            setting.name,
+            first_state(setting),
+            steps,
+            checks.broken,
+            lambda label: str(label[0]),
+            lambda label: f"{label[0]}: {label[1:]}",
+            checks.unfinished,
+        )
+    )
 
 
 def successors(setting: Setting, state: State) -> Iterator[tuple[Label, State]]:
