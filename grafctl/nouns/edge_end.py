@@ -11,6 +11,7 @@ When it fails: the next operation looks again. `edge_handles` says what is promi
 from __future__ import annotations
 
 import os
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Any, Self, TypeVar
 
@@ -37,7 +38,7 @@ LOOK_S = 0.25  # so soon a handle meets what neither its ring nor its deadline s
 T = TypeVar("T")
 
 
-class EdgeEnd:
+class EdgeEnd(ABC):
     """One end of an edge, as both are."""
 
     side: str
@@ -207,6 +208,6 @@ class EdgeEnd:
         self._bind(handoff)
         return True
 
+    @abstractmethod
     def _stop(self, state: str, why: str | None, found: Handoff, lease: dict[str, Any]) -> None:
         """Raises the refusal, or returns where it has helped itself and a new look is worth it."""
-        raise NotImplementedError

@@ -10,6 +10,7 @@ Promises
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
@@ -170,7 +171,7 @@ class Closing(Protocol):
     def close(self) -> None: ...
 
 
-class ReadingStage:
+class ReadingStage(ABC):
     """A stage that reads an input; what it does with a batch is its own."""
 
     def __init__(self, place: Place, declared: DeclaredStage, held: Closing) -> None:
@@ -185,9 +186,9 @@ class ReadingStage:
 
         return EdgeInput(self.place, self.declared, self.counts)
 
+    @abstractmethod
     def _work(self, records: Sequence[Record]) -> None:
         """Does a batch; raises `Fenced` where its lease is lost."""
-        raise NotImplementedError
 
     def step(self) -> bool:
         return self._input.work_on(self._work)
@@ -205,7 +206,7 @@ class ReadingStage:
             self._held.close()
 
     def interrupt(self) -> None:
-        """Nothing here waits."""
+        return  # nothing here waits
 
 
 def is_lost_lease(error: GrafctlError) -> bool:
