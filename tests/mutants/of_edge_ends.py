@@ -10,7 +10,7 @@ SEGMENTS, COUNTS = "grafctl/store/resources/segments.py", "grafctl/edges/counts.
 METRICS, BUILDING = "grafctl/render_metrics.py", "grafctl/pipeline/building.py"
 CHAINING = "grafctl/pipeline/transforms/chaining.py"
 TEST_FORGETTING, TEST_COUNTS = "tests/nouns/test_forgetting.py", "tests/unit/test_edge_counts.py"
-TEST_BUILDING = "tests/pipeline/test_building.py"
+TEST_BUILDING, TEST_HANDLE_LEASES = "tests/pipeline/test_building.py", "tests/nouns/test_edge_handle_leases.py"
 TEST_ENDS, TEST_RULES, TEST_RING = (
     "tests/nouns/test_edge_handles.py",
     "tests/unit/test_edge_rules.py",
@@ -61,7 +61,7 @@ OF_EDGE_ENDS = (
         "        if now_ms >= self._due_ms:\n",
         "        if now_ms >= self._due_ms + 10**12:\n",
         "Every term costs the edge what is in it.",
-        (TEST_ENDS,),
+        (TEST_HANDLE_LEASES,),
     ),
     Mutant(
         "a deadline that nobody judges",
@@ -77,7 +77,7 @@ OF_EDGE_ENDS = (
         " or self._notice.is_pending or ",
         " or ",
         "A handle goes on after a revoke whose maker died.",
-        (TEST_ENDS,),
+        (TEST_HANDLE_LEASES,),
     ),
     Mutant(
         "a notice that nobody reads",
@@ -101,7 +101,7 @@ OF_EDGE_ENDS = (
         "                ring.begin_notice()\n",
         "                pass\n",
         "A push that begins after a revoke has returned is taken.",
-        (TEST_ENDS,),
+        (TEST_HANDLE_LEASES,),
     ),
     Mutant(
         "a fenced writer that relocates",
@@ -109,7 +109,7 @@ OF_EDGE_ENDS = (
         "        is_own = is_ahead and (self._is_opening or",
         "        is_own = is_ahead or (self._is_opening or",
         "Two writers take the edge from each other for ever.",
-        (TEST_ENDS,),
+        (TEST_HANDLE_LEASES,),
     ),
     Mutant(
         "any relocation taken for one's own",
@@ -117,7 +117,7 @@ OF_EDGE_ENDS = (
         '        is_ahead = lease["generation"] > found.generation\n',
         '        is_ahead = lease["generation"] >= found.generation\n',
         "A writer that was replaced goes on in the segment of its successor.",
-        (TEST_ENDS,),
+        (TEST_HANDLE_LEASES,),
     ),
     Mutant(
         "what was taken of another generation finished",
