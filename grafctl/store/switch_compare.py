@@ -33,7 +33,7 @@ from itertools import islice
 
 from grafctl.expression.paths import MISSING
 from grafctl.expression.values import decode_exact
-from grafctl.store.intervals import Intervals, from_offsets, offsets, size, union
+from grafctl.store.intervals import Intervals, from_offsets, offsets, union
 from grafctl.store.switch_fields import Content, content_of, difference, field
 from grafctl.store.switch_match import ID, JSON, MatchKey, match_key
 from grafctl.typed import Any, Iterator, Mapping, NamedTuple, Sequence
@@ -309,8 +309,3 @@ def _unpacked(flat: Sequence[int]) -> Intervals:
         found.append([at + gap, at + gap + length])
         at += gap + length
     return found
-
-
-def open_records(row: Mapping[str, Any], side: str) -> int:
-    """Returns how many records of a side are open, of what is kept as JSON."""
-    return size(_unpacked(row[side]["open"]))
