@@ -11,26 +11,11 @@ from pathlib import Path
 
 from store.world import world
 
-from pipeline.shop import Shop, create
+from pipeline.shop import PLACES, Shop, create
 
-FILE = """
-[pipeline]
-name = "shop"
-
-[[domain]]
-name = "aws"
-[[domain]]
-name = "gcp"
-[[domain]]
-name = "azure"
-
-[[log]]
-name = "shop"
-[log.replicas]
-a = "aws"
-g = "gcp"
-z = "azure"
-
+FILE = (
+    PLACES
+    + """
 [[queue]]
 name = "given"
 log = "shop"
@@ -110,6 +95,7 @@ key = "'shop://' + id"
 columns = {{ id = "id", total = "total" }}
 types = {{ total = "integer" }}
 """
+)
 SOURCE = '[[stage]]\nname = "take"\nkind = "ingest"\nsource = "orders"'
 GROUP = '[[stage]]\nname = "take"\nkind = "transform"\ninput = "given"'
 TO_ROWS = '[[stage]]\nname = "load"\nkind = "sink"\ninput = "rich"\nsink = "rows"\nallow = ["aws"]\nbatch = 4\n{load}'

@@ -17,7 +17,7 @@ from grafctl.pipeline.model import Pipeline
 from grafctl.pipeline.running import Ran, Run, Until
 from grafctl.store.operations.verify import verify
 
-FILE = """
+PLACES = """
 [pipeline]
 name = "shop"
 
@@ -34,7 +34,10 @@ name = "shop"
 a = "aws"
 g = "gcp"
 z = "azure"
-
+"""
+FILE = (
+    PLACES
+    + """
 [[queue]]
 name = "raw"
 log = "shop"
@@ -105,6 +108,7 @@ key = "'shop://' + id"
 columns = {{ id = "id", total = "total" }}
 types = {{ total = "integer" }}
 """
+)
 SHARED, OWN = 'log = "shop"', 'replicas = { a = "aws", g = "gcp", z = "azure" }'
 
 
