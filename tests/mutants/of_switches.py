@@ -166,4 +166,12 @@ OF_SWITCHES = (
         "What a consumer does before somebody judges it is taken for what had been there.",
         (TEST_SOAKING,),
     ),
+    Mutant(
+        "any error of a judgement passed over",
+        SOAKING,
+        "            with suppress(*FOR_NOW):",
+        "            with suppress(GrafctlError):",
+        "Damage that keeps finished work from being carried back is found when it is too late.",
+        (TEST_SOAKING,),
+    ),
 )

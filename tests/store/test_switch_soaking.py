@@ -11,10 +11,12 @@ from typing import Any
 import pytest
 
 from grafctl import clock
-from grafctl.errors import DomainUnavailable, GenerationConflict, GrafctlError, NotFound, ProofRequired, Usage
+from grafctl.errors import Corrupt, DomainUnavailable, GenerationConflict, GrafctlError, NotFound, ProofRequired, Usage
 from grafctl.results import Shown
+from grafctl.store import keys, switch_keys
 from grafctl.store.operations.switching.work import row_of
-from store.test_switch_comparing import AWS, GCP, NEW, OLD, attached, publish
+from grafctl.store.records import encode_row
+from store.test_switch_comparing import AWS, AZURE, GCP, NEW, OLD, attached, publish
 from store.world import World, world
 
 WINDOW_MS = 600_000
@@ -96,6 +98,48 @@ def test_what_is_finished_while_it_soaks_is_carried_back_by_each_judgement(made:
     assert isinstance(shown, Shown)
     source = shown.body["source"]
     assert (source["ack_floor"], source["open"]) == (5, False)
+
+
+@pytest.fixture
+def apart(tmp_path: Path) -> Iterator[World]:
+    """A switched consumer whose source cannot commit without azure, which nothing else asks."""
+    with world(tmp_path / "store", [AWS, GCP, AZURE], "memory") as here:
+        for output, other in ((OLD, AZURE), (NEW, GCP)):
+            here.store.queues.create(output, replicas=[f"a={AWS}", f"b={other}"], allow=[AWS])
+            here.store.consumers.create(output, "g", allow=[AWS])
+            publish(here, output, *IDS)
+        here.store.switches.attach("s", source=OLD, target=NEW, group="g")
+        here.store.switches.switch("s", "target", domain=AWS)
+        work(here, 5)
+        yield here
+
+
+def source_floor(here: World) -> int:
+    shown = here.store.switches.status("s")
+    assert isinstance(shown, Shown)
+    return int(shown.body["source"]["ack_floor"])
+
+
+def test_what_cannot_be_carried_now_is_carried_by_the_next_judgement(apart: World) -> None:
+    apart.store.domains.fail(AZURE)
+    body = soak(apart)
+    assert body["soak"]["healthy"] and body["soak"]["numbers"]["finished"] == 5
+    apart.store.domains.restore(AZURE)
+    assert source_floor(apart) == 0
+    soak(apart)
+    assert source_floor(apart) == 5
+
+
+def test_damage_that_a_judgement_meets_is_told(apart: World) -> None:
+    """It was an error that whatever kept finished work from being carried back was passed over."""
+    key = keys.state(apart.log_id(OLD), switch_keys.carried("g"))
+    for domain in (AWS, AZURE):
+        with apart.store.session.cluster.environment(domain).write(wait_s=5) as batch:
+            batch.put(key, encode_row(b"no JSON", key))
+    before = row_of(apart.store.session, "s")["soak"]
+    with pytest.raises(Corrupt, match="holds no JSON"):
+        soak(apart)
+    assert row_of(apart.store.session, "s")["soak"] == before
 
 
 def test_one_that_does_well_is_left_where_it_is_and_locked_when_its_window_is_over(made: World) -> None:

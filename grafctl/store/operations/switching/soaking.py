@@ -14,7 +14,16 @@ from __future__ import annotations
 from contextlib import suppress
 
 from grafctl import clock
-from grafctl.errors import Busy, GenerationConflict, GrafctlError, ProofRequired
+from grafctl.errors import (
+    Busy,
+    DomainUnavailable,
+    GenerationConflict,
+    GrafctlError,
+    NoQuorum,
+    ProofRequired,
+    StoreFull,
+    Timeout,
+)
 from grafctl.store.driver.kill import point
 from grafctl.store.operations.switching.carrying import carry
 from grafctl.store.operations.switching.comparing import Comparer
@@ -30,6 +39,7 @@ from grafctl.store.switch_rules import ROLLED_BACK, SOAKING, SOURCE, SWITCHED, T
 from grafctl.typed import Any, Mapping, NamedTuple
 
 WHY_CHARACTERS_MAX = 1000
+FOR_NOW = (Busy, DomainUnavailable, NoQuorum, StoreFull, Timeout)  # what says nothing about the consumer, and passes
 
 
 class Judgement(NamedTuple):
@@ -87,7 +97,7 @@ class Judge:
         verdict = ask(rules[HEALTH_COMMAND], self.name) if HEALTH_COMMAND in rules else None
         self.soak, checks = judged(rules, self.soak, numbers, clock.now_ms(), verdict)
         if not self._dry_run:
-            with suppress(GrafctlError):  # a way back carries it too: this keeps it short, and retention going
+            with suppress(*FOR_NOW):  # a way back carries it too: this keeps it short, and retention going
                 carry(self.session, self.name, self.row)
             self.session.control.append(NoteSoak(self.name, self.row["generation"], self.soak))
             point("switching.judged")
