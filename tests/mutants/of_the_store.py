@@ -52,6 +52,10 @@ OF_THE_STORE = (
         "body if raw[0] == ROW_VERSION else None", "A flipped bit of the state is served.", (TEST_RECORDS,),
     ),
     Mutant(
+        "mark of a dead copy taken for a copy", LEARN, "head.learning and head.tail > head.floor", "head.learning",
+        "A domain keeps entries of the log that it was to forget.", (TEST_LEARNING,),
+    ),
+    Mutant(
         "chain not checked while learning", LEARN, "    if not follows(chain, raw):\n", "    if not raw:\n",
         "An entry of another history is learnt.", (TEST_LEARNING, TEST_PROOFS),
     ),

@@ -12,10 +12,22 @@ from grafctl.errors import Corrupt, DomainUnavailable, GrafctlError, ProofRequir
 from grafctl.store import keys, learn
 from grafctl.store.driver.contract import Identity
 from grafctl.store.operations import catch_up, proving
+from grafctl.store.operations.repair import FORGOTTEN
 from grafctl.store.reading import BlockRef
-from grafctl.store.records import decode_entry, decode_row, encode_json, encode_row, make_entry, parse_json
+from grafctl.store.records import (
+    HeadRow,
+    decode_entry,
+    decode_row,
+    encode_head,
+    encode_json,
+    encode_row,
+    make_entry,
+    parse_json,
+)
+from grafctl.store.replica.replica import Replica
 from grafctl.store.resources.queue import Publish
 from grafctl.store.resources.together import Together
+from grafctl.store.rules import EMPTY_HEAD
 from store.world import World, world
 
 AWS, GCP, AZURE = "aws/us-east-1", "gcp/us-central1", "azure/eastus"
@@ -264,3 +276,37 @@ def test_what_somebody_else_has_finished_meanwhile_is_left_alone(made: World) ->
     before = made.dump()
     assert learn.learn(log, AZURE) == []  # as one would that had looked before that
     assert made.dump() == before
+
+
+def entries_at(here: World, domain: str) -> list[int]:
+    log = here.log_id(Q)
+    with here.store.session.cluster.environment(domain).read() as view:
+        return [keys.parse_index(key) for key, _ in view.scan(*keys.entries(log, 0, keys.U64_MAX))]
+
+
+def test_what_is_to_be_forgotten_is_wiped_again_where_a_copy_died_before_its_first_entry(
+    made: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was an error that the next call took the mark of the dead one for a copy, and kept what it had not wiped."""
+    made.store.catch_up(Q, domain=AZURE)
+    log = made.store.session.resource(Q)
+    right = entries_at(made, AWS)
+    with log.cluster.environment(AZURE).write(wait_s=5) as target:
+        last = target.get(keys.entry(log.id, right[-1]))
+        assert last is not None
+        for index in range(right[-1] + 1, right[-1] + 4):  # a tail of its own, which `domain repair` makes it forget
+            target.put(keys.entry(log.id, index), last)
+        head = EMPTY_HEAD._replace(promised=Replica(target, log.id, AZURE).row.head.promised, learning=True)
+        target.put(keys.head(log.id), encode_head(HeadRow(head, 0, FORGOTTEN, FORGOTTEN)))
+
+    def dies(name: str) -> None:
+        if name == "learn.after":
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(learn, "point", dies)
+        learn.learn(log, AZURE)
+    assert len(entries_at(made, AZURE)) == len(right) + 3, "it is marked, and nothing was wiped yet"
+    learn.learn(log, AZURE)
+    assert entries_at(made, AZURE) == right
+    assert list(made.store.verify()) == []
