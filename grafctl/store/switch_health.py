@@ -9,12 +9,13 @@ of the two outputs: none is allowed unless `max_mismatches` says how many.
 | `max_redeliveries` | deliveries after the first of a record                                           |
 | `max_dead_letters` | dead letters, less those there were                                              |
 | `max_error_rate`   | redeliveries and dead letters, as a part of these and of what was finished       |
-| `max_idle_ms`      | time since something was finished while there is something to do                 |
+| `max_idle_ms`      | how long nothing was finished although a record was waiting all the time         |
 | `max_mismatches`   | mismatches of the two outputs                                                    |
 | `health_command`   | its exit code: 0 is healthy                                                      |
 
 Promises
 - The same numbers give the same verdict; a limit that is reached is kept, and one that is passed is broken.
+- How long nothing was finished does not depend on when it is judged: an ack notes its time in its entry.
 - An error rate is judged from `ATTEMPTS_MIN` attempts on: the first failure alone is no rate.
 
 When it fails: nothing here can; there is no I/O, no clock and no randomness.
@@ -31,13 +32,18 @@ ATTEMPTS_MIN = 10
 
 
 class Numbers(NamedTuple):
-    """What the store says of the group at the target, at a time; all but `lag` only grow, except by a redrive."""
+    """What the store says of the group at the target, at a time; what is `COUNTED` only grows, except by a redrive."""
 
     lag: int
     finished: int
     redelivered: int
     dead: int
     mismatches: int
+    finished_ms: int = 0  # when it finished something last
+    waiting_ms: int = 0  # when the first record was published that is not finished
+
+
+COUNTED = ("finished", "redelivered", "dead", "mismatches")  # from the flip on
 
 
 class Verdict(NamedTuple):
@@ -62,19 +68,18 @@ def begun(numbers: Numbers, now_ms: int) -> dict[str, Any]:
 
     Mismatches count from none on: with any a switch does not flip, and what came since the flip is what is looked for.
     """
-    base = {field: value for field, value in zip(numbers._fields, numbers, strict=True) if field != "lag"}
-    base["mismatches"] = 0
-    return {"base": base, "progress_ms": now_ms, "finished": numbers.finished}
+    base = {field: getattr(numbers, field) for field in COUNTED} | {"mismatches": 0}
+    return {"base": base, "progress_ms": now_ms}
 
 
 def judged(
     rules: Mapping[str, Any], soak: Mapping[str, Any], numbers: Numbers, now_ms: int, verdict: Verdict | None = None
 ) -> tuple[dict[str, Any], list[Check]]:
     """Returns what is kept of a soak, and each rule that has a limit."""
-    progressed = numbers.finished != soak["finished"] or numbers.lag == 0
-    progress_ms = now_ms if progressed else min(soak["progress_ms"], now_ms)
+    last_ms = max(soak["progress_ms"], numbers.finished_ms, numbers.waiting_ms)
+    progress_ms = now_ms if numbers.lag == 0 else min(last_ms, now_ms)
     base = soak["base"]
-    since = {field: max(0, getattr(numbers, field) - base[field]) for field in numbers._fields if field in base}
+    since = {field: max(0, getattr(numbers, field) - base[field]) for field in COUNTED}
     failed = since["redelivered"] + since["dead"]
     attempts = failed + since["finished"]
     seen: dict[str, Any] = {
@@ -91,7 +96,7 @@ def judged(
     if verdict is not None:
         checks.append(_command(rules[HEALTH_COMMAND], verdict))
     now = {"lag": numbers.lag, **since, "idle_ms": seen[MAX_IDLE]}
-    kept = {"base": base, "progress_ms": progress_ms, "finished": numbers.finished, "judged_ms": now_ms}
+    kept = {"base": base, "progress_ms": progress_ms, "judged_ms": now_ms}
     return kept | {"numbers": now, "checks": [dict(zip(Check._fields, check, strict=True)) for check in checks]}, checks
 
 
@@ -106,7 +111,7 @@ def _check(rule: str, limit: Any, number: Any, words: Mapping[str, int]) -> Chec
         what, most = f"{number:,} {_records(number)} a dead letter now", f"{limit:,}"
     elif rule == MAX_IDLE:
         behind = f"while {words['lag']:,} {_records(words['lag'])} waiting" if words["lag"] else "and none is waiting"
-        what, most = f"the last record was finished {number:,} ms ago {behind}", f"{limit:,} ms"
+        what, most = f"nothing was finished for {number:,} ms {behind}", f"{limit:,} ms"
     elif rule == MAX_MISMATCHES:
         what = f"{number:,} {'mismatch' if number == 1 else 'mismatches'} of the two outputs since it was switched"
         most = f"{limit:,}"

@@ -105,8 +105,8 @@ OF_SWITCHES = (
     Mutant(
         "idle for as long as one looks",
         HEALTH,
-        '    progressed = numbers.finished != soak["finished"] or numbers.lag == 0\n',
-        "    progressed = True\n",
+        "    progress_ms = now_ms if numbers.lag == 0 else min(last_ms, now_ms)\n",
+        "    progress_ms = now_ms\n",
         "A consumer that does nothing is healthy.",
         (TEST_HEALTH, TEST_SOAKING),
     ),
@@ -172,6 +172,22 @@ OF_SWITCHES = (
         "            with suppress(*FOR_NOW):",
         "            with suppress(GrafctlError):",
         "Damage that keeps finished work from being carried back is found when it is too late.",
+        (TEST_SOAKING,),
+    ),
+    Mutant(
+        "acks without their time",
+        "grafctl/store/resources/group.py",
+        "    if note_finish(group, entry):\n",
+        "    if False:\n",
+        "A consumer that works slowly is idle.",
+        ("tests/resources/test_switched_groups.py", TEST_SOAKING),
+    ),
+    Mutant(
+        "idle before there was anything to do",
+        "grafctl/store/operations/switching/work.py",
+        "    return 0 if ref is None else ref.ms\n",
+        "    return 0\n",
+        "A consumer is taken back for a quiet night.",
         (TEST_SOAKING,),
     ),
 )

@@ -195,11 +195,32 @@ def test_a_new_mismatch_takes_it_back_and_blocks_the_next_try(made: World) -> No
 
 def test_lag_and_idleness_take_it_back(made: World) -> None:
     switched(made, max_lag=20, max_idle_ms=1000)
-    soak(made)
     made.advance(2000)
     publish(made, OLD, "more")
     publish(made, NEW, "more")
     assert rules_of(taken_back(made)) == ["max_lag", "max_idle_ms"]
+
+
+def idle_ms(here: World) -> int:
+    found: int = soak(here)["soak"]["numbers"]["idle_ms"]
+    return found
+
+
+def test_idleness_counts_from_the_last_ack_whoever_looks_when(made: World) -> None:
+    """It was an error that it counted from the judgement which saw the ack."""
+    switched(made, max_idle_ms=WINDOW_MS)
+    made.advance(50_000)
+    work(made, 5)
+    made.advance(100_000)
+    assert 100_000 <= idle_ms(made) < 150_000
+    work(made, 15)
+    assert idle_ms(made) == 0, "nothing is left to do"
+    made.advance(100_000)
+    for output in (OLD, NEW):
+        publish(made, output, "more")
+    assert idle_ms(made) < 50_000, "it had nothing to do before that"
+    made.advance(100_000)
+    assert 100_000 <= idle_ms(made) < 150_000
 
 
 def test_dead_letters_take_it_back(made: World) -> None:

@@ -55,14 +55,28 @@ def test_it_is_idle_only_while_there_is_something_to_do_and_nothing_is_finished(
     assert not broken(checks)
     (found,) = broken(judged(rules, soak, BASE, NOW + 101)[1])
     assert found.sentence == (
-        "The last record was finished 101 ms ago while 5 records are waiting; more than 100 ms is a regression."
+        "Nothing was finished for 101 ms while 5 records are waiting; more than 100 ms is a regression."
     )
-    soak, checks = judged(rules, soak, BASE._replace(finished=101), NOW + 500)
-    assert not broken(checks)
-    assert broken(judged(rules, soak, BASE._replace(finished=101), NOW + 601)[1])
-    soak, checks = judged(rules, soak, BASE._replace(finished=101, lag=0), NOW + 10_000)
-    assert not broken(checks)
-    assert not broken(judged(rules, soak, BASE._replace(finished=101), NOW + 10_100)[1])
+    soak, checks = judged(rules, soak, BASE._replace(lag=0), NOW + 10_000)
+    assert checks[0].sentence == "Nothing was finished for 0 ms and none is waiting; at most 100 ms may be."
+    assert not broken(judged(rules, soak, BASE, NOW + 10_100)[1])
+    assert broken(judged(rules, soak, BASE, NOW + 10_101)[1])
+
+
+@pytest.mark.parametrize("looks", [(), (150,), (150, 300, 499)])
+@pytest.mark.parametrize(("field", "other"), [("finished_ms", "waiting_ms"), ("waiting_ms", "finished_ms")])
+def test_how_long_it_is_idle_does_not_depend_on_who_looked_before(
+    looks: tuple[int, ...], field: str, other: str
+) -> None:
+    """It counts from the last ack or, where nothing had been waiting, from when the first record came that waits."""
+    soak, limit = begun(BASE, NOW), {"max_idle_ms": 100}
+    for at in looks:
+        soak, _ = judged(limit, soak, BASE, NOW + at)
+    numbers = BASE._replace(finished=101, **{field: NOW + 500, other: NOW + 20})
+    assert judged(limit, soak, numbers, NOW + 600)[0]["numbers"]["idle_ms"] == 100
+    (found,) = broken(judged(limit, soak, numbers, NOW + 601)[1])
+    assert found.number == 101
+    assert judged(limit, soak, numbers, NOW + 400)[0]["numbers"]["idle_ms"] == 0, "the log's clock is ahead"
 
 
 def test_few_attempts_are_no_rate() -> None:

@@ -213,6 +213,8 @@ def apply_lease(state: State, entry: Entry, index: int) -> Writes:
         lineage.lease(grants, request["until"])
         lease = {"group": request["group"], "grants": grants, "until": request["until"], "domain": request["domain"]}
         writes.append(json_write(keys.lease(name, index), lease))
+    if request["finish"] or (grants and request["final"]):
+        note_finish(group, entry)
     writes.append(json_write(keys.group(request["group"]), group))
     writes.append(json_write(keys.lineage(name), lineage.as_row()))
     return writes
@@ -298,10 +300,21 @@ def finish_in(lineage: Lineage, leases: Leases, ranges: Intervals) -> Writes:
 
 
 def apply_finalise(state: State, entry: Entry, index: int) -> Writes:
-    name = group_row(state, "", entry.request["group"])["lineage"]
+    group = group_row(state, "", entry.request["group"])
+    name = group["lineage"]
     lineage, leases = lineage_of(state, name), Leases(state, name)
     writes = finish_in(lineage, leases, entry.request["ranges"])
+    if note_finish(group, entry):
+        writes.append(json_write(keys.group(group["name"]), group))
     return [*writes, *leases.writes(), json_write(keys.lineage(name), lineage.as_row())]
+
+
+def note_finish(group: dict[str, Any], entry: Entry) -> bool:
+    """Keeps in the row of an attached group when it has finished something last; returns whether it is one."""
+    if "switch" not in group:
+        return False
+    group["switch"] = group["switch"] | {"finished_ms": entry.stamped_ms}
+    return True
 
 
 def _check_published(caller: Caller, ranges: Intervals, queue: dict[str, Any]) -> None:

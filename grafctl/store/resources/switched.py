@@ -18,7 +18,7 @@ from grafctl.store.records import CTRL, DATA, Entry, encode_json, parse_json
 from grafctl.store.replica.state import State, Writes, json_write
 from grafctl.store.requests import Context, Decision
 from grafctl.store.resources.delivery import Lineage
-from grafctl.store.resources.group import Caller, NotOpenHere, finish_in, group_row, lineage_of
+from grafctl.store.resources.group import Caller, NotOpenHere, finish_in, group_row, lineage_of, note_finish
 from grafctl.store.resources.leases import Leases
 from grafctl.store.resources.queue import records_row
 from grafctl.store.switch_rules import SOURCE, TARGET
@@ -103,6 +103,8 @@ def apply_switching(state: State, entry: Entry, index: int) -> Writes:
         writes += finish_in(lineage, leases, request["ranges"])
     if "switch" in request:
         group["switch"] = request["switch"]
+    if request.get("paid"):  # the consumer was about to be given it, so it is at work
+        note_finish(group, entry)
     if request.get("resumes"):
         group["paused"] = False
     if "detach" in request:

@@ -29,7 +29,7 @@ from grafctl.store.operations.switching.carrying import carry
 from grafctl.store.operations.switching.comparing import Comparer
 from grafctl.store.operations.switching.health_command import ask
 from grafctl.store.operations.switching.turning import open_side, turn
-from grafctl.store.operations.switching.work import look, numbers_of, pass_gate, row_of, side_of
+from grafctl.store.operations.switching.work import look_closely, numbers_of, pass_gate, row_of, side_of
 from grafctl.store.resources.switches import NoteSoak
 from grafctl.store.session import Session
 from grafctl.store.switch_compare import mismatches
@@ -91,8 +91,8 @@ class Judge:
         """Compares what is new, asks the command where there is one, and judges each rule that has a limit."""
         rules = self.row["rules"]
         shadow = self._comparer.run().shadow
-        here = look(side_of(self.session, self.name, self.row, TARGET))
-        numbers = numbers_of(here, mismatches(shadow["counts"]))
+        here, waiting_ms = look_closely(side_of(self.session, self.name, self.row, TARGET))
+        numbers = numbers_of(here, mismatches(shadow["counts"]), waiting_ms)
         self.soak = self.soak or begun(numbers, clock.now_ms())  # a flip that noted no numbers
         verdict = ask(rules[HEALTH_COMMAND], self.name) if HEALTH_COMMAND in rules else None
         self.soak, checks = judged(rules, self.soak, numbers, clock.now_ms(), verdict)

@@ -16,9 +16,10 @@ from grafctl.store import switch_keys
 from grafctl.store.authority import SWITCH, Asked, Placement, pass_epoch, pass_placement
 from grafctl.store.checked import checked
 from grafctl.store.committed import Committed
-from grafctl.store.intervals import size
+from grafctl.store.intervals import difference, size, union
 from grafctl.store.log import Log
 from grafctl.store.operations.polling import pass_local_gate
+from grafctl.store.reading import block_refs
 from grafctl.store.replica.state import State
 from grafctl.store.requests import Context, Request
 from grafctl.store.resources.carrying import carried_of
@@ -149,10 +150,29 @@ def cursors_of(session: Session, name: str, row: Mapping[str, Any]) -> dict[str,
     return found
 
 
-def numbers_of(here: Here, mismatches: int) -> Numbers:
+def look_closely(side: Side) -> tuple[Here, int]:
+    """Returns a side as it is now, and when the first record that waits there was published; 0 where none does."""
+
+    def found(state: State) -> tuple[Here, int]:
+        here = here_in(state, side)
+        return here, _waiting_ms(state, here)
+
+    return checked(side.log, found, newest=True)
+
+
+def _waiting_ms(state: State, here: Here) -> int:
+    lineage, following = here.lineage, here.queue["next"]
+    waiting = difference([[lineage.floor, following]], union(lineage.done, lineage.dead))
+    first = waiting[0][0] if lineage.floor < following and waiting else following
+    ref = next(block_refs(state, first, first + 1), None) if first < following else None
+    return 0 if ref is None else ref.ms
+
+
+def numbers_of(here: Here, mismatches: int, waiting_ms: int = 0) -> Numbers:
     """Returns what a log says of the health of the consumer whose group it has."""
     lineage = here.lineage
     dead = size(lineage.dead)
     lag = here.queue["next"] - lineage.floor - size(lineage.done) - dead
     finished = lineage.finalised - lineage.skipped - lineage.lost
-    return Numbers(lag, finished, lineage.redelivered, dead, mismatches)
+    finished_ms = (here.switch or {}).get("finished_ms", 0)
+    return Numbers(lag, finished, lineage.redelivered, dead, mismatches, finished_ms, waiting_ms)
