@@ -11,11 +11,13 @@ from __future__ import annotations
 
 from grafctl import render, render_output, render_text
 from grafctl.results import Shown
+from grafctl.store.wave_rules import LOCKED, WENT_BACK
 from grafctl.typed import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from grafctl.render import Form
 
+NAMES_SHOWN = 20
 COLUMNS = ("place", "consumer", "shape", "state", "standing", "reason", "note")
 WORDS = {"went_back": "went back", "in_flight": "on its way", "soaked": "waits to be locked"}
 
@@ -31,6 +33,18 @@ def plan(answer: Shown, output: Form, json: bool) -> None:
     halted = [f"Halted: {body['halted']}."] if body.get("halted") else []
     actions = [f"  {step}. {action}" for step, action in enumerate(body.get("actions", ()), 1)]
     render_text.draw([*map(render.clean, [head, *halted, *actions]), _table(rows, COLUMNS)])
+
+
+def confirm(planned: Shown) -> None:
+    """Asks before a wave whose consumers are to be locked; raises `ConfirmationRequired` when the answer is not yes."""
+    rows = planned.fields()["consumers"]
+    names = [row["consumer"] for row in rows if row["standing"] not in (LOCKED, WENT_BACK)]
+    if not names:
+        return
+    more = f" and {len(names) - NAMES_SHOWN:,} others" if len(names) > NAMES_SHOWN else ""
+    told = ", ".join(names[:NAMES_SHOWN]) + more
+    when = "at its target when its window is over" if len(names) == 1 else "at their targets as their windows end"
+    render.confirm(f"Lock {told} {when}? There is no way back after it; --no-lock leaves it to you.", yes=False)
 
 
 def _table(rows: list[dict[str, Any]], columns: tuple[str, ...]) -> render_text.Table:

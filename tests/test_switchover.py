@@ -109,7 +109,7 @@ def wait_until(is_reached: Callable[[], bool], what: str) -> None:
 def done(tmp_path_factory: pytest.TempPathFactory) -> tuple[Plant, dict[str, Any]]:
     """A plant whose wave was killed in the middle and run again, and what the second run printed."""
     plant = Plant(tmp_path_factory.mktemp("switchover"))
-    words = ("consumer", "wave", FILE, "-d", AWS, "-o", "jsonl")
+    words = ("consumer", "wave", FILE, "-d", AWS, "--yes", "-o", "jsonl")
     with grafctl.open(plant.store) as store:
         plant.publish(store, 0, SEEN)
         with plant.working():
@@ -179,7 +179,7 @@ def test_the_wave_again_changes_nothing_and_with_again_the_comparison_is_in_the_
     done: tuple[Plant, dict[str, Any]],
 ) -> None:
     plant, told = done
-    words = ("consumer", "wave", FILE, "-d", AWS, "--json")
+    words = ("consumer", "wave", FILE, "-d", AWS, "--yes", "--json")
     again = plant.run(*words, store=plant.store, check=19).json
     assert not again["changed"] and again["consumers"] == told["consumers"]
     tried = plant.run(*words, "--again", store=plant.store, check=19, timeout=STALLED_S).json

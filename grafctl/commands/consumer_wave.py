@@ -45,6 +45,7 @@ def wave(
     store: options.StorePath,
     no_lock: NoLock = False,
     again: Again = False,
+    yes: options.Yes = False,
     dry_run: options.DryRun = False,
     json: options.Json = False,
     output: options.Output = "table",
@@ -53,7 +54,8 @@ def wave(
 
     In the order of `consumer plan`, so many at once as the file says: each is attached, compared, switched, watched
     until its window is over, and locked. What breaks its rules goes back by itself; whose outputs differ is not begun
-    (19); a stop rule halts the wave. The same command goes on after a kill. -o jsonl prints each change of state.
+    (19); a stop rule halts the wave. Asks once before it begins, since who is locked has no way back. The same command
+    goes on after a kill. -o jsonl prints each change of state.
 
     Example: grafctl consumer wave examples/switchover.toml -d aws/us-east-1 --dry-run
     """
@@ -64,6 +66,8 @@ def wave(
         if dry_run:
             render_waves.plan(opened.switches.plan(file, domain=domain, lock=not no_lock, again=again), output, json)
             return
+        if not (yes or no_lock):
+            render_waves.confirm(opened.switches.plan(file, again=again))
         told = render_waves.Waving(output, json)
         done = opened.switches.wave(file, domain=domain, lock=not no_lock, again=again, watch=told)
         told.end(done)

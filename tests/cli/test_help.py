@@ -50,6 +50,7 @@ BY_DOMAIN |= {"vshard plan", "vshard migrate", "vshard resume", "vshard cutover"
 BY_DOMAIN |= {"vshard reverse", "vshard cancel", "vshard retire"}
 DESTRUCTIVE = {"vshard retire", "lease revoke", "lease forget", "edge remove", "consumer detach", "consumer lock"}
 DESTRUCTIVE |= {"domain remove", "domain repair", "authority revoke", "consumer seek", "dead redrive", "locator set"}
+DESTRUCTIVE |= {"consumer wave"}
 LATER = {
     "rehearse",
 }

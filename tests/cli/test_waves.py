@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import pty
 import signal
 from pathlib import Path
 
@@ -10,9 +12,13 @@ import pytest
 from conftest import Runner
 
 from cli.golden_waves import MADE
+from grafctl import render_waves
+from grafctl.errors import ConfirmationRequired
+from grafctl.results import Shown
 
 AWS = "aws/us-east-1"
-WAVE = ("consumer", "wave", "wave.toml", "-d", AWS)
+UNASKED = ("consumer", "wave", "wave.toml", "-d", AWS)
+WAVE = (*UNASKED, "--yes")
 
 
 @pytest.fixture
@@ -60,7 +66,7 @@ def test_who_was_left_behind_is_an_exit_code(run: Runner, store: Path) -> None:
 @pytest.mark.parametrize(("signum", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_signal_ends_a_wave_and_the_same_command_goes_on(run: Runner, store: Path, signum: int, code: int) -> None:
     (run.cwd / "slow.toml").write_text(MADE.replace('window = "1ms"', 'window = "10m"'))
-    process = run.start("consumer", "wave", "slow.toml", "-d", AWS, "-o", "jsonl", store=store)
+    process = run.start("consumer", "wave", "slow.toml", "-d", AWS, "--yes", "-o", "jsonl", store=store)
     try:
         assert process.stdout is not None
         while json.loads(process.stdout.readline())["state"] != "soaking":
@@ -74,7 +80,50 @@ def test_a_signal_ends_a_wave_and_the_same_command_goes_on(run: Runner, store: P
     soaking = run("consumer", "wave", "slow.toml", "-d", AWS, "--dry-run", "--json", store=store).json
     assert [action.split()[0] for action in soaking["actions"]] == ["watch", "lock"]
     run("consumer", "rollback", "billing", "-d", AWS, store=store)
-    assert run("consumer", "wave", "slow.toml", "-d", AWS, store=store, check=19).out.endswith("went back  rollback\n")
+    again = run("consumer", "wave", "slow.toml", "-d", AWS, store=store, check=19)  # nobody is left to be locked
+    assert again.out.endswith("went back  rollback\n")
+
+
+def test_who_is_to_be_locked_is_asked_for_once(run: Runner, store: Path) -> None:
+    before = run("consumer", "status", "--json", store=store).json
+    refused = run(*UNASKED, "--json", store=store, check=15)
+    assert refused.error["message"] == (
+        "This needs --yes: Lock billing at its target when its window is over? There is no way back after it; "
+        "--no-lock leaves it to you."
+    )
+    assert not refused.out and run("consumer", "status", "--json", store=store).json == before
+    assert "waits to be locked" in run(*UNASKED, "--no-lock", store=store).out
+    run(*UNASKED, store=store, check=15)
+    run(*WAVE, store=store)
+    assert "1 locked" in run(*UNASKED, store=store).out, "nobody is left to be locked"
+
+
+@pytest.mark.parametrize(("answer", "code"), [(b"y\n", 0), (b"n\n", 15)])
+def test_a_terminal_is_asked_before_a_wave(run: Runner, store: Path, answer: bytes, code: int) -> None:
+    leader, follower = pty.openpty()
+    try:
+        process = run.start(*UNASKED, store=store, stdin=follower, stderr=follower)
+        os.close(follower)
+        asked = b""
+        while b"[y/N]" not in asked:
+            asked += os.read(leader, 1000)
+        assert b"Lock billing at its target" in asked
+        os.write(leader, answer)
+        out, _ = process.communicate(timeout=60)
+    finally:
+        os.close(leader)
+    assert process.returncode == code and (b"1 locked" in out) == (code == 0)
+
+
+@pytest.mark.parametrize("count", [2, 20, 21, 1000])
+def test_the_names_that_are_asked_for_fit_a_line(count: int) -> None:
+    rows = [{"consumer": f"c{number}", "standing": "waiting"} for number in range(count)]
+    done = [{"consumer": "done", "standing": "locked"}, {"consumer": "back", "standing": "went_back"}]
+    with pytest.raises(ConfirmationRequired) as asked:
+        render_waves.confirm(Shown({"consumers": [*done, *rows]}))
+    others = f" and {count - 20:,} others" if count > 20 else ""
+    assert f"Lock c0, c1{'' if count == 2 else ', c2'}" in asked.value.message
+    assert f"c{min(count, 20) - 1}{others} at their targets as their windows end?" in asked.value.message
 
 
 @pytest.mark.parametrize(
@@ -92,4 +141,4 @@ def test_what_is_wrong_with_a_file_is_told_by_line(run: Runner, store: Path) -> 
         lines = [line.partition(": ")[0] for line in ended.err.splitlines() if line.startswith("bad.toml:")]
         assert lines == ["bad.toml:6", "bad.toml:11"] and not ended.out
     run("consumer", "wave", "wave.toml", store=store, check=2)
-    run("consumer", "wave", "wave.toml", "-d", "gcp", store=store, check=11)
+    run("consumer", "wave", "wave.toml", "-d", "gcp", "--yes", store=store, check=11)
