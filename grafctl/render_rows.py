@@ -17,8 +17,8 @@ from grafctl.typed import TYPE_CHECKING, Any, Callable, Iterable, Iterator, Sequ
 
 if TYPE_CHECKING:
     from grafctl.render import Form
-    from grafctl.results import Loaded, Row
     from grafctl.table_input import Source
+    from grafctl.table_results import Loaded, Row
 
 MISSING_SHOWN = PROBLEMS_SHOWN = 100
 
@@ -63,13 +63,13 @@ def got(table: str, keys: Sequence[bytes], found: Sequence[Row | None], output: 
 def json_lines(found: Sequence[Row]) -> bytes:
     """Returns a line of JSON for each row: the bytes of `document`, put together without one for plain text."""
     whole = b"".join([part for row in found for part in (row.key, row.value)])  # mostly one look at all of them tells
-    if whole.translate(None, render.PLAIN):
+    if whole.translate(None, render.PLAIN) or found[0].resource is not None:
         return b"".join([render.document(row.fields()) for row in found])
     quoted = render.quoted if b'"' in whole or b"\\" in whole else bytes
     return b"".join(
         [
             b'{"key":"%b","value":"%b","version":%d,"vshard":%d}\n' % (quoted(key), quoted(value), version, vshard)
-            for key, value, version, vshard in found
+            for key, value, version, vshard, _ in found
         ]
     )
 

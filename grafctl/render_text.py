@@ -22,10 +22,10 @@ from grafctl.results import (
     Result,
     Shift,
     Shown,
-    Stored,
     Tried,
     Verdict,
 )
+from grafctl.table_results import Stored
 from grafctl.typed import Any, NamedTuple
 
 # Columns that say which thing a row is about come first, whatever order the library has.

@@ -68,8 +68,8 @@ class Result:
 
 def plain(value: Any) -> Any:
     """Returns a value that a JSON encoder knows."""
-    if isinstance(value, (Result, Record, Row)):
-        return value.fields()
+    if (fields := getattr(value, "fields", None)) is not None:  # a result, a record or a row
+        return fields()
     if isinstance(value, (list, tuple)):
         return [plain(item) for item in value]
     if isinstance(value, dict):
@@ -176,50 +176,6 @@ class Reservation(Result):
         body = super().fields()
         result = body.pop("result", None)
         return body if result is None else body | text_fields("result", result)
-
-
-class Row(NamedTuple):
-    """A key of a table with what is there."""
-
-    key: bytes
-    value: bytes
-    version: int
-    vshard: int
-
-    def fields(self) -> dict[str, Any]:
-        """Returns the row as it is in JSON."""
-        body: dict[str, Any] = {**text_fields("key", self.key), **text_fields("value", self.value)}
-        return {**body, "version": self.version, "vshard": self.vshard}
-
-    def as_json(self) -> dict[str, Any]:
-        """Returns the row as a JSON document of its own."""
-        return {"v": JSON_VERSION, "ok": True, **self.fields()}
-
-
-class Stored(Result):
-    """What became of a put or a delete; a version of 0 says that the key is not there."""
-
-    table: str
-    key: bytes
-    version: int
-    vshard: int
-    changed: bool
-    acked_by: list[str]
-    dry_run: bool | None = None
-
-    def fields(self) -> dict[str, Any]:
-        body = super().fields()
-        return {"table": body.pop("table"), **text_fields("key", body.pop("key")), **body}
-
-
-class Loaded(Result):
-    """How many keys of a batch were written, and how many had their value; of a key that came twice the last counts."""
-
-    table: str
-    rows: int
-    written: int
-    already: int
-    dry_run: bool | None = None
 
 
 class Change(Result):

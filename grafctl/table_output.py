@@ -18,9 +18,10 @@ from grafctl import clock
 from grafctl.errors import Usage
 from grafctl.json_text import encoder
 from grafctl.names import shown
-from grafctl.results import Row, text_fields
+from grafctl.results import text_fields
 from grafctl.store.driver.private import sync_path
 from grafctl.store.files import unwritable
+from grafctl.table_results import Row
 
 ROWS_AT_ONCE = 1_000
 Write = Callable[[bytes], object]

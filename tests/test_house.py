@@ -32,7 +32,7 @@ ROOT = Path(__file__).resolve().parent.parent
 # in a shell, and where two names cover a module the longer decides. A package that imports nothing needs no line.
 FLOORS = [
     Floor(
-        ("errors", "clock", "threads", "results", "typed", "json_text", "bare_signal"),
+        ("errors", "clock", "threads", "results", "table_results", "typed", "json_text", "bare_signal"),
         "words that every floor speaks; they know nothing of a store",
     ),
     Floor(
@@ -61,6 +61,7 @@ FLOORS = [
             "store.switch_health",
             "store.switch_rules",
             "store.switch_keys",
+            "store.switch_rows",
             "store.table_block",
         ),
         "pure functions from values to values",

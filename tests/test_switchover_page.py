@@ -60,16 +60,29 @@ def test_the_states_are_all_there_are() -> None:
     assert f"At most {OWED_MAX:,} records may be owed" in PAGE and f"{CARRY_MS // 1000} s after the drain" in PAGE
 
 
-def test_the_runbook_runs_as_it_stands(tmp_path: Path) -> None:
-    (typed,) = blocks(PAGE, "sh")
+def typed_in(folder: Path, place: int) -> str:
+    """Runs one of the page's runbooks, and returns what it printed."""
     ended = subprocess.run(
-        ["bash", "-c", script([typed])],
-        cwd=tmp_path,
+        ["bash", "-c", script([blocks(PAGE, "sh")[place]])],
+        cwd=folder,
         capture_output=True,
         text=True,
         env={"PATH": "/usr/bin:/bin", "PYTHONPATH": str(ROOT)},
     )
     assert ended.returncode == 0, f"{ended.stdout}\n{ended.stderr}"
-    given = [line for line in ended.stdout.splitlines() if "order-" in line and "payload" in line]
+    return ended.stdout
+
+
+def test_the_runbook_runs_as_it_stands(tmp_path: Path) -> None:
+    out = typed_in(tmp_path, 0)
+    given = [line for line in out.splitlines() if "order-" in line and "payload" in line]
     assert [re.findall(r'"resource":"([\w-]+)"', line) for line in given] == [["new-orders"]]
-    assert ended.stdout.count("\torder-1\t") == 1 and "No problems found." in ended.stdout
+    assert out.count("\torder-1\t") == 1 and "No problems found." in out
+
+
+def test_the_runbook_of_tables_runs_as_it_stands(tmp_path: Path) -> None:
+    out = typed_in(tmp_path, 1)
+    assert re.findall(r'"resource":"([\w-]+)"', "".join(line for line in out.splitlines() if '"value"' in line)) == [
+        *("old-balances", "new-balances"),
+    ]
+    assert "No problems found." in out and "missing" in out and "bob" in out

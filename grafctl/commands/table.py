@@ -75,6 +75,13 @@ Rows = Annotated[
     Literal["auto", "jsonl", "csv"],
     Option("--output", "-o", metavar="FORMAT", help="jsonl or csv; auto: what the file's ending says, else jsonl"),
 ]
+Reader = Annotated[
+    str | None,
+    Option(
+        "--group", "-g", metavar="GROUP", help="Who reads: `consumer switch` says from which table",
+        parser=options.name_of("group"),
+    ),
+]  # fmt: skip
 Raw = Annotated[bool, Option("--raw", help="Print the bytes of one value, and nothing else")]
 
 
@@ -209,6 +216,7 @@ def get(
     key: Keys,
     domain: options.Domain,
     store: options.StorePath,
+    group: Reader = None,
     raw: Raw = False,
     key_base64: KeyBase64 = False,
     timeout: TimeoutMs = 10_000,
@@ -232,7 +240,7 @@ def get(
 
     keys = [options.key_of(text, key_base64) for text in key]
     with client.open(store) as opened:
-        found = opened.tables.get_many(name, keys, domain=domain, timeout_s=timeout / 1000)
+        found = opened.tables.get_many(name, keys, domain=domain, group=group, timeout_s=timeout / 1000)
 
     render_rows.got(name, keys, found, output, json, raw)
 
@@ -243,6 +251,7 @@ def scan(
     store: options.StorePath,
     prefix: Prefix = None,
     vshard: Vshard = None,
+    group: Reader = None,
     max: Max = None,
     json: options.Json = False,
     output: options.Output = "table",
@@ -257,7 +266,8 @@ def scan(
     from grafctl import client, render_rows
 
     with client.open(store) as opened:
-        rows = opened.tables.scan(name, domain=domain, prefix=options.bytes_of(prefix or ""), vshard=vshard)
+        what: dict[str, Any] = {"prefix": options.bytes_of(prefix or ""), "vshard": vshard, "group": group}
+        rows = opened.tables.scan(name, domain=domain, **what)
         render_rows.rows(name, rows, output, json, max)
 
 
@@ -321,6 +331,7 @@ def export(
     domain: options.Domain,
     store: options.StorePath,
     file: OutFile = None,
+    group: Reader = None,
     quiet: options.Quiet = False,
     json: options.Json = False,
     output: Rows = "auto",
@@ -342,4 +353,4 @@ def export(
 
     form = table_input.form_of(file or "") if output == "auto" else output
     with client.open(store) as opened:
-        render_rows.exports(opened.tables.scan(name, domain=domain), name, file, form, json, quiet)
+        render_rows.exports(opened.tables.scan(name, domain=domain, group=group), name, file, form, json, quiet)

@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import Any
 
 from grafctl.declare.document import read_text
-from grafctl.declare.resources import OF_RECORDS, Lines
+from grafctl.declare.resources import OF_RECORDS, TABLE, Lines
 from grafctl.declare.store import PIPELINE_KEYS, WAVE_KEYS, Declaration, parse_tables
 from grafctl.declare.table import NUMBER, Check, Table, kind_of, like
 from grafctl.errors import Usage
@@ -195,7 +195,10 @@ def _note_twins(tables: Sequence[Table], consumers: Sequence[DeclaredConsumer]) 
 
 
 def _note_undeclared(table: Table, consumer: DeclaredConsumer, declaration: Declaration) -> None:
-    """Notes outputs and groups that the store of the same file does not have."""
+    """Notes outputs and groups that the store of the same file does not have; who reads a table has no group there."""
+    kinds = [found.kind for name in (consumer.source, consumer.target) if (found := declaration.resource(name))]
+    if kinds.count(TABLE) == 1 and len(kinds) == 2:
+        table.note(f"{table.title} has one table; its outputs are of one kind.", "target")
     for key, name, group_key, group in (
         ("source", consumer.source, "group", consumer.group),
         ("target", consumer.target, "target_group", consumer.target_group),
@@ -203,9 +206,10 @@ def _note_undeclared(table: Table, consumer: DeclaredConsumer, declaration: Decl
         if not name:
             continue
         resource = declaration.resource(name)
-        if resource is None or resource.kind not in OF_RECORDS:
-            table.note(f"{key} of {table.title} is {shown(name)}, and no [[queue]] or [[topic]] has that name.", key)
-        elif group and resource.group(group) is None:
+        if resource is None or resource.kind not in (*OF_RECORDS, TABLE):
+            told = f"{key} of {table.title} is {shown(name)}, and no [[queue]], [[topic]] or [[table]] has that name."
+            table.note(told, key)
+        elif group and resource.kind != TABLE and resource.group(group) is None:
             place = group_key if group_key in table.body else key
             table.note(f"{key} of {table.title} has no group {shown(group)}; declare it in {name}.", place)
 

@@ -14,7 +14,8 @@ from grafctl import clock
 from grafctl.errors import GenerationConflict, Usage
 from grafctl.names import check_domain, check_name
 from grafctl.results import Shown
-from grafctl.store.operations.switching.comparing import check_from, compare
+from grafctl.store.operations.switching.compared import check_from
+from grafctl.store.operations.switching.comparing import compare
 from grafctl.store.operations.switching.soaking import Judge, soaking_row, take_back
 from grafctl.store.operations.switching.work import row_of
 from grafctl.store.session import Session

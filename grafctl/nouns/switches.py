@@ -20,8 +20,10 @@ from grafctl.results import Change, Listed, Shown
 from grafctl.store import switch_rules
 from grafctl.store.intervals import size
 from grafctl.store.operations.switching.attaching import attach, detach
-from grafctl.store.operations.switching.comparing import check_from, compare
+from grafctl.store.operations.switching.compared import check_from
+from grafctl.store.operations.switching.comparing import compare
 from grafctl.store.operations.switching.locking import judge_before_lock, let_go
+from grafctl.store.operations.switching.tables import side_fields
 from grafctl.store.operations.switching.turning import open_side, turn
 from grafctl.store.operations.switching.work import (
     Here,
@@ -50,6 +52,7 @@ from grafctl.store.switch_rules import (
     check_side,
     in_flight,
     is_closing,
+    is_of_tables,
     left_ms,
     pass_flight,
     phase_of,
@@ -99,10 +102,10 @@ class Switches(Soaks):
         op = "consumer attach"
         with self.session.audited(op, switch=name, resource=source, group=group):
             answer = attach(self.session, name, definition, dry_run=dry_run)
-        actions = [
-            f"close group {places[TARGET]['group']} of {target}",
-            f"route the polls of group {group} of {source}",
-        ]
+        actions = [f"close group {places[TARGET]['group']} of {target}"]
+        actions += [f"route the polls of group {group} of {source}"]
+        if is_of_tables(answer.row):
+            actions = [f"route what group {group} reads of {source}"]
         if answer.changed and not dry_run:
             self.session.note("changed", op, switch=name, resource=source, group=group, target=target)
         shown = {"switch": name, **{field: answer.row[field] for field in (*_SHOWN, SOURCE, TARGET, "match")}}
@@ -116,10 +119,16 @@ class Switches(Soaks):
             row = detach(self.session, name, dry_run=dry_run)
         place, closed = row[row["side"]], row[SIDES[1 - SIDES.index(row["side"])]]
         actions = [f"pause group {closed['group']} of {closed['resource']}", "free both groups", f"forget {name}"]
+        paused: dict[str, Any] = {"paused": closed}
+        if is_of_tables(row):
+            is_back = row["side"] == SOURCE
+            actions = [f"free group {place['group']} of {place['resource']}", f"forget {name}"]
+            actions[:0] = [] if is_back else [f"refuse what group {closed['group']} reads of {closed['resource']}"]
+            paused = {} if is_back else {"refused": closed}
         if not dry_run:
             self.session.note("changed", op, switch=name, state=row["state"], resource=place["resource"])
         before = {"switch": name, **{field: row[field] for field in _SHOWN}}
-        return _change(True, place["resource"], place["group"], before, {"paused": closed}, actions, dry_run=dry_run)
+        return _change(True, place["resource"], place["group"], before, paused, actions, dry_run=dry_run)
 
     def switch(
         self,
@@ -226,7 +235,8 @@ class Switches(Soaks):
                 let_go(self.session, name, answer.row)
         if answer.changed and not dry_run:
             self.session.note("changed", op, switch=name, domain=domain, **answer.row[TARGET])
-        actions = ["give up the way back", f"let retention of {row[TARGET]['resource']} go on"]
+        actions = ["give up the way back"]
+        actions += [] if is_of_tables(row) else [f"let retention of {row[TARGET]['resource']} go on"]
         shown = {"switch": name, **{field: answer.row[field] for field in _SHOWN}}
         place = row[TARGET]
         before = {field: row[field] for field in _SHOWN}
@@ -259,8 +269,11 @@ class Switches(Soaks):
     ) -> Change:
         place, source = after[to], after[SIDES[1 - SIDES.index(to)]]
         actions = ["compare both outputs"] if to == TARGET and before["phase"] is None else []
-        actions += [f"close group {source['group']} of {source['resource']}, and carry what it has finished"]
-        actions += [f"open group {place['group']} of {place['resource']}"]
+        if is_of_tables(before):
+            actions += [f"let group {source['group']} read {place['resource']} instead of {source['resource']}"]
+        else:
+            actions += [f"close group {source['group']} of {source['resource']}, and carry what it has finished"]
+            actions += [f"open group {place['group']} of {place['resource']}"]
         was = {field: before[field] for field in _SHOWN}
         shown = {"switch": name, **{field: after[field] for field in (*_SHOWN, "cursors")}}
         return _change(changed, place["resource"], place["group"], was, shown, actions, dry_run=dry_run)
@@ -305,6 +318,8 @@ class Switches(Soaks):
         return line | {"window_left_ms": left_ms(row, clock.now_ms())}
 
     def _side_fields(self, name: str, row: Mapping[str, Any], side: str) -> dict[str, Any]:
+        if is_of_tables(row):
+            return side_fields(self.session, row, side)
         at = side_of(self.session, name, row, side)
         here: Here = look(at)
         switch = here.switch or {"open": False, "generation": None, "owed": 0}

@@ -12,23 +12,22 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from grafctl.errors import NotFound
+from grafctl.names import check_name
 from grafctl.nouns.queues import Resources
-from grafctl.results import Change, Loaded, Row, Shown, Stored
+from grafctl.results import Change, Shown
 from grafctl.store import keys
 from grafctl.store.authority import Placement
 from grafctl.store.log import DEADLINE_S
 from grafctl.store.operations import tables
-from grafctl.store.operations.moving.situation import parts_of
 from grafctl.store.operations.routing import table_of
+from grafctl.store.operations.table_rows import vshard_rows
 from grafctl.store.operations.tables import Item, Written
-from grafctl.store.operations.verify_tables import rows_of_parts
 from grafctl.store.replica.state import State
 from grafctl.store.resources.carried import policy_row
 from grafctl.store.resources.queue import queue_row
 from grafctl.store.resources.table import KIND
-from grafctl.store.resources.table_check import owners_of
-from grafctl.store.session import Session
 from grafctl.store.vshards import VSHARDS, check_vshards
+from grafctl.table_results import Loaded, Row, Stored
 
 
 def as_bytes(text: bytes | str) -> bytes:
@@ -147,10 +146,14 @@ class Tables(Resources):
                 written = sum(one.changed for one in done)
             yield Loaded(name, len(batch), written, len(last) - written, dry_run or None)
 
-    def get(self, name: str, key: bytes | str, *, domain: str, timeout_s: float = DEADLINE_S) -> Row:
-        """Returns what is there under a key, the newest that was acknowledged; raises `NotFound`."""
-        wanted = as_bytes(key)
-        (row,) = tables.get(self.session, name, [wanted], domain=domain, timeout_s=timeout_s)
+    def get(
+        self, name: str, key: bytes | str, *, domain: str, group: str | None = None, timeout_s: float = DEADLINE_S
+    ) -> Row:
+        """Returns what is there under a key, the newest that was acknowledged; raises `NotFound`.
+
+        A `group` says who reads: where it is attached to a switch, the row is of the side that is open.
+        """
+        (row,) = self.get_many(name, [as_bytes(key)], domain=domain, group=group, timeout_s=timeout_s)
         if row is None:
             raise NotFound(
                 f"{name} has no such key.", hint=f"Run `grafctl table scan {name}` to see its keys.", resource=name
@@ -158,14 +161,43 @@ class Tables(Resources):
         return row
 
     def get_many(
-        self, name: str, wanted: Sequence[bytes], *, domain: str, timeout_s: float = DEADLINE_S
+        self,
+        name: str,
+        wanted: Sequence[bytes],
+        *,
+        domain: str,
+        group: str | None = None,
+        timeout_s: float = DEADLINE_S,
     ) -> list[Row | None]:
-        """Returns what is there under each of many keys, None where there is nothing."""
-        return tables.get(self.session, name, wanted, domain=domain, timeout_s=timeout_s)
+        """Returns what is there under each of many keys, None where there is nothing; all of one side of a switch."""
+        if group is None:
+            return tables.get(self.session, name, wanted, domain=domain, timeout_s=timeout_s)
+        from grafctl.store.operations.switching import reading
 
-    def scan(self, name: str, *, domain: str, prefix: bytes | str = b"", vshard: int | None = None) -> Iterator[Row]:
-        """Yields the rows, by vshard and then by key, all or those whose keys begin with `prefix`."""
-        return tables.scan(self.session, name, domain=domain, prefix=as_bytes(prefix), vshard=vshard)
+        return reading.get(
+            self.session, name, wanted, group=check_name("group", group), domain=domain, timeout_s=timeout_s
+        )
+
+    def scan(
+        self,
+        name: str,
+        *,
+        domain: str,
+        prefix: bytes | str = b"",
+        vshard: int | None = None,
+        group: str | None = None,
+    ) -> Iterator[Row]:
+        """Yields the rows, by vshard and then by key, all or those whose keys begin with `prefix`.
+
+        With a `group` that is attached to a switch those of the open side; where that changes in the middle it raises
+        `GenerationConflict`.
+        """
+        how: dict[str, Any] = {"domain": domain, "prefix": as_bytes(prefix), "vshard": vshard}
+        if group is None:
+            return tables.scan(self.session, name, **how)
+        from grafctl.store.operations.switching import reading
+
+        return reading.scan(self.session, name, group=check_name("group", group), **how)
 
     def count(self, name: str, *, vshard: int | None = None) -> Shown:
         """Returns how many keys a table or one vshard has, and their bytes, as its logs count them."""
@@ -176,18 +208,6 @@ class Tables(Resources):
         records, size = (sum(row[field] for row in found) for field in ("records", "bytes"))
         fields: dict[str, Any] = {"table": name} | ({} if vshard is None else {"vshard": vshard})
         return Shown({**fields, "count": records, "bytes": size})
-
-
-def vshard_rows(session: Session, table: str, away: dict[str, str] | None = None) -> dict[int, dict[str, Any]]:
-    """Returns the row of each vshard that was ever used, from the log that owns it, with `part` in it; `away` takes the
-    logs that cannot be read."""
-    rows = rows_of_parts(session, parts_of(session, table), away)
-    found: dict[int, dict[str, Any]] = {}
-    for number in sorted({number for here in rows.values() for number in here}):
-        owners = [{**rows[part][number], "part": part} for part in owners_of(rows, number)]
-        if owners:  # one, unless it went from one to the other while the logs were read
-            found[number] = max(owners, key=lambda row: int(row["generation"]))
-    return found
 
 
 def table_fields(state: State, name: str) -> dict[str, Any]:

@@ -18,7 +18,6 @@ from grafctl.errors import GenerationConflict, Usage
 from grafctl.names import check_domain
 from grafctl.nouns import moves
 from grafctl.nouns.parts import Parts, check_targets, domains_of, find_part
-from grafctl.nouns.tables import vshard_rows
 from grafctl.results import Change, Listed, Migrated, Shown
 from grafctl.store.authority import MIGRATE
 from grafctl.store.moving_rules import COMPLETED, CUTOVER, FAILED, IDLE, POLICIES, REVERSED, Limits, checked_limits
@@ -26,6 +25,7 @@ from grafctl.store.operations.moving.ending import cancel, retire
 from grafctl.store.operations.moving.situation import Situation, parts_of, situation_of
 from grafctl.store.operations.moving.work import Watch
 from grafctl.store.operations.routing import Table, table_of
+from grafctl.store.operations.table_rows import vshard_rows
 from grafctl.store.operations.tables import caller_of
 from grafctl.store.resources.moving import CANCELLING, COPYING, Amend, Begin, Place
 from grafctl.store.resources.table import MOVED, Caller, write_rate

@@ -17,9 +17,10 @@ from grafctl.errors import GrafctlError
 from grafctl.nouns.switches import Switches
 from grafctl.results import Change, Shown
 from grafctl.store import wave_rules
+from grafctl.store.operations.switching.tables import are_tables
 from grafctl.store.operations.switching.work import all_rows, pass_gate
 from grafctl.store.session import Session
-from grafctl.store.switch_rules import LOCKED, ROLLED_BACK, SOURCE, TARGET, in_flight, left_ms
+from grafctl.store.switch_rules import LOCKED, ROLLED_BACK, SOURCE, TABLE, TARGET, in_flight, left_ms
 from grafctl.store.wave_rules import BLOCKED, IN_FLIGHT, SOAKED, WAITING, WENT_BACK, Place, next_of, ordered, value_text
 
 Rows = Mapping[str, Mapping[str, Any]]
@@ -108,7 +109,8 @@ def check(session: Session, consumer: DeclaredConsumer, domain: str | None) -> N
     attach(session, consumer, dry_run=True)
     if domain is not None:
         sides = {SOURCE: (consumer.source, consumer.group), TARGET: (consumer.target, consumer.target_group)}
-        places = {side: {"resource": resource, "group": group} for side, (resource, group) in sides.items()}
+        places: dict[str, Any] = {side: {"resource": name, "group": group} for side, (name, group) in sides.items()}
+        places |= {"kind": TABLE} if are_tables(session, places) else {}
         pass_gate(session, consumer.name, places, domain, TARGET)
 
 

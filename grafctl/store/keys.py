@@ -28,7 +28,8 @@ store: `Q`, `B` and `I` as a queue has them, of what is completed; `K` keys (`KR
 counts by stage). Table, and the parts that hold its moved vshards: `Q` as a queue has it, `V` vshards, `W` rows by
 vshard and key, `M` migrations by vshard, `Y` ways back by vshard. Control: `R` resources by name, `A` authorities, `O`
 health observations by domain, `P` saved plans that were applied, `S` schemas by id, `V` routes by table and vshard, `L`
-leases on segments, `E` edges and `X` switches by name. Audit: `C` the counters, `U` the latest record of each refusal.
+leases on segments, `E` edges and `X` switches by name, `Y` readers of switched tables by table and group. Audit: `C`
+the counters, `U` the latest record of each refusal.
 """
 
 from __future__ import annotations

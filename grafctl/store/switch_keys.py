@@ -22,6 +22,11 @@ def switches() -> tuple[bytes, bytes]:
     return range_of(PAYLOAD + b"X")
 
 
+def reader(table: str, group: str) -> bytes:
+    """Returns the row of a group that reads a table through a switch."""
+    return PAYLOAD + b"Y" + table.encode() + b"\0" + group.encode()
+
+
 # --- in the log of a group
 
 

@@ -30,6 +30,7 @@ LOCKED, ROLLED_BACK = "locked", "rolled_back"
 STATES = (SOURCE, SHADOW, SWITCHED, SOAKING, LOCKED, ROLLED_BACK)
 TARGET = "target"
 SIDES = (SOURCE, TARGET)
+TABLE = "table"  # what the row of a switch has as its `kind` where its outputs are tables
 
 NEXT: Mapping[str, frozenset[str]] = {
     SOURCE: frozenset({SHADOW, ROLLED_BACK}),
@@ -50,7 +51,13 @@ OWED_MAX = 10_000
 FLIPS_MAX = 8
 TEXT_CHARACTERS_MAX = 1024
 COUNTS = ("max_lag", "max_redeliveries", "max_dead_letters", "max_mismatches")
+OF_TABLES = ("max_mismatches", "health_command")  # of a table nothing is delivered, so nothing else is counted
 RULES = (*COUNTS, "max_error_rate", "max_idle_ms", "health_command")
+
+
+def is_of_tables(row: Mapping[str, Any]) -> bool:
+    """Returns whether the two outputs of a switch are tables."""
+    return row.get("kind") == TABLE
 
 
 def check_move(name: str, before: str, after: str) -> None:

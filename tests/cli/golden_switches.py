@@ -4,6 +4,8 @@ ON, AT = "--store ./switching", "-d aws/us-east-1"
 MAKE = "--schema s --replica a=aws/us-east-1 --replica g=gcp/us-central1 --allow aws"
 TIE = f"consumer attach billing --source old --target new --group billing {ON}"
 
+TABLES = "consumer attach reports --source before --group reports"
+
 SWITCHES = [
     (0, "init ./switching -d aws/us-east-1 -d gcp/us-central1", ""),
     (0, f"queue create old {MAKE} {ON}", ""),
@@ -89,4 +91,30 @@ SWITCHES = [
     (0, f"consumer lock quick --yes {AT} {ON}", ""),
     (13, f"consumer rollback quick {AT} {ON}", ""),
     (0, f"consumer status quick {ON}", ""),
+    (0, f"table create before --replica a=aws/us-east-1 --allow aws --vshards 4 {ON}", ""),
+    (0, f"table create after --replica a=aws/us-east-1 --allow aws --vshards 4 {ON}", ""),
+    (0, f"table create wide --replica a=aws/us-east-1 --allow aws --vshards 8 {ON}", ""),
+    (2, f"{TABLES} --target wide {ON}", ""),
+    (2, f"{TABLES} --target old {ON}", ""),
+    (2, f"{TABLES} --target after --max-lag 1 {ON}", ""),
+    (2, f"{TABLES} --target after --match json:n {ON}", ""),
+    (0, f"table put before k 1 {AT} {ON}", ""),
+    (0, f"table get before k --group reports {AT} {ON}", ""),
+    (0, f"{TABLES} --target after --window 0 {ON} --dry-run", ""),
+    (0, f"{TABLES} --target after --window 0 {ON}", ""),
+    (0, f"table get before k --group reports {AT} {ON}", ""),
+    (0, f"consumer compare reports --grace 0 {AT} {ON}", ""),
+    (19, f"consumer switch reports --to target {AT} {ON}", ""),
+    (0, f"consumer report reports {ON}", ""),
+    (0, f"table put after k 1 {AT} {ON}", ""),
+    (0, f"consumer switch reports --to target --dry-run {AT} {ON}", ""),
+    (0, f"consumer switch reports --to target {AT} {ON}", ""),
+    (0, f"consumer status reports {ON}", ""),
+    (0, f"table get before k --group reports {AT} {ON}", ""),
+    (0, f"table scan before --group reports {AT} {ON}", ""),
+    (0, f"table scan before --group reports {AT} {ON} -o jsonl", ""),
+    (0, f"consumer soak reports {AT} {ON}", ""),
+    (0, f"consumer lock reports --yes {AT} {ON}", ""),
+    (0, f"consumer detach reports --yes {ON}", ""),
+    (14, f"table get before k --group reports {AT} {ON}", ""),
 ]

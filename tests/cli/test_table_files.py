@@ -18,8 +18,8 @@ from cli.test_tables import GCP, Table
 from cli.test_tables import table as table
 from grafctl import client, table_input, table_output
 from grafctl.errors import Usage
-from grafctl.results import Row
 from grafctl.store.operations.tables import Item
+from grafctl.table_results import Row
 
 
 class Pipe(io.BytesIO):

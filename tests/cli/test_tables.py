@@ -133,7 +133,7 @@ def test_a_scan_is_by_vshard_and_key(table: Table) -> None:
 
 def test_plain_lines_of_json_are_those_of_any_other(table: Table) -> None:
     from grafctl import render, render_rows
-    from grafctl.results import Row
+    from grafctl.table_results import Row
 
     for key in (b"plain", b'quo"ted\\', "é".encode(), b"\xff", b"\x1b"):
         rows = [Row(key, value, 1, 2) for value in (b"plain", b'"\\', b"", "é\u202e".encode(), b"\x80")]

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import grafctl.client as client
-from faults import etl, moves, switches
+from faults import etl, moves, switches, table_switches
 from grafctl.errors import DomainUnavailable, NoQuorum, NotFound, Timeout
 from grafctl.store.blocks import Outgoing
 from grafctl.store.log import Log
@@ -227,6 +227,7 @@ DEEDS: dict[str, Callable[..., None]] = {
     **etl.DEEDS,
     **moves.DEEDS,
     **switches.DEEDS,
+    **table_switches.DEEDS,
     "publish_many": publish_many,
     "consume_many": consume_many,
 }

@@ -27,8 +27,8 @@ from histories.registers import MODEL
 import grafctl.client as client
 from faults.deeds import Say
 from grafctl.errors import Busy, DomainUnavailable, GenerationConflict, NoQuorum, NotFound, Timeout
-from grafctl.results import Row
 from grafctl.store.operations.tables import Item
+from grafctl.table_results import Row
 
 TABLE = "accounts"
 COUNTS = "count "  # how keys that count begin

@@ -9,7 +9,8 @@ MATCH = "grafctl/store/switch_match.py"
 TEST_COMPARE, TEST_MATCH = "tests/unit/test_switch_compare.py", "tests/unit/test_switch_match.py"
 
 HEALTH, TEST_HEALTH = "grafctl/store/switch_health.py", "tests/unit/test_switch_health.py"
-COMPARING = "grafctl/store/operations/switching/comparing.py"
+COMPARING = "grafctl/store/operations/switching/comparing_records.py"
+COMPARED = "grafctl/store/operations/switching/compared.py"
 SOAKING, TEST_SOAKING = "grafctl/store/operations/switching/soaking.py", "tests/store/test_switch_soaking.py"
 TEST_COMPARING = "tests/store/test_switch_comparing.py"
 
@@ -144,7 +145,7 @@ OF_SWITCHES = (
     ),
     Mutant(
         "outputs that drifted apart are equal",
-        COMPARING,
+        COMPARED,
         "full=full, is_complete=full is None)",
         "full=full, is_complete=True)",
         "A consumer is switched to an output that is far behind.",
@@ -152,7 +153,7 @@ OF_SWITCHES = (
     ),
     Mutant(
         "nothing in common is proof enough",
-        COMPARING,
+        COMPARED,
         "        is_proof = is_complete and (counts[MATCHED] > 0 or counts[WAITING] == 0)\n",
         "        is_proof = is_complete\n",
         "A consumer is switched to an engine that has written nothing.",
@@ -161,7 +162,7 @@ OF_SWITCHES = (
     Mutant(
         "numbers of a soak from the first judgement on",
         "grafctl/store/operations/switching/turning.py",
-        "    return begun(numbers_of(look(side_of(session, name, row, TARGET)), 0), clock.now_ms())\n",
+        "    return begun(numbers_at(session, name, row, 0), clock.now_ms())\n",
         "    return {}\n",
         "What a consumer does before somebody judges it is taken for what had been there.",
         (TEST_SOAKING,),

@@ -27,8 +27,8 @@ OF_SWITCHING = (
     ),
     Mutant(
         "giving up that keeps the generation", SWITCHES,
-        '        generation = row["generation"] + 1\n',
-        '        generation = row["generation"] + (self.side != row["side"] or self.rolls_back)\n',
+        '    told = {"generation": row["generation"] + 1,',
+        '    told = {"generation": row["generation"] + (side != row["side"] or state != row["state"]),',
         "An operator who sleeps flips what was given up, and both sides are open.", (*ROWS, *LIVES),
     ),
     Mutant(

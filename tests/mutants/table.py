@@ -16,6 +16,7 @@ from mutants.of_segments import OF_SEGMENTS
 from mutants.of_steps import OF_STEPS
 from mutants.of_switches import OF_SWITCHES
 from mutants.of_switching import OF_SWITCHING
+from mutants.of_table_switches import OF_TABLE_SWITCHES
 from mutants.of_tables import OF_TABLES
 from mutants.of_the_log import OF_THE_LOG
 from mutants.of_the_store import OF_THE_STORE
@@ -33,6 +34,7 @@ MUTANTS = (
     *OF_WAVES,
     *OF_EDGE_ENDS,
     *OF_CHAINS,
+    *OF_TABLE_SWITCHES,
     *OF_TABLES,
     *OF_MOVING,
 )

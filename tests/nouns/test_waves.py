@@ -10,7 +10,15 @@ import pytest
 from store.world import World, without_log, world
 
 from grafctl.client import Outgoing
-from grafctl.errors import DomainUnavailable, GenerationConflict, GrafctlError, InvalidConfig, NotFound, ProofRequired
+from grafctl.errors import (
+    DomainUnavailable,
+    GenerationConflict,
+    GrafctlError,
+    InvalidConfig,
+    NotFound,
+    ProofRequired,
+    Usage,
+)
 from grafctl.nouns import wave_running
 from grafctl.nouns.wave_running import require_all
 from grafctl.results import Shown
@@ -104,6 +112,20 @@ def spoil_when_soaking(plant: Plant, *names: str) -> Any:
             plant.publish(f"new-{shape}", "2", "wrong")
 
     return watch
+
+
+def test_a_wave_may_have_consumers_that_read_tables(plant: Plant) -> None:
+    for name in ("old-t", "new-t"):
+        plant.store.tables.create(name, replicas=[f"r={AWS}"], allow=[AWS], vshards=4)
+        plant.store.tables.put(name, "k", "same", domain=AWS)
+    more = '[[consumer]]\nname = "t1"\nsource = "old-t"\ntarget = "new-t"\nshape = "t"\nrisk = "low"\n'
+    plant.file.write_text(plant.file.read_text() + more)
+    assert plant.plan(domain=AWS)["t1"]["standing"] == "waiting"
+    assert standings(plant.wave())["t1"] == "locked"
+    assert plant.store.tables.get("old-t", "k", domain=AWS, group="t1").resource == "new-t"
+    plant.file.write_text(plant.file.read_text().replace('"t1"', '"t2"') + "rules = { max_lag = 5 }\n")
+    with pytest.raises(Usage, match="--max-lag would say nothing"):
+        plant.wave()
 
 
 STRICT = "rules = { max_mismatches = 0 }"

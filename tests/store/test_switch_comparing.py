@@ -10,8 +10,9 @@ import pytest
 
 from grafctl.errors import Busy, DomainUnavailable, GenerationConflict, ProofRequired, Usage
 from grafctl.store.blocks import Outgoing
-from grafctl.store.operations.switching import comparing
-from grafctl.store.operations.switching.comparing import Compared, Comparer, compare
+from grafctl.store.operations.switching import comparing_records
+from grafctl.store.operations.switching.compared import Compared
+from grafctl.store.operations.switching.comparing import compare, comparer_of
 from grafctl.store.operations.switching.work import row_of
 from grafctl.store.switch_compare import OPEN_MAX
 from store.world import World, world
@@ -173,8 +174,8 @@ def test_outputs_that_drift_apart_are_never_proved(tmp_path: Path) -> None:
 def test_a_comparison_that_is_kept_at_every_batch_comes_to_the_same(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(comparing, "SAVE_S", 0.0)
-    monkeypatch.setattr(comparing, "BATCH_RECORDS", 3)
+    monkeypatch.setattr(comparing_records, "SAVE_S", 0.0)
+    monkeypatch.setattr(comparing_records, "BATCH_RECORDS", 3)
     with world(tmp_path / "store", [AWS, GCP], "memory") as here:
         attached(here, match="key")
         for number in range(40):
@@ -182,7 +183,7 @@ def test_a_comparison_that_is_kept_at_every_batch_comes_to_the_same(
             here.store.publish(NEW, str(number // 2), key=str((number + 3) % 37), domain=AWS)
         session = here.store.session
         told: list[tuple[str, int, int]] = []
-        once = Comparer(session, "s", row_of(session, "s"), AWS, tell=lambda *now: told.append(now)).run()
+        once = comparer_of(session, "s", row_of(session, "s"), AWS, tell=lambda *now: told.append(now)).run()
         assert told[-1] == ("comparing", 80, 80) and len(told) > 20
         again = compared(here, compare_from="start")
         assert again.shadow["counts"] == once.shadow["counts"] and once.shadow["counts"]["repeated"] == 6

@@ -36,6 +36,9 @@ group = [{ name = "b", allow = ["aws"] }]
 """
 
 
+GROUP_B = 'group = [{ name = "b", allow = ["aws"] }]\n'
+
+
 def parse(text: str | bytes) -> DeclaredWave:
     return switchover.parse(text.encode() if isinstance(text, str) else text, "wave.toml", FOLDER)
 
@@ -48,6 +51,21 @@ def problems(text: str | bytes) -> list[tuple[int, str]]:
 
 
 # --- good files
+
+
+def test_who_reads_a_table_has_no_group_there() -> None:
+    tables = """
+[[domain]]
+name = "aws"
+[[table]]
+name = "old"
+replicas = { a = "aws" }
+[[table]]
+name = "new"
+replicas = { a = "aws" }
+"""
+    (consumer,) = parse(GOOD + tables).consumers
+    assert (consumer.source, consumer.target, consumer.group) == ("old", "new", "a")
 
 
 def test_the_example_holds_with_its_store() -> None:
@@ -179,7 +197,16 @@ BAD: list[tuple[str | bytes, int, str]] = [
     (GOOD + ONE.replace('"a"', '"b"\ntarget_group = "a"'), 9, "is of group a of new, as is consumer 'a'"),
     (GOOD + "[[queue]]\nname = 'old'\n", 1, "declares no [[domain]]"),
     (GOOD + STORE, 6, "target of consumer 'a' has no group 'a'; declare it in new"),
-    (GOOD.replace('"old"', '"odl"') + STORE, 5, "source of consumer 'a' is 'odl', and no [[queue]] or [[topic]]"),
+    (
+        GOOD.replace('"old"', '"odl"') + STORE,
+        5,
+        "source of consumer 'a' is 'odl', and no [[queue]], [[topic]] or [[table]]",
+    ),
+    (
+        GOOD + STORE.replace("[[topic]]", "[[table]]").replace(GROUP_B, ""),
+        6,
+        "has one table; its outputs are of one kind",
+    ),
 ]
 
 

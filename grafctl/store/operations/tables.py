@@ -17,7 +17,6 @@ from typing import Any, NamedTuple
 from grafctl import clock
 from grafctl.errors import DomainUnavailable, Fenced, Timeout, Usage
 from grafctl.names import check_domain
-from grafctl.results import Row
 from grafctl.store import vshard_keys
 from grafctl.store.authority import DELETE, GET, PUT, SCAN
 from grafctl.store.blocks import PAYLOAD_BYTES_MAX
@@ -32,6 +31,7 @@ from grafctl.store.resources.table import Ask, Caller, Elsewhere, NotServed, Put
 from grafctl.store.session import Session
 from grafctl.store.table_block import WRITE_BYTES
 from grafctl.store.vshards import KEY_BYTES_MAX
+from grafctl.table_results import Row
 
 WHO = (DomainUnavailable, Fenced)  # refusals to be audited: a compare-and-set that was lost is none of them
 VALUE_BYTES_MAX = PAYLOAD_BYTES_MAX
@@ -267,11 +267,26 @@ def scan(
 
     Rows are read some thousands at a time, each time the newest: what is written meanwhile may be seen or not.
     """
+    span = None if vshard is None else (vshard, vshard + 1)
+    for rows in scan_chunks(session, name, domain=domain, prefix=prefix, span=span, timeout_s=timeout_s):
+        yield from rows
+
+
+def scan_chunks(
+    session: Session,
+    name: str,
+    *,
+    domain: str,
+    prefix: bytes = b"",
+    span: tuple[int, int] | None = None,
+    timeout_s: float = DEADLINE_S,
+) -> Iterator[list[Row]]:
+    """Yields what `scan` does, as it is read; of the vshards [first, stop) where a span is given."""
     if len(prefix) > KEY_BYTES_MAX:
         raise Usage(f"A key has at most {KEY_BYTES_MAX} bytes, and the prefix has {len(prefix):,}.")
     table = table_of(session, name)
     caller = caller_of(session, name, domain)
-    number, stop = (0, table.vshards) if vshard is None else (table.check(vshard), vshard + 1)
+    number, stop = (0, table.vshards) if span is None else (table.check(span[0]), span[1])
     after: bytes | None = None
     patience = Patience(table, timeout_s)
     while number < stop:
@@ -281,7 +296,7 @@ def scan(
             chunk: _Chunk = _read(session.resource(part), ours, domain)
         if chunk.rows or chunk.reason is None:
             patience = Patience(table, timeout_s)
-        yield from chunk.rows
+        yield chunk.rows
         number, after = chunk.number, chunk.after
         if chunk.reason is not None and patience.learn({number: chunk.reason}):
             patience.wait(number, chunk.reason)

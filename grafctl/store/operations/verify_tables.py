@@ -10,17 +10,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from grafctl.errors import DriverError, GrafctlError, NoQuorum
+from grafctl.errors import DriverError, GrafctlError
 from grafctl.results import Finding
-from grafctl.store import vshard_keys
 from grafctl.store.authority import Placement
-from grafctl.store.records import parse_json
+from grafctl.store.operations.table_rows import rows_of_parts
 from grafctl.store.resources.queue import queue_row
 from grafctl.store.resources.table import KIND, PART
 from grafctl.store.resources.table_check import table_problems
 from grafctl.store.session import Session
-
-Rows = dict[str, dict[int, dict[str, Any]]]
 
 
 def table_findings(session: Session) -> Iterator[Finding]:
@@ -75,21 +72,3 @@ def _unlike_findings(session: Session, table: str, logs: list[str]) -> Iterator[
         if epoch != found[table][0]:
             problem = f"its epoch is {epoch}, and that of {table} is {found[table][0]}: a `fence` was cut short"
             yield Finding(part, problem, f"Run `grafctl fence {table} --epoch {epoch}` again.", None, table)
-
-
-def rows_of_parts(session: Session, logs: list[str], away: dict[str, str] | None = None) -> Rows:
-    """Returns what each log of a table says of vshards: {log: {vshard: row}}.
-
-    One that cannot be read is left out where `away` takes the reason, else it is raised.
-    """
-    rows: Rows = {}
-    for part in logs:
-        try:
-            with session.state(part) as state:
-                scanned = state.scan(vshard_keys.vshards())
-                rows[part] = {vshard_keys.parse_vshard(key): parse_json(body) for key, body in scanned}
-        except NoQuorum as error:
-            if away is None:
-                raise
-            away[part] = error.message
-    return rows

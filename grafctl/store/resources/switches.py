@@ -65,12 +65,17 @@ def _set(name: str, row: dict[str, Any], *, kind: int = CTRL) -> Decision:
 
 
 def apply_switch(state: State, entry: Entry, index: int) -> Writes:
-    row = entry.request["row"]
-    key = switch_keys.switch(entry.request["name"])
-    return [(key, None) if row is None else json_write(key, row)]
+    writes = [_write(switch_keys.switch(entry.request["name"]), entry.request["row"])]
+    for table, group, row in entry.request.get("readers", ()):
+        writes.append(_write(switch_keys.reader(table, group), row))
+    return writes
 
 
-def _at(state: State, name: str, generation: int) -> dict[str, Any]:
+def _write(key: bytes, row: dict[str, Any] | None) -> tuple[bytes, bytes | None]:
+    return (key, None) if row is None else json_write(key, row)
+
+
+def row_at(state: State, name: str, generation: int) -> dict[str, Any]:
     """Returns the row of a switch at this generation; raises `GenerationConflict` where another is in force."""
     row = switch_row(state, name)
     if row["generation"] != generation:
@@ -78,7 +83,7 @@ def _at(state: State, name: str, generation: int) -> dict[str, Any]:
     return row
 
 
-def _refused(name: str, row: Mapping[str, Any], what: str) -> GenerationConflict:
+def refused(name: str, row: Mapping[str, Any], what: str) -> GenerationConflict:
     hint = f"Run `grafctl consumer status {name}`."
     return GenerationConflict(f"Switch {name} {what}.", hint=hint, switch=name, state=row["state"])
 
@@ -96,29 +101,41 @@ class CreateSwitch(NamedTuple):
     def decide(self, state: State, context: Context) -> Decision:
         there: dict[str, Any] | None = state.get_json(switch_keys.switch(self.name))
         if there is not None:
-            return self._again(there)
-        mine = [self.definition[side] for side in (SOURCE, TARGET)]
-        for other, row in rows(state, switch_keys.switches()).items():
-            for place in (row[SOURCE], row[TARGET]):
-                if place in mine:
-                    raise GenerationConflict(
-                        f"Group {place['group']} of {place['resource']} is attached to the switch {other} already.",
-                        hint=f"Run `grafctl consumer detach {other}` first.",
-                        switch=self.name,
-                        other=other,
-                    )
-        made = {field: self.definition[field] for field in DEFINITION}
-        made |= {"side": SOURCE, "generation": context.at, "state": SOURCE, "phase": {"what": ATTACHING}, "cursors": {}}
-        made |= {"attached_ms": context.now_ms, "flipped_ms": None, "soak_since_ms": None, "wave": None}
-        return _set(self.name, made | {"shadow": {}, "soak": {}, "flips": []})
+            return asked_again(self.name, there, self.definition)
+        check_free(state, self.name, self.definition)
+        return _set(self.name, first_row(self.definition, context) | {"phase": {"what": ATTACHING}})
 
-    def _again(self, there: dict[str, Any]) -> Decision:
-        different = [field for field in DEFINITION if there[field] != self.definition[field]]
-        if different:
-            raise _refused(self.name, there, f"is there already with another {', '.join(different)}")
-        if phase_of(there) == DETACHING:
-            raise _refused(self.name, there, "is being detached")
-        return Decision(Switched(False, there))
+
+def asked_again(name: str, there: dict[str, Any], definition: Mapping[str, Any]) -> Decision:
+    """Returns the answer to a request for a switch that is there; raises the refusal where it is another one."""
+    different = [field for field in DEFINITION if there[field] != definition[field]]
+    if different:
+        raise refused(name, there, f"is there already with another {', '.join(different)}")
+    if phase_of(there) == DETACHING:
+        raise refused(name, there, "is being detached")
+    return Decision(Switched(False, there))
+
+
+def check_free(state: State, name: str, definition: Mapping[str, Any]) -> None:
+    """Raises `GenerationConflict` where another switch has one of the groups."""
+    mine = [definition[side] for side in (SOURCE, TARGET)]
+    for other, row in rows(state, switch_keys.switches()).items():
+        for place in (row[SOURCE], row[TARGET]):
+            if place in mine:
+                raise GenerationConflict(
+                    f"Group {place['group']} of {place['resource']} is attached to the switch {other} already.",
+                    hint=f"Run `grafctl consumer detach {other}` first.",
+                    switch=name,
+                    other=other,
+                )
+
+
+def first_row(definition: Mapping[str, Any], context: Context) -> dict[str, Any]:
+    """Returns the row of a switch that was not there."""
+    made = {field: definition[field] for field in DEFINITION}
+    made |= {"side": SOURCE, "generation": context.at, "state": SOURCE, "phase": None, "cursors": {}}
+    made |= {"attached_ms": context.now_ms, "flipped_ms": None, "soak_since_ms": None, "wave": None}
+    return made | {"shadow": {}, "soak": {}, "flips": []}
 
 
 class EndAttach(NamedTuple):
@@ -128,7 +145,7 @@ class EndAttach(NamedTuple):
     generation: int
 
     def decide(self, state: State, context: Context) -> Decision:
-        row = _at(state, self.name, self.generation)
+        row = row_at(state, self.name, self.generation)
         if phase_of(row) != ATTACHING:
             return Decision(Switched(False, row))
         return _set(self.name, row | {"phase": None})
@@ -141,11 +158,11 @@ class BeginDetach(NamedTuple):
     generation: int
 
     def decide(self, state: State, context: Context) -> Decision:
-        row = _at(state, self.name, self.generation)
+        row = row_at(state, self.name, self.generation)
         if phase_of(row) == DETACHING:
             return Decision(Switched(False, row))
         if in_flight(row):
-            raise _refused(self.name, row, f"is in flight ({row['state']}); take it back or lock it before")
+            raise refused(self.name, row, f"is in flight ({row['state']}); take it back or lock it before")
         return _set(self.name, row | {"phase": {"what": DETACHING}})
 
 
@@ -161,7 +178,7 @@ class DropSwitch(NamedTuple):
         if row is None or row["generation"] > self.generation:
             return Decision(False)
         if phase_of(row) != DETACHING:
-            raise _refused(self.name, row, "is not being detached")
+            raise refused(self.name, row, "is not being detached")
         return Decision(True, encode_json({"do": "switch", "name": self.name, "row": None}), kind=CTRL)
 
 
@@ -175,7 +192,7 @@ class BeginClosing(NamedTuple):
     wave: Mapping[str, Any] | None = None
 
     def decide(self, state: State, context: Context) -> Decision:
-        row = _at(state, self.name, self.generation)
+        row = row_at(state, self.name, self.generation)
         if is_closing(row, self.to):
             if row["phase"]["until_ms"] >= self.until_ms:
                 return Decision(Switched(False, row))
@@ -196,7 +213,7 @@ class BeginClosing(NamedTuple):
                 switch=self.name,
             )
         if row["side"] == self.to:
-            raise _refused(self.name, row, f"is at the {self.to} already")
+            raise refused(self.name, row, f"is at the {self.to} already")
         if self.to == TARGET:
             pass_compared(self.name, row)
             pass_flight(self.name, rows(state, switch_keys.switches()), self.wave)
@@ -242,36 +259,48 @@ class Flip(NamedTuple):
     soak: Mapping[str, Any] | None = None
 
     def decide(self, state: State, context: Context) -> Decision:
-        row = _at(state, self.name, self.generation)
+        row = row_at(state, self.name, self.generation)
         after = self._state(row, context.now_ms)
-        generation = row["generation"] + 1
-        cursors = row["cursors"] if self.cursors is None else dict(self.cursors)
-        told = {"generation": generation, "side": self.side, "ms": context.now_ms, "why": self.why, "cursors": cursors}
-        made = row | {"generation": generation, "side": self.side, "state": after, "phase": None, "cursors": cursors}
-        made |= {"flips": [*row["flips"], told][-FLIPS_MAX:]}
-        if self.side != row["side"]:
-            made |= {"flipped_ms": context.now_ms, "soak_since_ms": None, "soak": dict(self.soak or {})}
-        return _set(self.name, made)
+        cursors = row["cursors"] if self.cursors is None else self.cursors
+        return _set(self.name, flipped(row, self.side, after, self.why, cursors, self.soak, context.now_ms))
 
     def _state(self, row: dict[str, Any], now_ms: int) -> str:
         """Returns the state after the flip; raises the refusal."""
         if self.side != row["side"]:
             if not is_closing(row, self.side):
-                raise _refused(self.name, row, f"is not closing for its {self.side}")
+                raise refused(self.name, row, f"is not closing for its {self.side}")
             after = SWITCHED if self.side == TARGET else ROLLED_BACK
         elif self.rolls_back:
             after = ROLLED_BACK
             check_move(self.name, row["state"], after)
             if phase_of(row) not in (None, CLOSING):
-                raise _refused(self.name, row, f"is {phase_of(row)}")
+                raise refused(self.name, row, f"is {phase_of(row)}")
             if self.side == TARGET:
-                raise _refused(self.name, row, "is at its target, which has to be closed before")
+                raise refused(self.name, row, "is at its target, which has to be closed before")
         else:
             if not is_closing(row) or (self.is_late and not is_over(row, now_ms)):
-                raise _refused(self.name, row, "has no closing to give up")
+                raise refused(self.name, row, "has no closing to give up")
             return str(row["state"])
         check_move(self.name, row["state"], after)
         return after
+
+
+def flipped(
+    row: Mapping[str, Any],
+    side: str,
+    state: str,
+    why: str,
+    cursors: Mapping[str, Any],
+    soak: Mapping[str, Any] | None,
+    now_ms: int,
+) -> dict[str, Any]:
+    """Returns the row at its next generation."""
+    told = {"generation": row["generation"] + 1, "side": side, "ms": now_ms, "why": why, "cursors": dict(cursors)}
+    made = {**row, "generation": told["generation"], "side": side, "state": state, "phase": None}
+    made |= {"cursors": dict(cursors), "flips": [*row["flips"], told][-FLIPS_MAX:]}
+    if side != row["side"]:
+        made |= {"flipped_ms": now_ms, "soak_since_ms": None, "soak": dict(soak or {})}
+    return made
 
 
 class StartSoak(NamedTuple):
@@ -281,7 +310,7 @@ class StartSoak(NamedTuple):
     generation: int
 
     def decide(self, state: State, context: Context) -> Decision:
-        row = _at(state, self.name, self.generation)
+        row = row_at(state, self.name, self.generation)
         if row["state"] == SOAKING:
             return Decision(Switched(False, row))
         check_move(self.name, row["state"], SOAKING)
@@ -298,7 +327,7 @@ class Lock(NamedTuple):
         row = switch_row(state, self.name)
         if row["state"] == LOCKED:
             return Decision(Switched(False, row))
-        row = _at(state, self.name, self.generation)
+        row = row_at(state, self.name, self.generation)
         check_move(self.name, row["state"], LOCKED)
         left = left_ms(row, context.now_ms)
         if row["phase"] is not None or left is None or left > 0:
@@ -322,7 +351,7 @@ class NoteShadow(NamedTuple):
     begins: bool = False
 
     def decide(self, state: State, context: Context) -> Decision:
-        row = _at(state, self.name, self.generation)
+        row = row_at(state, self.name, self.generation)
         after = row["state"]
         if after == SOURCE or (after == ROLLED_BACK and self.begins):
             check_move(self.name, after, SHADOW)
@@ -339,6 +368,6 @@ class NoteSoak(NamedTuple):
     soak: Mapping[str, Any]
 
     def decide(self, state: State, context: Context) -> Decision:
-        row = _at(state, self.name, self.generation)
+        row = row_at(state, self.name, self.generation)
         made = row | {"soak": dict(self.soak or {})}
         return Decision(Switched(False, row)) if made == row else _set(self.name, made, kind=DATA)

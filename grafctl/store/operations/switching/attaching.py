@@ -10,6 +10,8 @@
 Detaching begins in the control log too, frees the group of the closed side (paused, so that nobody reads twice), then
 that of the open side, and then lets go of the row.
 
+Two tables are attached and detached by one entry of the control log (`tables.py`).
+
 Promises
 - At each step at most one of the two groups is open for this consumer, and the source's is read on all the time.
 - The same command again goes on where another one died.
@@ -19,12 +21,13 @@ from __future__ import annotations
 
 from grafctl.errors import Busy, GenerationConflict
 from grafctl.store.driver.kill import point
+from grafctl.store.operations.switching.tables import are_tables, attach_tables, detach_tables
 from grafctl.store.operations.switching.work import look, other, row_of, run_request, settled_row, side_of
 from grafctl.store.resources.group import ALL, group_row
 from grafctl.store.resources.switched import AttachGroup, DetachGroup
 from grafctl.store.resources.switches import BeginDetach, CreateSwitch, DropSwitch, EndAttach, Switched
 from grafctl.store.session import Session
-from grafctl.store.switch_rules import ATTACHING, SOURCE, TARGET, phase_of
+from grafctl.store.switch_rules import ATTACHING, SOURCE, TARGET, is_of_tables, phase_of
 from grafctl.typed import Any, Mapping
 
 NOBODYS = 1 << 62  # a generation above all others: who else has the group, the control log says
@@ -32,6 +35,8 @@ NOBODYS = 1 << 62  # a generation above all others: who else has the group, the 
 
 def attach(session: Session, name: str, definition: Mapping[str, Any], *, dry_run: bool = False) -> Switched:
     """Makes a switch and ties both groups to it; the same again changes nothing."""
+    if are_tables(session, definition):
+        return attach_tables(session, name, definition, dry_run=dry_run)
     filters: dict[str, Any] = {}
     for side in (TARGET, SOURCE):
         at = side_of(session, name, definition, side)
@@ -66,6 +71,8 @@ def _request(name: str, row: Mapping[str, Any], side: str, generation: int) -> A
 def detach(session: Session, name: str, *, dry_run: bool = False) -> dict[str, Any]:
     """Frees both groups and lets go of the switch; returns its last row."""
     row = (row_of if dry_run else settled_row)(session, name)
+    if is_of_tables(row):
+        return detach_tables(session, name, row, dry_run=dry_run)
     _pass_owed(session, name, row)
     answer: Switched = run_request(session.control, BeginDetach(name, row["generation"]), dry_run)
     row = answer.row

@@ -10,7 +10,7 @@ from grafctl.store.operations.switching.soaking import Judge, regression, take_b
 from grafctl.store.operations.switching.work import side_of
 from grafctl.store.resources.switched import LockGroup
 from grafctl.store.session import Session
-from grafctl.store.switch_rules import SIDES
+from grafctl.store.switch_rules import SIDES, is_of_tables
 from grafctl.typed import Any, Mapping
 
 
@@ -28,7 +28,7 @@ def judge_before_lock(
 def let_go(session: Session, name: str, row: Mapping[str, Any]) -> None:
     """Lets retention of both outputs have what was kept for the way back."""
     point("switching.locked")
-    for side in SIDES:
+    for side in () if is_of_tables(row) else SIDES:
         at = side_of(session, name, row, side)
         at.log.append(LockGroup(*at.place, row["generation"]))
     point("switching.let_go")

@@ -26,16 +26,16 @@ from grafctl.errors import (
 )
 from grafctl.store.driver.kill import point
 from grafctl.store.operations.switching.carrying import carry
-from grafctl.store.operations.switching.comparing import Comparer
+from grafctl.store.operations.switching.comparing import comparer_of
 from grafctl.store.operations.switching.health_command import ask
 from grafctl.store.operations.switching.turning import open_side, turn
-from grafctl.store.operations.switching.work import look_closely, numbers_of, pass_gate, row_of, side_of
+from grafctl.store.operations.switching.work import numbers_at, pass_gate, row_of
 from grafctl.store.resources.switches import NoteSoak
 from grafctl.store.session import Session
 from grafctl.store.switch_compare import mismatches
 from grafctl.store.switch_health import HEALTH_COMMAND, Check, begun, broken, judged
 from grafctl.store.switch_match import cut
-from grafctl.store.switch_rules import ROLLED_BACK, SOAKING, SOURCE, SWITCHED, TARGET, moved_on
+from grafctl.store.switch_rules import ROLLED_BACK, SOAKING, SOURCE, SWITCHED, is_of_tables, moved_on
 from grafctl.typed import Any, Mapping, NamedTuple
 
 WHY_CHARACTERS_MAX = 1000
@@ -85,20 +85,20 @@ class Judge:
     ) -> None:
         self.session, self.name, self.row, self._dry_run = session, name, row, dry_run
         self.soak: dict[str, Any] = dict(row["soak"])
-        self._comparer = Comparer(session, name, row, domain, dry_run=dry_run)
+        self._comparer = comparer_of(session, name, row, domain, dry_run=dry_run)
 
     def judge(self) -> Judgement:
         """Compares what is new, asks the command where there is one, and judges each rule that has a limit."""
         rules = self.row["rules"]
         shadow = self._comparer.run().shadow
-        here, waiting_ms = look_closely(side_of(self.session, self.name, self.row, TARGET))
-        numbers = numbers_of(here, mismatches(shadow["counts"]), waiting_ms)
+        numbers = numbers_at(self.session, self.name, self.row, mismatches(shadow["counts"]))
         self.soak = self.soak or begun(numbers, clock.now_ms())  # a flip that noted no numbers
         verdict = ask(rules[HEALTH_COMMAND], self.name) if HEALTH_COMMAND in rules else None
         self.soak, checks = judged(rules, self.soak, numbers, clock.now_ms(), verdict)
         if not self._dry_run:
-            with suppress(*FOR_NOW):  # a way back carries it too: this keeps it short, and retention going
-                carry(self.session, self.name, self.row)
+            if not is_of_tables(self.row):
+                with suppress(*FOR_NOW):  # a way back carries it too: this keeps it short, and retention going
+                    carry(self.session, self.name, self.row)
             self.session.control.append(NoteSoak(self.name, self.row["generation"], self.soak))
             point("switching.judged")
         return Judgement(checks, self.soak, shadow)

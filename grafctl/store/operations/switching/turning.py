@@ -11,6 +11,8 @@
 | open | other side | by whoever comes first, the operator or a poll |
 | soak | control log | the window runs |
 
+Of two tables nothing is delivered, so there is only the flip, and the soak.
+
 Promises
 - Each step is asked for again by the same command, by another operator, or where it is theirs by polls: whoever dies
   here leaves nobody waiting for longer than the closing's deadline.
@@ -24,14 +26,15 @@ from grafctl.errors import GenerationConflict, GrafctlError
 from grafctl.store.driver.kill import point
 from grafctl.store.intervals import size
 from grafctl.store.operations.switching.carrying import carry
-from grafctl.store.operations.switching.comparing import Tell
-from grafctl.store.operations.switching.work import Side, cursors_of, look, numbers_of, row_of, side_of
+from grafctl.store.operations.switching.compared import Tell
+from grafctl.store.operations.switching.tables import flip_tables
+from grafctl.store.operations.switching.work import Side, cursors_of, look, numbers_at, row_of, side_of
 from grafctl.store.resources.carrying import lags
 from grafctl.store.resources.switched import CloseGroup, DrainGroup, OpenGroup
 from grafctl.store.resources.switches import BeginClosing, Flip, StartSoak, Switched
 from grafctl.store.session import Session
 from grafctl.store.switch_health import begun
-from grafctl.store.switch_rules import OWED_MAX, SWITCHED, TARGET, is_closing
+from grafctl.store.switch_rules import OWED_MAX, SWITCHED, TARGET, is_closing, is_of_tables
 from grafctl.typed import Any, Mapping
 
 CARRY_MS = 30_000  # how long a closing may take beside its drain, before anybody gives it up
@@ -52,6 +55,9 @@ def turn(
 ) -> dict[str, Any]:
     """Brings a switch to its other side, or goes on with that; returns its row then. `tell` hears of what is waited
     for."""
+    if is_of_tables(row):
+        soak = _begun(session, name, row, to)
+        return open_side(session, name, flip_tables(session, name, row, to, why=why, wave=wave, soak=soak))
     if not is_closing(row, to):
         if carry(session, name, row) > OWED_MAX:
             raise lags(name, OWED_MAX + 1)
@@ -95,7 +101,7 @@ def _begun(session: Session, name: str, row: Mapping[str, Any], to: str) -> dict
     """Returns the numbers that a soak counts from: those of the target, while nobody reads there yet."""
     if to != TARGET:
         return {}
-    return begun(numbers_of(look(side_of(session, name, row, TARGET)), 0), clock.now_ms())
+    return begun(numbers_at(session, name, row, 0), clock.now_ms())
 
 
 def _drain(side: Side, row: Mapping[str, Any], drain_ms: int, tell: Tell | None) -> None:
@@ -137,8 +143,9 @@ def _given_up(session: Session, name: str, row: dict[str, Any], to: str, error: 
 
 def open_side(session: Session, name: str, row: dict[str, Any]) -> dict[str, Any]:
     """Opens the side that a committed row says is the open one, and lets the window run; returns the row then."""
-    side = side_of(session, name, row, row["side"])
-    side.log.append(OpenGroup(*side.place, row["generation"]))
+    if not is_of_tables(row):
+        side = side_of(session, name, row, row["side"])
+        side.log.append(OpenGroup(*side.place, row["generation"]))
     point("switching.opened")
     if row["state"] != SWITCHED:
         return row

@@ -19,6 +19,7 @@ from grafctl.store.committed import Committed
 from grafctl.store.intervals import difference, size, union
 from grafctl.store.log import Log
 from grafctl.store.operations.polling import pass_local_gate
+from grafctl.store.operations.tables import caller_of as table_caller
 from grafctl.store.reading import block_refs
 from grafctl.store.replica.state import State
 from grafctl.store.requests import Context, Request
@@ -32,7 +33,7 @@ from grafctl.store.resources.switched import Carried
 from grafctl.store.resources.switches import switch_row
 from grafctl.store.session import Session
 from grafctl.store.switch_health import Numbers
-from grafctl.store.switch_rules import SIDES
+from grafctl.store.switch_rules import SIDES, TARGET, is_of_tables
 from grafctl.typed import Any, Iterator, Mapping, NamedTuple
 
 
@@ -125,6 +126,11 @@ def covering(side: Side, least: int = 0, prefer: str | None = None) -> Iterator[
 
 def pass_gate(session: Session, name: str, row: Mapping[str, Any], domain: str, opens: str | None = None) -> None:
     """Raises `DomainUnavailable` unless the domain may act for the groups of both sides, and is served at `opens`."""
+    if is_of_tables(row):
+        for side in SIDES:
+            table = row[side]["resource"]
+            checked(session.resource(table), partial(table_caller(session, table, domain).pass_gate, SWITCH))
+        return
     known = session.cluster.knows(domain)
     for side in SIDES:
         at = side_of(session, name, row, side)
@@ -168,8 +174,11 @@ def _waiting_ms(state: State, here: Here) -> int:
     return 0 if ref is None else ref.ms
 
 
-def numbers_of(here: Here, mismatches: int, waiting_ms: int = 0) -> Numbers:
-    """Returns what a log says of the health of the consumer whose group it has."""
+def numbers_at(session: Session, name: str, row: Mapping[str, Any], mismatches: int) -> Numbers:
+    """Returns what the store says of the health of a consumer at its target; of one that reads a table, little."""
+    if is_of_tables(row):
+        return Numbers(0, 0, 0, 0, mismatches)
+    here, waiting_ms = look_closely(side_of(session, name, row, TARGET))
     lineage = here.lineage
     dead = size(lineage.dead)
     lag = here.queue["next"] - lineage.floor - size(lineage.done) - dead

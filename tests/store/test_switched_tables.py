@@ -1,0 +1,393 @@
+"""A switch of two tables: who reads through it, what is compared, how it is turned, soaked, locked and taken apart."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from grafctl import client
+from grafctl.errors import (
+    Busy,
+    DomainUnavailable,
+    Fenced,
+    GenerationConflict,
+    NotFound,
+    ProofRequired,
+    Usage,
+)
+from grafctl.store.operations import tables
+from grafctl.store.operations.switching import comparing_tables
+from grafctl.store.operations.switching.work import row_of
+from grafctl.store.operations.tables import Item
+from store.world import World, world
+
+AWS, GCP = "aws", "gcp"
+OLD, NEW, GROUP = "old", "new", "billing"
+WHO: dict[str, Any] = {"domain": AWS}
+READ: dict[str, Any] = {"domain": AWS, "group": GROUP}
+
+
+def make(store: client.Store, name: str, **how: Any) -> None:
+    store.tables.create(name, replicas=[f"a={AWS}", f"g={GCP}"], **{"allow": [AWS, GCP], "vshards": 8, **how})
+
+
+def put(store: client.Store, numbers: Iterable[int], *names: str, value: str = "row") -> None:
+    items = [Item(b"k%03d" % n, f'{{"n":{n},"is":"{value}"}}'.encode()) for n in numbers]
+    for name in names or (OLD, NEW):
+        store.tables.put_many(name, items, **WHO)
+
+
+@pytest.fixture(params=["memory", "lmdb"])
+def here(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[World]:
+    with world(tmp_path / "store", [AWS, GCP], request.param) as made:
+        for name in (OLD, NEW):
+            make(made.store, name)
+        put(made.store, range(20))
+        yield made
+
+
+def attach(here: World, **how: Any) -> None:
+    here.store.switches.attach("s", source=OLD, target=NEW, group=GROUP, **{"window_ms": 0, **how})
+
+
+def from_where(store: client.Store, key: str = "k001") -> str | None:
+    return store.tables.get(OLD, key, **READ).resource
+
+
+def state(store: client.Store) -> tuple[str, str]:
+    row = row_of(store.session, "s")
+    return row["state"], row["side"]
+
+
+def counts(store: client.Store) -> dict[str, int]:
+    found = row_of(store.session, "s")["shadow"]["counts"]
+    return {kind: count for kind, count in found.items() if count}
+
+
+def test_from_the_beginning_to_the_end(here: World) -> None:
+    store = here.store
+    assert from_where(store) is None, "who is attached to nothing reads the table that he names"
+    attach(here)
+    assert from_where(store) == OLD and state(store) == ("source", "source")
+    put(store, [1], OLD, value="old")
+    put(store, [1], NEW, value="old")
+    change = store.switches.switch("s", "target", **WHO)
+    assert change.changed and change.after is not None
+    assert change.after["cursors"] == {"source": {"writes": 21}, "target": {"writes": 21}}
+    assert state(store) == ("soaking", "target") and from_where(store) == NEW
+    assert not store.switches.switch("s", "target", **WHO).changed
+    assert store.switches.rollback("s", **WHO).changed and from_where(store) == OLD
+    assert not store.switches.rollback("s", **WHO).changed
+    store.switches.switch("s", "target", **WHO)
+    assert [row.resource for row in store.tables.scan(OLD, **READ)] == [NEW] * 20
+    assert store.tables.get(NEW, "k001", **READ).resource == NEW, "the other name leads there too"
+    assert store.tables.get(OLD, "k001", **WHO).resource is None, "who says not who he is reads what he names"
+    assert store.switches.lock("s", **WHO).changed and not store.switches.lock("s", **WHO).changed
+    with pytest.raises(GenerationConflict, match="no way back"):
+        store.switches.rollback("s", **WHO)
+
+
+def test_what_differs_keeps_the_consumer_where_it_is_until_it_is_put_right(here: World) -> None:
+    store = here.store
+    attach(here)
+    put(store, [3], NEW, value="wrong")
+    put(store, [20], OLD)
+    put(store, [21], NEW)
+    store.switches.compare("s", grace_ms=1000, **WHO)
+    assert counts(store) == {"matched": 19, "waiting": 3} and state(store) == ("shadow", "source")
+    here.advance(1000)
+    with pytest.raises(ProofRequired, match="3 mismatches"):
+        store.switches.switch("s", "target", **WHO)
+    report = store.switches.report("s").fields()
+    found = {sample["match_key"]: sample for sample in report["samples"]}
+    assert {key: sample["kind"] for key, sample in found.items()} == {
+        **{"k003": "different", "k020": "missing", "k021": "extra"},
+    }
+    assert (found["k003"]["field"], found["k003"]["source_value"], found["k003"]["target_value"]) == (
+        *("is", '"row"', '"wrong"'),
+    )
+    assert from_where(store) == OLD
+    put(store, [3, 20, 21])
+    store.switches.switch("s", "target", **WHO)
+    assert counts(store) == {"matched": 22} and from_where(store) == NEW
+
+
+def test_only_what_was_written_since_is_read_again(here: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = here.store
+    attach(here)
+    store.switches.compare("s", **WHO)
+    read: list[tuple[int, int]] = []
+    scan = tables.scan_chunks
+
+    def counted(*args: Any, span: tuple[int, int], **how: Any) -> Any:
+        read.append(span)
+        return scan(*args, span=span, **how)
+
+    monkeypatch.setattr(tables, "scan_chunks", counted)
+    store.switches.compare("s", **WHO)
+    assert not read
+    put(store, [7], value="both")
+    store.switches.compare("s", **WHO)
+    assert len(read) == 2 and {stop - first for first, stop in read} == {1} and counts(store) == {"matched": 20}
+    store.switches.compare("s", compare_from="start", **WHO)
+    assert read[2:] == [(0, 8)] * 2
+
+
+def test_what_comes_while_it_is_compared_is_no_mismatch(here: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The target is read first here, and written after that, as the source is: the second look finds them equal."""
+    store = here.store
+    attach(here)
+    rows = comparing_tables.TableComparer._rows
+
+    def late(self: comparing_tables.TableComparer, side: str, span: tuple[int, int]) -> Any:
+        found = list(rows(self, side, span))
+        if side == "source":
+            put(store, [1, 30], value="late")
+        return iter(found)
+
+    monkeypatch.setattr(comparing_tables.TableComparer, "_rows", late)
+    store.switches.compare("s", grace_ms=0, **WHO)
+    assert counts(store) == {"matched": 21}
+    monkeypatch.undo()
+    put(store, [1], OLD, value="later")
+    store.switches.compare("s", grace_ms=0, **WHO)
+    assert counts(store) == {"matched": 20, "different": 1}, "what was written meanwhile is compared again"
+
+
+def test_what_is_written_behind_the_reader_is_compared_the_next_time(
+    here: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = here.store
+    attach(here)
+    rows = comparing_tables.TableComparer._rows
+
+    def late(self: comparing_tables.TableComparer, side: str, span: tuple[int, int]) -> Any:
+        yield from rows(self, side, span)
+        put(store, range(20), OLD, value="late")
+
+    monkeypatch.setattr(comparing_tables.TableComparer, "_rows", late)
+    store.switches.compare("s", grace_ms=0, **WHO)
+    assert counts(store) == {"matched": 20}
+    monkeypatch.undo()
+    store.switches.compare("s", grace_ms=0, **WHO)
+    assert counts(store) == {"different": 20}
+
+
+def test_a_comparison_that_is_kept_at_every_piece_goes_on_from_there(
+    here: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(comparing_tables, "SAVE_S", 0.0)
+    store = here.store
+    attach(here)
+    put(store, [3], NEW, value="wrong")
+    generation = row_of(store.session, "s")["generation"]
+    read, rows = list[tuple[int, int]](), comparing_tables.TableComparer._rows
+
+    def cut(self: comparing_tables.TableComparer, side: str, span: tuple[int, int]) -> Any:
+        read.append(span)
+        for count, row in enumerate(rows(self, side, span)):
+            if count == 10 and len(read) <= 2:
+                raise KeyboardInterrupt
+            yield row
+
+    monkeypatch.setattr(comparing_tables.TableComparer, "_rows", cut)
+    with pytest.raises(KeyboardInterrupt):
+        store.switches.compare("s", grace_ms=0, **WHO)
+    kept = row_of(store.session, "s")["shadow"]
+    assert kept["mismatches"] in (None, 1) and -1 in kept["source"] and max(kept["source"]) > 0
+    store.switches.compare("s", grace_ms=0, **WHO)
+    assert read[-1][0] > 0, "what was compared before is not read again"
+    assert counts(store) == {"matched": 19, "different": 1}
+    assert row_of(store.session, "s")["generation"] == generation
+
+
+def test_too_much_that_differs_is_told_and_can_be_put_right(here: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    from grafctl.store import switch_rows
+
+    monkeypatch.setattr(switch_rows, "OPEN_MAX", 10)
+    store = here.store
+    attach(here)
+    put(store, range(40, 80), OLD)
+    with pytest.raises(Busy, match="source of switch s is too far ahead"):
+        store.switches.switch("s", "target", **WHO)
+    put(store, range(40, 80), NEW)
+    store.switches.switch("s", "target", **WHO)
+    assert counts(store) == {"matched": 60}
+
+
+def test_forgiven_is_what_was_found_and_no_more(here: World) -> None:
+    store = here.store
+    attach(here)
+    put(store, [3], NEW, value="wrong")
+    store.switches.switch("s", "target", compare_from="now", grace_ms=0, **WHO)
+    assert counts(store) == {"matched": 19} and from_where(store) == NEW
+    store.switches.soak("s", **WHO)
+    put(store, [3], NEW, value="wrong again")
+    with pytest.raises(ProofRequired, match="1 mismatch of the two outputs since it was switched"):
+        store.switches.soak("s", **WHO)
+    assert state(store) == ("rolled_back", "source") and from_where(store) == OLD
+
+
+def test_a_regression_takes_it_back_and_a_lock_waits_for_the_window(here: World) -> None:
+    store = here.store
+    attach(here, window_ms=60_000)
+    store.switches.switch("s", "target", grace_ms=0, **WHO)
+    store.switches.soak("s", **WHO)
+    with pytest.raises(Busy, match="ms to go"):
+        store.switches.lock("s", **WHO)
+    here.advance(60_000)
+    put(store, [5], OLD, value="only old")
+    with pytest.raises(ProofRequired, match="1 mismatch of the two outputs"):
+        store.switches.lock("s", **WHO)
+    assert from_where(store) == OLD
+    flips = store.switches.report("s").fields()["flips"]
+    assert flips[-1]["why"].startswith("regression: 1 mismatch")
+
+
+@pytest.mark.parametrize("is_locked", [False, True])
+def test_detached_it_reads_what_it_names_or_is_told_what_to_name(here: World, is_locked: bool) -> None:
+    store = here.store
+    attach(here)
+    if is_locked:
+        store.switches.switch("s", "target", **WHO)
+        with pytest.raises(GenerationConflict, match="in flight"):
+            store.switches.detach("s")
+        store.switches.lock("s", **WHO)
+    store.switches.detach("s", dry_run=True)
+    assert from_where(store) == (NEW if is_locked else OLD)
+    store.switches.detach("s")
+    assert store.tables.get(NEW, "k001", **READ).resource is None
+    if not is_locked:
+        assert from_where(store) is None
+        return
+    with pytest.raises(Fenced, match="moved to new by the switch s, for good") as caught:
+        from_where(store)
+    assert caught.value.exit_code == 14 and "Read new instead" in str(caught.value.hint)
+    with pytest.raises(Fenced):
+        list(store.tables.scan(OLD, **READ))
+    attach(here)  # who attaches it again means it
+    assert from_where(store) == OLD
+
+
+def test_a_read_across_a_flip_is_of_the_side_that_is_open_then(here: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = here.store
+    attach(here)
+    assert from_where(store) == OLD
+    put(store, range(20), NEW, value="new")
+    store.switches.compare("s", compare_from="now", grace_ms=0, **WHO)
+    get, asked = tables.get, list[str]()
+
+    def flipped(session: Any, name: str, *args: Any, **how: Any) -> Any:
+        asked.append(name)
+        found = get(session, name, *args, **how)
+        if len(asked) == 1:
+            store.switches.switch("s", "target", **WHO)
+        return found
+
+    monkeypatch.setattr(tables, "get", flipped)
+    row = store.tables.get(OLD, "k001", **READ)
+    assert row.resource == NEW and b"new" in row.value and OLD in asked
+
+
+def test_a_scan_across_a_flip_ends_and_names_the_table_of_its_rows(
+    here: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tables, "_CHUNK_ROWS", 5)
+    store = here.store
+    attach(here)
+    found = []
+    with pytest.raises(GenerationConflict, match="flipped while group billing scanned old") as caught:
+        for row in store.tables.scan(OLD, **READ):
+            found.append(row)
+            if len(found) == 1:
+                store.switches.switch("s", "target", **WHO)
+    assert {row.resource for row in found} == {OLD} and len(found) == 5 and caught.value.exit_code == 13
+    rows = store.tables.scan(OLD, **READ)
+    store.switches.rollback("s", **WHO)
+    assert {row.resource for row in rows} == {OLD}, "nothing was read yet"
+
+
+def test_it_is_refused_what_tables_do_not_have(here: World) -> None:
+    store = here.store
+    with pytest.raises(Usage, match="counterparts by their key"):
+        attach(here, match="json:n")
+    with pytest.raises(Usage, match="--max-lag, --max-idle would say nothing"):
+        attach(here, rules={"max_lag": 1, "max_idle_ms": 5, "max_mismatches": 0})
+    with pytest.raises(NotFound):
+        store.switches.attach("s", source=OLD, target="nothing", group=GROUP)
+    store.queues.create("orders", replicas=[f"a={AWS}", f"g={GCP}"], allow=[AWS])
+    for source, target in ((OLD, "orders"), ("orders", NEW)):
+        with pytest.raises(Usage, match="is a table, and orders is none"):
+            store.switches.attach("s", source=source, target=target, group=GROUP)
+    make(store, "wide", vshards=16)
+    with pytest.raises(Usage, match="8 vshards and wide has 16"):
+        store.switches.attach("s", source=OLD, target="wide", group=GROUP)
+    with pytest.raises(Usage, match="group"):
+        store.tables.get(OLD, "k", domain=AWS, group="no/group")
+    with pytest.raises(NotFound):
+        store.switches.status("s")
+
+
+def test_one_switch_a_group_and_one_in_flight(here: World) -> None:
+    store = here.store
+    attach(here)
+    attach(here)
+    with pytest.raises(GenerationConflict, match="another window_ms"):
+        attach(here, window_ms=5)
+    make(store, "third")
+    with pytest.raises(GenerationConflict, match="attached to the switch s already"):
+        store.switches.attach("t", source="third", target=NEW, group=GROUP)
+    store.switches.attach("t", source=OLD, target=NEW, group="other", window_ms=0)
+    store.switches.switch("s", "target", **WHO)
+    assert store.tables.get(OLD, "k001", domain=AWS, group="other").resource == OLD
+    with pytest.raises(Busy, match="in flight"):
+        store.switches.switch("t", "target", **WHO)
+    store.switches.lock("s", **WHO)
+    store.switches.switch("t", "target", **WHO)
+
+
+def test_domains_that_may_not_are_refused_and_it_is_audited(tmp_path: Path) -> None:
+    with world(tmp_path / "store", [AWS, GCP], "memory") as here:
+        store = here.store
+        make(store, OLD)
+        make(store, NEW, allow=[AWS])
+        put(store, range(3))
+        attach(here)
+        for verb in (store.switches.rollback, store.switches.lock, store.switches.compare, store.switches.soak):
+            with pytest.raises(DomainUnavailable) as caught:
+                verb("s", domain=GCP)
+            assert "audit" in caught.value.fields
+        with pytest.raises(DomainUnavailable):
+            store.switches.switch("s", "target", domain=GCP)
+        assert state(store) == ("source", "source")
+        assert store.tables.get(OLD, "k001", domain=GCP, group=GROUP).resource == OLD
+        store.switches.switch("s", "target", **WHO)
+        with pytest.raises(DomainUnavailable, match="new"):
+            store.tables.get(OLD, "k001", domain=GCP, group=GROUP)
+
+
+def test_a_dry_run_changes_nothing(here: World) -> None:
+    store = here.store
+    attach(here, dry_run=True)
+    with pytest.raises(NotFound):
+        store.switches.status("s")
+    attach(here)
+    before = row_of(store.session, "s")
+    for change in (store.switches.switch("s", "target", dry_run=True, **WHO), store.switches.detach("s", dry_run=True)):
+        assert change.changed and change.dry_run and change.actions
+    store.switches.compare("s", dry_run=True, **WHO)
+    assert row_of(store.session, "s") == before
+
+
+def test_status_says_how_much_either_side_has(here: World) -> None:
+    attach(here)
+    put(here.store, [50], OLD)
+    shown = here.store.switches.status("s").as_json()
+    assert shown["source"] == {
+        **{"resource": OLD, "group": GROUP, "open": True, "records": 21, "writes": 21},
+        **{"bytes": shown["source"]["bytes"]},
+    }
+    assert shown["target"]["open"] is False and shown["target"]["records"] == 20
