@@ -70,8 +70,13 @@ OF_SWITCHING = (
     ),
     Mutant(
         "acks in a closed group", SWITCHED,
-        '    switch = group["switch"]\n    if switch["open"]:\n        return\n', "    return\n",
+        '    if switch["open"]:\n        return\n', "    return\n",
         "A record is finished at both sides.", LIVES,
+    ),
+    Mutant(
+        "acks in a group that was closed when it was detached", f"{RESOURCES}/group.py",
+        '    if rest and ("switch" in group or "closed_by" in group):\n', '    if rest and "switch" in group:\n',
+        "What was finished at the other output is finished again.", ("tests/store/test_switch_detaching.py",),
     ),
     Mutant(
         "poll of any generation", SWITCHED,

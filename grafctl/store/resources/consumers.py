@@ -176,6 +176,8 @@ class Pause:
 def apply_pause(state: State, entry: Entry, index: int) -> Writes:
     request = entry.request
     row = group_row(state, "", request["group"]) | {"paused": request["paused"]}
+    if not request["paused"]:
+        row.pop("closed_by", None)  # it is read by itself again, also what was finished at another output
     return [json_write(keys.group(request["group"]), row)]
 
 

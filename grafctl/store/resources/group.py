@@ -270,7 +270,7 @@ def _finish(
     ranges = union(offsets, [])
     rest = lineage.unfinished(ranges)
     already = size(ranges) - size(rest)
-    if rest and "switch" in group:
+    if rest and ("switch" in group or "closed_by" in group):
         _switched().pass_finish(caller, group, rest)
     held = union(leases.held_by(caller.group, token), [])
     strange = difference(rest, held)

@@ -6,7 +6,8 @@ What is carried between the two groups is the matter of `carrying.py`.
 Promises
 - A group opens only for a generation above the one in its row, and closes only for one that is not below it. So who
   comes late with an older one neither opens nor closes anything.
-- What is closed hands out no lease and takes no ack that would finish something: what it has finished is frozen.
+- What is closed hands out no lease and takes no ack that would finish something: what it has finished is frozen. That
+  holds on where it was detached, until somebody resumes it or attaches it again.
 """
 
 from __future__ import annotations
@@ -42,8 +43,19 @@ def pass_poll(caller: Caller, group: Mapping[str, Any]) -> None:
 
 
 def pass_finish(caller: Caller, group: Mapping[str, Any], left: Intervals) -> None:
-    """Raises `Fenced` (14) where something would be finished in a closed group."""
-    switch = group["switch"]
+    """Raises `Fenced` (14) where something would be finished in a closed group, also after its switch was detached."""
+    switch = group.get("switch")
+    if switch is None:
+        raise Fenced(
+            f"Group {caller.group} of {caller.resource} is closed, since its consumer was at the other output when "
+            f"{group['closed_by']} was detached: offset {left[0][0]} is finished by whoever reads it there.",
+            hint=f"Run `grafctl consumer resume {caller.resource} {caller.group}` to read it by itself again.",
+            resource=caller.resource,
+            group=caller.group,
+            domain=caller.domain,
+            switch=group["closed_by"],
+            offsets=[item[:2] for item in left],
+        )
     if switch["open"]:
         return
     raise Fenced(
@@ -103,12 +115,15 @@ def apply_switching(state: State, entry: Entry, index: int) -> Writes:
         writes += finish_in(lineage, leases, request["ranges"])
     if "switch" in request:
         group["switch"] = request["switch"]
+        group.pop("closed_by", None)
     if request.get("paid"):  # the consumer was about to be given it, so it is at work
         note_finish(group, entry)
     if request.get("resumes"):
         group["paused"] = False
     if "detach" in request:
-        group.pop("switch", None)
+        switch = group.pop("switch", None)
+        if switch is not None and not switch["open"] and request["paused"]:
+            group["closed_by"] = switch["name"]
         group["detached"] = request["detach"]
         group["paused"] = group["paused"] or request["paused"]
         writes.append((switch_keys.carried(group["name"]), None))
