@@ -8,18 +8,20 @@ Promises
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from grafctl.client import Store
-from grafctl.errors import NotFound
+from grafctl.errors import GrafctlError, NotFound
 from grafctl.names import shown
 from grafctl.nouns.declared import drift
 from grafctl.pipeline.declaring import Examined
 from grafctl.pipeline.model import DeclaredStage, Pipeline, owner_of
+from grafctl.pipeline.stages.following import reading, told
 from grafctl.results import Finding, Verdict
 from grafctl.store.authority import POLL, PUBLISH, RESERVE
 from grafctl.store.segment_rules import REVOKED, REVOKING, USABLE
+from grafctl.store.switch_rules import SIDES
 
 
 class Deed(NamedTuple):
@@ -40,6 +42,7 @@ def differences(store: Store, examined: Examined) -> Iterator[Finding]:
             yield Finding(f"{pipeline.file}:{item.get('line', 1)}", f"{problem}.", remedy)
     yield from _in_trouble(store, pipeline)
     yield from _leased_otherwise(store, pipeline)
+    yield from _not_following(store, pipeline)
     stages = {stage.name: stage for stage in pipeline.stages}
     for spot in examined.spots:
         if spot.runs:
@@ -74,9 +77,22 @@ def _leased_otherwise(store: Store, pipeline: Pipeline) -> Iterator[Finding]:
                 yield Finding(where, problem, "grafctl lease list", str(row["domain"]), name)
 
 
+def _not_following(store: Store, pipeline: Pipeline) -> Iterator[Finding]:
+    """Yields the stages that may not read the other output of the switch that their group is attached to."""
+    for stage in pipeline.stages:
+        try:
+            routed = told(store.session, pipeline, stage)
+        except GrafctlError:
+            continue  # what is missing or away has been told
+        if "stays" in routed:
+            problem = f"Stage {shown(stage.name)} may not follow the switch {routed['switch']}: {routed['stays']}"
+            where, remedy = f"{pipeline.file}:{stage.line}", f"grafctl consumer status {routed['switch']}"
+            yield Finding(where, problem, remedy, resource=routed["reads"])
+
+
 def _refused(store: Store, pipeline: Pipeline, stage: DeclaredStage, domain: str) -> Iterator[Finding]:
     """Yields what the gate refuses a stage in one domain, but for what is the matter with the domain itself."""
-    for deed in _deeds(pipeline, stage):
+    for deed in _deeds(pipeline, stage, _others(store, pipeline, stage)):
         try:
             verdict = store.can(deed.op, deed.resource, domain=domain, group=deed.group)
         except NotFound:
@@ -89,9 +105,20 @@ def _refused(store: Store, pipeline: Pipeline, stage: DeclaredStage, domain: str
             yield Finding(f"{pipeline.file}:{stage.line}", problem, _remedy(verdict), domain, deed.resource)
 
 
-def _deeds(pipeline: Pipeline, stage: DeclaredStage) -> Iterator[Deed]:
+def _others(store: Store, pipeline: Pipeline, stage: DeclaredStage) -> list[tuple[str, str]]:
+    """Returns the groups that a stage reads besides its own, where a switch brings it."""
+    try:
+        found = reading(store.session, pipeline, stage)
+    except GrafctlError:
+        return []
+    places = [] if found is None else [(found.row[side]["resource"], found.row[side]["group"]) for side in SIDES]
+    return [place for place in places if place != (stage.input, stage.group)]
+
+
+def _deeds(pipeline: Pipeline, stage: DeclaredStage, others: Iterable[tuple[str, str]] = ()) -> Iterator[Deed]:
     if stage.input is not None and pipeline.edge(stage.input) is None:
         yield Deed(POLL, stage.input, stage.group)
+        yield from (Deed(POLL, *place) for place in others)
     sinks = (sink.resource for sink in pipeline.sinks if sink.name == stage.sink)
     for name in dict.fromkeys((*stage.outputs, stage.dead_letter, *sinks)):
         if name is not None and pipeline.edge(name) is None:

@@ -13,7 +13,10 @@ from typing import Any
 
 from grafctl.errors import NotFound
 from grafctl.nouns.declared import apply_file
+from grafctl.nouns.opening import default_driver, session_if_begun
 from grafctl.pipeline.declaring import Examined
+from grafctl.pipeline.model import Pipeline
+from grafctl.pipeline.stages import following
 from grafctl.pipeline.where import Spot
 from grafctl.results import Finding, Shown
 
@@ -55,7 +58,24 @@ def plan(examined: Examined, domain: str | None = None, store: Path | None = Non
         body["edges"] = [row for row in _edges(examined) if domain in (None, row["domain"])]
     if store is not None:
         body |= {"store": str(store), "to_apply": apply_file(store, pipeline.file, dry_run=True).actions or []}
+        routed = _routed(pipeline, store)
+        for row in spots:
+            row |= routed.get(row["stage"], {})
     return Shown(body)
+
+
+def _routed(pipeline: Pipeline, store: Path) -> dict[str, dict[str, Any]]:
+    """Returns what stages read through a switch, by their names."""
+    found: dict[str, dict[str, Any]] = {}
+    with session_if_begun(store.absolute(), default_driver()) as session:
+        if session is None:
+            return {}
+        for stage in pipeline.stages:
+            try:
+                found[stage.name] = following.told(session, pipeline, stage)
+            except NotFound:
+                continue  # it is to be applied
+    return found
 
 
 def home_of(examined: Examined, edge: str) -> str:

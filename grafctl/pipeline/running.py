@@ -75,6 +75,7 @@ class Run:
         self.say = say or (lambda sentence: None)
         self.is_stopping = False
         self._place = Place(store.session, pipeline, domain, visibility_ms)
+        self.routed: dict[str, dict[str, str]] = {}  # what stages read through a switch, as they were begun
         chosen, self.skipped = self._choose(stages)
         for declared in chosen:
             self._require(declared)
@@ -117,9 +118,22 @@ class Run:
                         resource=resource,
                         group=stage.group,
                     )
+                if "switch" in group:
+                    self._look_at_switch(stage)
         except NotFound as error:
             error.hint = f"Run `grafctl apply {self.pipeline.file}` to create what the pipeline declares."
             raise
+
+    def _look_at_switch(self, stage: DeclaredStage) -> None:
+        """Raises the refusal where the consumer of a stage is at an output that the stage may not read."""
+        from grafctl.pipeline.stages.following import pass_follow, why_not
+
+        found = pass_follow(self._place, stage)
+        if found is None:
+            return
+        self.routed[stage.name] = {"switch": found.switch, "reads": found.resource}
+        if why := why_not(self._place.session, self.pipeline, stage, found.row):
+            self.say(f"{stage.name}: It will not follow the switch {found.switch} to the other output: {why}.")
 
     def make(self, declared: DeclaredStage) -> Stage:
         """Returns a stage at work, in the thread that calls."""
@@ -229,6 +243,7 @@ class _Lane:
         self._stage: Stage | None = None
         self._ended = threads.event()
         self._is_away = False
+        self._reads = self.run.routed.get(declared.name, {}).get("reads")  # as far as it was said
 
     def begin(self) -> None:
         threads.start(self._live)
@@ -240,9 +255,9 @@ class _Lane:
     def is_alive(self) -> bool:
         return not self._ended.is_set()
 
-    def counts(self) -> dict[str, int]:
+    def counts(self) -> dict[str, Any]:
         stage = self._stage
-        return stage.counts.fields() if stage is not None else {}
+        return stage.counts.fields() if stage is not None else dict(self.run.routed.get(self.declared.name, {}))
 
     def interrupt(self) -> None:
         if self._stage is not None:
@@ -290,6 +305,9 @@ class _Lane:
                 retry_s = min(retry_s * 2, RETRY_PAUSE_S[1])
                 continue
             self._is_away, retry_s = False, RETRY_PAUSE_S[0]
+            if stage.counts.reads not in (None, self._reads):
+                self._reads = stage.counts.reads
+                self.run.say(f"{self.declared.name}: It reads {self._reads}, as the switch {stage.counts.switch} says.")
             if stage.is_finished():
                 self.is_finished = self.is_idle = True
                 return

@@ -11,6 +11,7 @@ from typing import Any
 from grafctl.client import Store
 from grafctl.errors import GrafctlError, NotFound, Usage
 from grafctl.pipeline.model import SINK, Chain, DeclaredEdge, DeclaredStage, Pipeline
+from grafctl.pipeline.stages.following import told
 from grafctl.results import Shown
 from grafctl.store import keys
 from grafctl.store.authority import Placement
@@ -61,12 +62,11 @@ def _row(store: Store, pipeline: Pipeline, stage: DeclaredStage) -> dict[str, An
         if stage.input is None:
             published = checked(store.session.resource(stage.outputs[0]), lambda state: _ends(state, stage.outputs[0]))
             return row | {"output": stage.outputs[0], **published}
-        resource = stage.input
-        found, placement = checked(
-            store.session.resource(resource), lambda state: _progress(state, resource, stage.group)
-        )
+        routed = told(store.session, pipeline, stage)
+        resource, group = routed.get("reads", stage.input), routed.get("reads_group", stage.group)
+        found, placement = checked(store.session.resource(resource), lambda state: _progress(state, resource, group))
         row["domains"] = [domain for domain in allowed if placement.decide(domain)[0]]
-        return row | {"input": resource, **found}
+        return row | {"input": stage.input, **routed, **found}
     except GrafctlError as error:
         return row | {"trouble": error.message}
 

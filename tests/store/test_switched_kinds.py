@@ -217,6 +217,7 @@ def test_what_may_not_be_attached(tmp_path: Path) -> None:
         write(store, range(4))
         store.consumers.create("third", GROUP, allow=["aws"])
         store.consumers.create(NEW, "late", allow=["aws"], start="latest")
+        store.consumers.create(NEW, "final", allow=["aws"], semantics="at-most-once")
         store.tables.create("accounts", replicas=[f"a={AWS}"], allow=["aws"], vshards=2)
         cases: list[tuple[type[Exception], dict[str, Any]]] = [
             (Usage, {"target": OLD}),
@@ -230,6 +231,7 @@ def test_what_may_not_be_attached(tmp_path: Path) -> None:
             (NotFound, {"group": "absent"}),
             (NotFound, {"target": "absent"}),
             (GenerationConflict, {"target_group": "late"}),
+            (GenerationConflict, {"target_group": "final"}),  # what it could not finish there would be lost
         ]
         for error, wrong in cases:
             with pytest.raises(error):

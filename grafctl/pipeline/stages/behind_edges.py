@@ -21,7 +21,7 @@ from grafctl.pipeline.message import Message
 from grafctl.pipeline.model import DeclaredStage
 from grafctl.pipeline.stages.linking import ChainWork, EdgeIn
 from grafctl.pipeline.stages.parcel import Parcel
-from grafctl.pipeline.stages.publishing import put_aside
+from grafctl.pipeline.stages.publishing import put_aside, source_id
 from grafctl.pipeline.stages.reading import is_finished_for
 from grafctl.pipeline.stages.work import Counts, Place
 from grafctl.results import Record
@@ -83,6 +83,9 @@ class EdgeInput:
     def message(self, record: Record, value: object) -> Message:
         """Returns what a transform sees: where it stands on an edge says nothing, so there is no offset."""
         return Message(value, record.id, record.key, record.headers, None)
+
+    def name_of(self, record: Record) -> str:
+        return source_id(self.resource, record)
 
     def place_of(self, record: Record) -> str:
         """Returns how a sentence calls the place of a record: its number on an edge would say nothing."""

@@ -23,7 +23,7 @@ from grafctl.pipeline.stages.beginning_edges import Head
 from grafctl.pipeline.stages.behind_edges import is_chain_idle, letter_of, place_on_edge, record_of
 from grafctl.pipeline.stages.linking import EdgeIn, join
 from grafctl.pipeline.stages.parcel import NO_DIGEST, Parcel, mark_of, without_marks
-from grafctl.pipeline.stages.publishing import message_of, outgoing
+from grafctl.pipeline.stages.publishing import message_of, outgoing, source_id
 from grafctl.pipeline.stages.reading import Input, is_lost_lease
 from grafctl.pipeline.stages.work import Counts, Letter, Place, pass_stage, sort_out, stopped
 from grafctl.results import Record
@@ -58,11 +58,11 @@ class _Linking:
     def _parcels(self, ahead: Ahead, resource: str) -> list[Parcel]:
         """Returns what comes of a record; raises `Refused`."""
         record, came = ahead
-        found = []
+        source, found = source_id(resource, record), []
         for number, output in enumerate(self._transform(self._message(record))):
             if output.to is not None and output.to != self.declared.outputs[0]:
                 raise Refused(f"It is routed to {output.to[:100]!r}, which is no output of the stage.")
-            item = outgoing(self.declared.name, resource, record, output, number, 0)
+            item = outgoing(self.declared.name, source, record, output, number, 0)
             parcel = came._replace(payload=item.payload, id=item.id, key=item.key, headers=item.headers, is_last=False)
             self._out.check(parcel)
             found.append(parcel)

@@ -36,11 +36,12 @@ def derived_id(stage: str, source: str, number: int) -> str:
     return f"{stage}:sha256:{hashlib.sha256(text.encode()).hexdigest()}"
 
 
-def outgoing(stage: str, resource: str, record: Record, output: Output, number: int, at: int) -> Outgoing:
-    """Returns the record of one output, at a place of its batch; raises `Refused` where a record cannot be so."""
+def outgoing(stage: str, source: str, record: Record, output: Output, number: int, at: int) -> Outgoing:
+    """Returns the record of one output of what `source` names, at a place of its batch; raises `Refused` where a record
+    cannot be so."""
     value, _, key, id, headers = output
     if id is None:
-        id = derived_id(stage, source_id(resource, record), number)
+        id = derived_id(stage, source, number)
     if key is None:
         key = record.key
     headers = record.headers if headers is None else dict(headers)

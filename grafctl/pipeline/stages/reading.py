@@ -6,38 +6,49 @@ Promises
   entry for both. `leave` acks it by itself.
 - A batch whose work failed for now (no quorum, say) is given out again by the next `take`, less what was finished.
 - A lease that is over ends its batch: nothing of it is finished here, and its records come again.
+- Where a switch hands out the records of another output, all that ends their lease goes to the group there. A stage
+  that may not follow it (`following.py`) gives them back and is refused.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from grafctl import clock
 from grafctl.errors import Fenced, GrafctlError
 from grafctl.pipeline.message import Message
 from grafctl.pipeline.model import DeclaredStage
-from grafctl.pipeline.stages.publishing import message_of
+from grafctl.pipeline.stages.publishing import message_of, source_id
 from grafctl.pipeline.stages.work import Counts, Place
-from grafctl.results import Record
+from grafctl.results import Delivery, Record
 from grafctl.store import keys
 from grafctl.store.driver.kill import point
 from grafctl.store.intervals import from_offsets, size
 from grafctl.store.operations.polling import ack, nack, poll, renew
 from grafctl.store.operations.stepping import Change
+from grafctl.store.replica.state import State
 from grafctl.store.resources.burying import Bury
 from grafctl.store.resources.delivery import Lineage
 from grafctl.store.resources.group import Caller, Finalise, group_row
 from grafctl.store.session import Session
+from grafctl.store.switch_match import ID
+
+if TYPE_CHECKING:
+    from grafctl.store.operations.switching.routed import Reads
 
 
 class Input:
-    """One group's records, for one stage of one process."""
+    """One group's records, for one stage of one process; `resource` and `group` are those of the lease."""
 
     def __init__(self, place: Place, stage: DeclaredStage, counts: Counts) -> None:
         assert stage.input is not None
-        self._counts = counts
+        self._counts, self._stage = counts, stage
+        self._own = stage.input, stage.group
+        self._followed: object = None  # the way to another output, once the stage may go it
+        self._is_refused = False  # it may not
+        self._has_other_ids = self._is_by_place = False
         self.place, self.resource, self.group, self.batch = place, stage.input, stage.group, stage.batch
         self.lease: int | None = None
         self._records: list[Record] = []  # of the lease
@@ -65,16 +76,46 @@ class Input:
             self.hold()
             left = set(self._open)
             return [record for record in self._records if record.offset in left]
+        if self._is_refused:  # before anything is leased again
+            self._follow()
         asked_s = clock.monotonic_s()
-        at = (self.place.session, self.resource, self.group, self.place.domain, self.batch, self.place.visibility_ms)
-        delivery = poll(*at, None, finish=self._done, lease=self.lease if self._done else None)
+        at = (self.place.session, *self._own, self.place.domain, self.batch, self.place.visibility_ms)
+        lease = self.lease if self._done else None
+        delivery = poll(*at, None, finish=self._done, lease=lease, held_at=(self.resource, self.group))
         self._done = []
-        self.lease = delivery.lease
+        self.lease, self.resource, self.group = delivery.lease, delivery.resource, delivery.group
+        self._is_by_place = delivery.switch is not None and self._pass_switch(delivery)
         self._records = delivery.records
         self._open = [record.offset for record in delivery.records]
         self._counts.read += len(self._open)
         self._renew_at_s = asked_s + self.place.visibility_ms / 3000
         return delivery.records
+
+    def _pass_switch(self, delivery: Delivery) -> bool:
+        """Returns whether what a switch handed out is named after where it stands; raises where it is not for this
+        stage, and gives it back."""
+        way = self.place.session.routes.get(self._own)
+        at = delivery.resource, delivery.group
+        if at != self._own and (way is None or way is not self._followed):
+            try:
+                found = self._follow(at)
+            except GrafctlError:
+                self._open = [record.offset for record in delivery.records]
+                self.leave()
+                raise
+            self._followed, self._has_other_ids = way, found is not None and found.row["match"] != ID
+        self._counts.switch, self._counts.reads = delivery.switch, delivery.resource
+        return at != self._own and self._has_other_ids
+
+    def _follow(self, at: tuple[str, str] | None = None) -> Reads | None:
+        """Returns what the stage reads through a switch; raises where it may not read the output at which its consumer
+        is now, or was when it was given records of this group."""
+        from grafctl.pipeline.stages.following import pass_follow
+
+        self._is_refused = True
+        found = pass_follow(self.place, self._stage, at)
+        self._is_refused = False
+        return found
 
     def hold(self) -> None:
         """Renews the lease where a third of it is over; raises `Fenced` where it is lost."""
@@ -130,11 +171,16 @@ class Input:
 
     def is_idle(self) -> bool:
         """Returns whether every record is finished or put aside; what others hold is not."""
-        return not self._done and not self._open and is_finished_for(self.place.session, self.resource, self.group)
+        return not self._done and not self._open and is_finished_for(self.place.session, *self._own)
 
     def message(self, record: Record, value: object) -> Message:
         """Returns what a transform sees of a record."""
         return message_of(record, value)
+
+    def name_of(self, record: Record) -> str:
+        """Returns what names a record for ever, and so what is made of it. Where a switch does not match by the id, an
+        id at the other output may be that of other work, and a record of that is named after where it stands."""
+        return f"{self.resource}@{record.offset}" if self._is_by_place else source_id(self.resource, record)
 
     def place_of(self, record: Record) -> str:
         """Returns how a sentence calls the place of a record."""
@@ -142,10 +188,25 @@ class Input:
 
 
 def is_finished_for(session: Session, resource: str, group: str) -> bool:
-    """Returns whether every record of a resource is finished for a group, or put aside."""
+    """Returns whether every record of a resource is finished for a group, or put aside; where a switch says what the
+    consumer reads, of the output that is open."""
     with session.state(resource) as state:
-        lineage = Lineage.of(state.get_json(keys.lineage(group_row(state, resource, group)["lineage"])))
-        published: int = state.get_json(keys.queue())["next"]
+        is_done = _is_done(state, resource, group)
+        is_attached = "switch" in group_row(state, resource, group)
+    if not is_attached:
+        return is_done
+    from grafctl.store.operations.switching.routed import reads
+
+    found = reads(session, resource, group)
+    if found is None or not found.is_open:
+        return False  # it is between the two
+    with session.state(found.resource) as state:
+        return _is_done(state, found.resource, found.group)
+
+
+def _is_done(state: State, resource: str, group: str) -> bool:
+    lineage = Lineage.of(state.get_json(keys.lineage(group_row(state, resource, group)["lineage"])))
+    published: int = state.get_json(keys.queue())["next"]
     return lineage.floor + size(lineage.done) + size(lineage.dead) >= published
 
 
@@ -156,6 +217,8 @@ class Records(Protocol):
 
     def work_on(self, work: Callable[[Sequence[Record]], None]) -> bool: ...
     def message(self, record: Record, value: object) -> Message: ...
+    def name_of(self, record: Record) -> str: ...
+    @abstractmethod
     def place_of(self, record: Record) -> str: ...
     def hold(self) -> None: ...
     def changes(self, offsets: list[int], letters: list[tuple[int, str]]) -> list[Change]: ...

@@ -19,7 +19,7 @@ from typing import NamedTuple
 from grafctl.errors import GrafctlError
 from grafctl.pipeline.message import Refused, Transform, decode_value
 from grafctl.pipeline.model import DeclaredStage
-from grafctl.pipeline.stages.publishing import outgoing, refused_too, source_id, weight
+from grafctl.pipeline.stages.publishing import outgoing, refused_too, weight
 from grafctl.pipeline.stages.reading import ReadingStage
 from grafctl.pipeline.stages.work import BYTES_AIM, RECORD_BYTES_MAX, Letter, Place, sort_out, stopped, stops
 from grafctl.results import Record
@@ -72,7 +72,7 @@ class TransformStage(ReadingStage):
             self._commit(made, letters)
 
     def _make(self, record: Record, at: int) -> Made:
-        stage, resource = self.declared, self._input.resource
+        stage, source = self.declared, self._input.name_of(record)
         outputs = self._transform(self._input.message(record, decode_value(record.payload)))
         found, size = [], 0
         for number, output in enumerate(outputs):
@@ -81,20 +81,21 @@ class TransformStage(ReadingStage):
                 to = stage.outputs[0]
             elif to not in stage.outputs:
                 raise Refused(f"It is routed to {to[:100]!r}, which is no output of the stage.")
-            item = outgoing(stage.name, resource, record, output, number, at)
+            item = outgoing(stage.name, source, record, output, number, at)
             found.append((to, item))
             size += weight(item)
         if size > RECORD_BYTES_MAX:
             raise Refused(
                 f"What comes of it has {size:,} bytes; at most {RECORD_BYTES_MAX:,} are committed for one record."
             )
-        return Made(record, found, self._effect(record, len(found)) if stage.effects is not None else None, size)
+        effect = self._effect(source, record, len(found)) if stage.effects is not None else None
+        return Made(record, found, effect, size)
 
-    def _effect(self, record: Record, outputs: int) -> tuple[str, bytes, bytes]:
+    def _effect(self, source: str, record: Record, outputs: int) -> tuple[str, bytes, bytes]:
         """Returns what is recorded of a record: what it was, by which definition, and how much came of it."""
         whole = hashlib.sha256(self._begun + record.payload)
         result = b"%s %d" % (self._definition, outputs)
-        return source_id(self._input.resource, record), whole.digest(), result
+        return source, whole.digest(), result
 
     def _commit(self, made: list[Made], letters: list[Letter]) -> None:
         """Commits what came of some records; those that the store refuses are put aside, and the rest tried again."""

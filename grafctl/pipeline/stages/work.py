@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from grafctl.errors import DomainUnavailable, GrafctlError, SchemaMismatch
 from grafctl.pipeline.model import STOP, DeclaredStage, Pipeline
@@ -40,9 +40,13 @@ class Counts:
     filtered: int = 0  # read, and by the definition of the stage nothing comes of them
     refused: int = 0  # dead letters, each with its reason
     lost: int = 0  # leases that ended before their records were finished; these come again
+    switch: str | None = None  # to which the group is attached that the stage reads with
+    reads: str | None = None  # and the output of which its last records were
 
-    def fields(self) -> dict[str, int]:
-        return {
+    def fields(self) -> dict[str, Any]:
+        """Returns the counts, and with a switch what is read through it."""
+        routed = {} if self.switch is None else {"switch": self.switch, "reads": self.reads}
+        return routed | {
             "read": self.read,
             "written": self.written,
             "replayed": self.replayed,

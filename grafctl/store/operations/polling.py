@@ -97,9 +97,11 @@ def poll(
     finish: Sequence[int] = (),
     lease: int | None = None,
     finished: int | None = None,
+    held_at: tuple[str, str] | None = None,
 ) -> Delivery:
     """Leases up to `count` records and returns them; what is to be finished is finished in the same entry, or refused
-    as an ack refuses it, and then nothing is leased. `finished` is what an earlier try of the same poll finished."""
+    as an ack refuses it, and then nothing is leased. `finished` is what an earlier try of the same poll finished, and
+    `held_at` the resource and group of what is to be finished, where a switch handed out the records of another."""
     if not 1 <= count <= POLL_MAX:
         raise Usage(f"--max takes 1 to {POLL_MAX:,}, not {count}.")
     if visibility_ms < 1:
@@ -107,7 +109,7 @@ def poll(
     if finish:
         _check_offsets(finish)
     how: dict[str, Any] = {"finish": finish, "lease": lease, "finished": finished}
-    if (resource, group) not in session.routes:
+    if (resource, group) not in session.routes and held_at in (None, (resource, group)):
         try:
             return poll_at(session, resource, group, domain, count, visibility_ms, epoch, **how)
         except NotOpenHere:  # few groups are attached to a switch
@@ -115,7 +117,8 @@ def poll(
     from grafctl.store.operations.switching.routed import Asked as AskedFor
     from grafctl.store.operations.switching.routed import poll_attached
 
-    return poll_attached(session, AskedFor(resource, group, domain, count, visibility_ms, epoch), **how)
+    asked = AskedFor(resource, group, domain, count, visibility_ms, epoch)
+    return poll_attached(session, asked, **how, held_at=held_at)
 
 
 def poll_at(

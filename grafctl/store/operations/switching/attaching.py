@@ -23,7 +23,7 @@ from grafctl.errors import Busy, GenerationConflict
 from grafctl.store.driver.kill import point
 from grafctl.store.operations.switching.tables import are_tables, attach_tables, detach_tables
 from grafctl.store.operations.switching.work import look, other, row_of, run_request, settled_row, side_of
-from grafctl.store.resources.group import ALL, group_row
+from grafctl.store.resources.group import ALL, AT_MOST_ONCE, group_row
 from grafctl.store.resources.switched import AttachGroup, DetachGroup
 from grafctl.store.resources.switches import BeginDetach, CreateSwitch, DropSwitch, EndAttach, Switched
 from grafctl.store.session import Session
@@ -38,16 +38,26 @@ def attach(session: Session, name: str, definition: Mapping[str, Any], *, dry_ru
     if are_tables(session, definition):
         return attach_tables(session, name, definition, dry_run=dry_run)
     filters: dict[str, Any] = {}
+    final: list[str] = []
     for side in (TARGET, SOURCE):
         at = side_of(session, name, definition, side)
         with at.log.view() as committed:  # what would be refused in the middle is refused before anything is there
             _request(name, definition, side, NOBODYS).check(committed.state)
-            filters[side] = group_row(committed.state, at.resource, at.group).get("filter", ALL)
+            group = group_row(committed.state, at.resource, at.group)
+            filters[side] = group.get("filter", ALL)
+            final += [at.resource] if group["semantics"] == AT_MOST_ONCE else []
     if filters[SOURCE] != filters[TARGET]:
         raise GenerationConflict(
             f"The groups of switch {name} have different filters, {filters[SOURCE]} and {filters[TARGET]}: "
             "what one leaves out would be finished for the other.",
             hint="Attach groups that were made with the same --filter.",
+            switch=name,
+        )
+    if len(final) == 1:
+        raise GenerationConflict(
+            f"Of the groups of switch {name} only that of {final[0]} is {AT_MOST_ONCE}: what its consumer counts on to "
+            "come again would be lost there.",
+            hint="Attach groups that were made with the same --semantics.",
             switch=name,
         )
     made: Switched = run_request(session.control, CreateSwitch(name, definition), dry_run)

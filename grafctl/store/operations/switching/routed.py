@@ -14,6 +14,7 @@ from grafctl import clock
 from grafctl.errors import GenerationConflict, GrafctlError, NotFound
 from grafctl.results import Delivery, Record
 from grafctl.store import switch_keys
+from grafctl.store.checked import checked
 from grafctl.store.intervals import from_offsets
 from grafctl.store.operations.polling import ack, caller_of, give_back, poll_at
 from grafctl.store.operations.switching.work import Here, Side, covering, here_in, look, row_of, side_of
@@ -53,13 +54,21 @@ class Asked(NamedTuple):
 
 
 def poll_attached(
-    session: Session, asked: Asked, finish: Sequence[int], lease: int | None, finished: int | None
+    session: Session,
+    asked: Asked,
+    finish: Sequence[int],
+    lease: int | None,
+    finished: int | None,
+    held_at: tuple[str, str] | None = None,
 ) -> Delivery:
-    """Does what `poll` does, at the open side; a delivery without records where neither side is open for now."""
+    """Does what `poll` does, at the open side; a delivery without records where neither side is open for now.
+
+    What is to be finished is of `held_at`, or of the group that is asked for."""
     key = asked.resource, asked.group
+    held = held_at or key
     route = session.routes.get(key)
-    if finish and (route is None or (route.resource, route.group) != key):
-        finished = ack(session, *key, list(finish), asked.domain, lease, asked.epoch).count
+    if finish and (route is None or (route.resource, route.group) != held):
+        finished = ack(session, *held, list(finish), asked.domain, lease, asked.epoch).count
         finish = ()
     for _ in range(_HOPS):
         route = session.routes.get(key)
@@ -74,7 +83,7 @@ def poll_attached(
         except NotOpenHere:
             session.routes.pop(key, None)
             if finish:
-                finished = ack(session, *key, list(finish), asked.domain, lease, asked.epoch).count
+                finished = ack(session, *held, list(finish), asked.domain, lease, asked.epoch).count
                 finish = ()
     return _nothing(session, asked, finished)
 
@@ -132,6 +141,35 @@ def _nothing(session: Session, asked: Asked, finished: int | None) -> Delivery:
 
 
 # --- where the open side is
+
+
+class Reads(NamedTuple):
+    """What the consumer of an attached group reads now, for people and for who asks whether it may."""
+
+    switch: str
+    side: str
+    resource: str
+    group: str
+    is_open: bool  # no: it is being closed, or opens with the next poll
+    row: dict[str, Any]
+
+
+def reads(session: Session, resource: str, group: str) -> Reads | None:
+    """Returns where the polls of a group go, or None where it is attached to no switch. Changes nothing."""
+    switch = checked(session.resource(resource), lambda state: group_row(state, resource, group).get("switch"))
+    if switch is None:
+        return None
+    try:
+        row = row_of(session, switch["name"])
+    except NotFound:  # it is being detached
+        return None
+    places = [(row[side]["resource"], row[side]["group"]) for side in SIDES]
+    if (resource, group) not in places:
+        return None
+    side = side_of(session, switch["name"], row, row["side"])
+    there = look(side).switch
+    is_open = there is not None and there["open"] and there["generation"] == row["generation"]
+    return Reads(side.name, side.side, side.resource, side.group, is_open, row)
 
 
 def _learn(session: Session, resource: str, group: str) -> Route | None:
