@@ -99,15 +99,18 @@ class CreateSwitch(NamedTuple):
     definition: Mapping[str, Any]
 
     def decide(self, state: State, context: Context) -> Decision:
-        there: dict[str, Any] | None = state.get_json(switch_keys.switch(self.name))
-        if there is not None:
-            return asked_again(self.name, there, self.definition)
-        check_free(state, self.name, self.definition)
+        if (there := asked_again(state, self.name, self.definition)) is not None:
+            return there
         return _set(self.name, first_row(self.definition, context) | {"phase": {"what": ATTACHING}})
 
 
-def asked_again(name: str, there: dict[str, Any], definition: Mapping[str, Any]) -> Decision:
-    """Returns the answer to a request for a switch that is there; raises the refusal where it is another one."""
+def asked_again(state: State, name: str, definition: Mapping[str, Any]) -> Decision | None:
+    """Returns the answer to a request for a switch that is there, or None where it may be made; raises the refusal
+    where it is another one, or where another one has its groups."""
+    there: dict[str, Any] | None = state.get_json(switch_keys.switch(name))
+    if there is None:
+        _check_free(state, name, definition)
+        return None
     different = [field for field in DEFINITION if there[field] != definition[field]]
     if different:
         raise refused(name, there, f"is there already with another {', '.join(different)}")
@@ -116,7 +119,7 @@ def asked_again(name: str, there: dict[str, Any], definition: Mapping[str, Any])
     return Decision(Switched(False, there))
 
 
-def check_free(state: State, name: str, definition: Mapping[str, Any]) -> None:
+def _check_free(state: State, name: str, definition: Mapping[str, Any]) -> None:
     """Raises `GenerationConflict` where another switch has one of the groups."""
     mine = [definition[side] for side in (SOURCE, TARGET)]
     for other, row in rows(state, switch_keys.switches()).items():

@@ -20,7 +20,6 @@ from grafctl.store.resources.control import rows
 from grafctl.store.resources.switches import (
     Switched,
     asked_again,
-    check_free,
     first_row,
     flipped,
     pass_compared,
@@ -80,10 +79,8 @@ class TieTables(NamedTuple):
     definition: Mapping[str, Any]
 
     def decide(self, state: State, context: Context) -> Decision:
-        there: dict[str, Any] | None = state.get_json(switch_keys.switch(self.name))
-        if there is not None:
-            return asked_again(self.name, there, self.definition)
-        check_free(state, self.name, self.definition)
+        if (there := asked_again(state, self.name, self.definition)) is not None:
+            return there
         row = first_row(self.definition, context) | {"kind": TABLE}
         places = [self.definition[side] for side in SIDES]
         readers = [[place["resource"], place["group"], {"switch": self.name}] for place in places]
