@@ -33,6 +33,7 @@ MEASUREMENTS = (
     "preallocation",
     "tables",
     "edges",
+    "switching",
     "transforms",
     "pipeline",
 )

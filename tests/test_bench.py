@@ -36,6 +36,7 @@ TINY: dict[str, tuple[dict[str, Any], int]] = {
     "preallocation": ({"COMMITS": 3}, 0),
     "tables": ({"ROWS": 500, "BATCH": 50, "ROUNDS": 1, "PUTS": 2, "GETS": 5}, 3),
     "edges": ({"ROUNDS": 1, "RECORDS": 20, "BATCH": 10}, 2),
+    "switching": ({"ROUNDS": 1, "RECORDS": 200, "GETS": 3, "BATCH": 100}, 0),
     "transforms": ({"ROUNDS": 1, "FILTERS": 10, "RECORDS": 10, "ASKED": 5}, 0),
     "pipeline": ({"SCALE": 0.001, "ROUNDS": 1}, 2),
     "pipeline_memory": ({"FEW": 0.001, "MANY": 0.002, "TIMES": 2}, 4),
