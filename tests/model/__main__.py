@@ -69,7 +69,7 @@ def _switchovers(settings: Sequence[switching.Setting]) -> int:
 def _mutants(match: str, limit: int) -> int:
     missed = 0
     for mutant in (mutant for mutant in MUTANTS if match in mutant.name):
-        result = hunt(mutant, limit)[-1]
+        result = hunt(mutant, limit)
         caught = result.violation is not None and result.violation.startswith(mutant.breaks)
         missed += not caught
         print(f"{'caught' if caught else 'MISSED'}: {mutant.name}: {result}", flush=True)

@@ -54,10 +54,9 @@ def test_no_reachable_state_of_a_longer_configuration_breaks_an_invariant(config
 
 @pytest.mark.parametrize("mutant", MUTANTS, ids=_name)
 def test_every_error_is_caught(mutant: Mutant) -> None:
-    results = hunt(mutant)
-    violation = results[-1].violation
-    assert violation is not None, "\n".join(map(str, results))
-    assert violation.startswith(mutant.breaks), str(results[-1])
+    result = hunt(mutant)
+    assert result.violation is not None, str(result)
+    assert result.violation.startswith(mutant.breaks), str(result)
 
 
 @pytest.mark.parametrize(("name", "setting", "options"), STUCK, ids=_name)
@@ -68,9 +67,11 @@ def test_every_standstill_is_caught(name: str, setting: Setting, options: dict[s
 
 # Where neither the rules nor the processes are wrong, the accident itself is the error: a voter wiped, its name kept.
 MENDABLE = [mutant for mutant in MUTANTS if (mutant.rules, mutant.behaviour) != (RULES, CORRECT)]
+SOUND = [configuration.setting._replace(name="") for configuration in QUICK]  # explored above, under another name
+OTHERS = {m.setting.name: m.setting for m in MENDABLE if m.setting._replace(name="") not in SOUND}
 
 
-@pytest.mark.parametrize("setting", {s.name: s for mutant in MENDABLE for s in mutant.settings}.values(), ids=_name)
+@pytest.mark.parametrize("setting", OTHERS.values(), ids=_name)
 def test_what_catches_an_error_is_sound_without_it(setting: Setting) -> None:
     result = explore(setting)
     assert result.violation is None, str(result)
@@ -85,7 +86,7 @@ def test_locking_a_majority_without_promises_loses_an_acknowledged_record() -> N
 
 
 def test_writing_primary_and_backup_at_once_is_wrong_even_where_all_must_be_durable() -> None:
-    caught = {setting.name for mutant in MUTANTS if mutant.behaviour.plans for setting in mutant.settings}
+    caught = {mutant.setting.name for mutant in MUTANTS if mutant.behaviour.plans}
     assert {"n2w2 x, y", "n3w3 x, y"} <= caught
 
 
