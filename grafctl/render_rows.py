@@ -38,8 +38,16 @@ def rows(table: str, found: Iterable[Row], output: Form, json: bool, most: int |
     return count
 
 
-def got(table: str, keys: Sequence[bytes], found: Sequence[Row | None], output: Form, json: bool, raw: bool) -> None:
-    """Prints what is there under some keys; raises `NotFound` for the others."""
+def got(
+    table: str,
+    keys: Sequence[bytes],
+    found: Sequence[Row | None],
+    output: Form,
+    json: bool,
+    raw: bool,
+    group: str | None = None,
+) -> None:
+    """Prints what is there under some keys; raises `NotFound` for the others, which a group may have looked for."""
     there = [row for row in found if row is not None]
     if raw:
         render_output.write(b"".join(row.value for row in there))
@@ -52,9 +60,10 @@ def got(table: str, keys: Sequence[bytes], found: Sequence[Row | None], output: 
         return
     name = shown(missing[0].decode(errors="backslashreplace"))
     more = f", nor {len(missing) - 1} others of {len(keys)}" if len(missing) > 1 else ""
+    where, flag = (table, "") if group is None else (f"What group {group} reads of {table}", f" --group {group}")
     raise NotFound(
-        f"{table} has no key {name}{more}.",
-        hint=f"Run `grafctl table scan {table}` to see its keys.",
+        f"{where} has no key {name}{more}.",
+        hint=f"Run `grafctl table scan {table}{flag}` to see its keys.",
         resource=table,
         missing=[text_fields("key", key) for key in missing[:MISSING_SHOWN]],
     )

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from grafctl import render, render_output, render_text
-from grafctl.results import Shown
-from grafctl.typed import TYPE_CHECKING, Any, Mapping
+from grafctl.results import Listed, Shown
+from grafctl.typed import TYPE_CHECKING, Any, Mapping, Sequence
 
 if TYPE_CHECKING:
     from grafctl.render import Form
-    from grafctl.render_text import Block
+    from grafctl.render_text import Block, Table
 
 KINDS = ("matched", "missing", "extra", "different", "repeated", "unmatched", "waiting")
 
+FLIP = ("generation", "side", "ms", "why")
 NAMED = ("kind", "match_key", "source", "target", "field", "source_value", "target_value", "why")
 
 
@@ -21,6 +22,34 @@ def report(answer: Shown, output: Form, json: bool = False) -> None:
         render_output.write(render.document(answer.as_json()))
     else:
         render_text.draw(blocks_of(answer.fields()))
+
+
+def standing(answer: Shown | Listed, output: Form, json: bool = False) -> None:
+    """Prints which side one consumer is at, or each of them."""
+    if json or output != "table":
+        render_output.write(render.document(answer.as_json()))
+        return
+    body = dict(answer.fields())
+    if isinstance(answer, Listed):
+        render_text.draw([_sides(answer.items)] if answer.items else ["No switches."])
+        return
+    flips = [{name: flip[name] for name in FLIP} for flip in body.pop("flips", [])]
+    for name in ("shadow", "soak"):
+        if body.get(name):
+            body[name] = f"judged {render_text.value_of('judged_ms', body[name]['judged_ms'])}; see `consumer report`"
+    render_text.draw(render_text.pairs(body | ({"flips": flips} if flips else {}), ""))
+
+
+def _sides(items: Sequence[Mapping[str, Any]]) -> Table:
+    """Returns the switches as a table that is narrow enough for a terminal."""
+    rows = []
+    for item in items:
+        place, left_ms = item["open"], item["window_left_ms"]
+        state = f"{item['state']}, {item['phase']}" if item["phase"] else item["state"]
+        left = "-" if left_ms is None else f"{left_ms:,} ms"
+        reads = f"{place['group']} of {place['resource']}"
+        rows.append([render.clean(str(cell)) for cell in (item["switch"], state, reads, item["generation"], left)])
+    return render_text.Table(["switch", "state", "reads", "generation", "window left"], rows)
 
 
 def judgement(body: dict[str, Any]) -> None:
@@ -40,7 +69,7 @@ def blocks_of(body: Mapping[str, Any]) -> list[Block]:
         checks = [{"rule": check["rule"], "ok": check["ok"], "says": check["sentence"]} for check in found]
         blocks += ["", "Health since it was switched:", render_text.table_of(checks, "  ")]
     if body["flips"]:
-        shown = [{name: flip[name] for name in ("generation", "side", "ms", "why")} for flip in body["flips"]]
+        shown = [{name: flip[name] for name in FLIP} for flip in body["flips"]]
         blocks += ["", "Flips:", render_text.table_of(shown, "  ")]
     return blocks
 

@@ -57,6 +57,9 @@ MOMENTS = {
     "due_ms": "due",
     "gone_ms": "gone",
     "began_ms": "began",
+    "flipped_ms": "flipped",
+    "soak_since_ms": "soaks since",
+    "judged_ms": "judged",
     "beat_ms": "last seen",
 }
 

@@ -271,9 +271,9 @@ def status(
 
     Example: grafctl consumer status billing
     """
-    from grafctl import client, render
+    from grafctl import client, render_switches
 
     with client.open(store) as opened:
         shown = opened.switches.status(name)
 
-    render.show(shown, output, json)
+    render_switches.standing(shown, output, json)

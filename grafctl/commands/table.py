@@ -242,7 +242,7 @@ def get(
     with client.open(store) as opened:
         found = opened.tables.get_many(name, keys, domain=domain, group=group, timeout_s=timeout / 1000)
 
-    render_rows.got(name, keys, found, output, json, raw)
+    render_rows.got(name, keys, found, output, json, raw, group)
 
 
 def scan(
