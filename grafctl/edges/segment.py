@@ -6,19 +6,25 @@ Promises
   as something empty.
 - No symbolic link is followed, and what is no regular file of the right size is no segment.
 
+- Who clears up after a lease removes no segment that somebody is making.
+
 When it fails: a `StoreFull`, or another refusal, and nothing is left. A process that dies between making a file and
-getting its lease leaves the file; the next one that gets a lease of that name removes it.
+getting its lease, or after it and before the earlier one is removed, leaves a file; the next one that asks for a lease
+of that name removes it.
 """
 
 from __future__ import annotations
 
+import fcntl
 import os
 import stat
+from contextlib import contextmanager, suppress
 
 from grafctl import clock
 from grafctl.store.driver.kill import point
 from grafctl.store.driver.private import open_file, sync_path
 from grafctl.store.files import make_folders, unwritable
+from grafctl.typed import Iterator
 
 FOLDER = "segments"
 
@@ -33,22 +39,38 @@ def path_of(place: str, segment: str) -> str:
     return os.path.join(place, FOLDER, segment)
 
 
-def allocate(place: str, segment: str, size: int) -> None:
-    """Makes a segment of zeros, durably; raises `StoreFull`, or another refusal."""
+@contextmanager
+def allocated(place: str, segment: str, size: int) -> Iterator[None]:
+    """Makes a segment of zeros, durably; raises `StoreFull`, or another refusal.
+
+    In the block nobody clears it up, who knows of no lease that has it.
+    """
     from pathlib import Path
 
     path = path_of(place, segment)
     try:
         make_folders(Path(place, FOLDER))
         handle = open_file(path, os.O_RDWR | os.O_EXCL)
+    except OSError as error:
+        raise unwritable(Path(path), error) from None
+    try:
+        _fill(path, handle, size)
+        yield
+    finally:
+        os.close(handle)
+
+
+def _fill(path: str, handle: int, size: int) -> None:
+    from pathlib import Path
+
+    try:
         try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
             os.posix_fallocate(handle, 0, size)
             os.fsync(handle)
         except BaseException:
             os.unlink(path)
             raise
-        finally:
-            os.close(handle)
         sync_path(os.path.dirname(path))
         point("segment.allocated")
     except OSError as error:
@@ -72,12 +94,28 @@ def remove(place: str, segment: str) -> None:
         pass
 
 
-def remove_others(place: str, lease: str, keep: str) -> None:
-    """Removes what a lease left behind in a domain: segments of earlier generations, and of those who died."""
+def of_lease(place: str, lease: str) -> list[str]:
+    """Returns the segments of a lease in a domain: of all generations, and of those who died."""
     try:
         found = os.listdir(os.path.join(place, FOLDER))
     except OSError:
-        return
-    for segment in found:
-        if segment != keep and segment.rpartition(".")[0] == lease:
-            remove(place, segment)
+        return []
+    return [segment for segment in found if segment.rpartition(".")[0] == lease]
+
+
+@contextmanager
+def unused(place: str, segment: str) -> Iterator[bool]:
+    """Yields whether nobody is making a segment, or is in it at this moment; in the block that stays so."""
+    handle = -1
+    is_unused = True  # what cannot be opened
+    try:
+        with suppress(OSError):
+            handle = os.open(path_of(place, segment), os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                is_unused = False
+        yield is_unused
+    finally:
+        if handle >= 0:
+            os.close(handle)

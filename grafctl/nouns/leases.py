@@ -13,7 +13,8 @@ Promises
 - The segment of a lease that was revoked is removed by the first change of a lease in its domain after the grace.
 
 When it fails: who died between the two leaves handles that ask for their lease before each record. What died between
-making a file and getting its lease is cleared away with the next grant of that name.
+making a file and getting its lease, or before it removed the earlier file, is cleared away with the next `acquire` or
+`relocate` of that name, also where that changes nothing.
 """
 
 from __future__ import annotations
@@ -110,6 +111,8 @@ class Leases:
             pass_domain(self.session, asked)
             if answer.changed and not dry_run:
                 answer = self._granted(request, answer.before)
+            if not dry_run:
+                self._clear(name, answer.row)
         if answer.changed and not dry_run:
             row = answer.row
             about = {"owner": owner, "generation": row["generation"], "token": row["token"], "bytes": bytes}
@@ -120,19 +123,16 @@ class Leases:
     def _granted(self, request: AcquireSegment, before: dict[str, Any] | None) -> Leased:
         """Makes the segment and takes its lease; removes it again unless the lease is, or may be, of this segment."""
         place = self.session.cluster.place(request.domain).where
-        segment.allocate(place, request.segment, request.bytes)
-        try:
-            answer = self._appended(request, before)
-        except GrafctlError as error:
-            if error.fields.get("outcome") != "unknown":
-                segment.remove(place, request.segment)
-            raise
+        with segment.allocated(place, request.segment, request.bytes):
+            try:
+                answer = self._appended(request, before)
+            except GrafctlError as error:
+                if error.fields.get("outcome") != "unknown":
+                    segment.remove(place, request.segment)
+                raise
         if answer.row["segment"] != request.segment:  # somebody was quicker, for the same owner
             segment.remove(place, request.segment)
             return answer
-        segment.remove_others(place, request.name, request.segment)
-        if answer.before is not None and answer.before["domain"] != request.domain:
-            self._remove(answer.before)
         self._sweep(request.domain)
         return answer._replace(changed=True)
 
@@ -272,6 +272,22 @@ class Leases:
         for row in found.values():
             if row["domain"] == domain and judged(row, clock.now_ms()) == REVOKED:
                 self._remove(row)
+
+    def _clear(self, name: str, row: dict[str, Any]) -> None:
+        """Removes what earlier leases of a name left behind, and who died over them."""
+        for domain in self.session.cluster.domains:
+            place = self.session.cluster.place(domain).where
+            for found in segment.of_lease(place, name):
+                if found == row["segment"]:
+                    continue
+                with segment.unused(place, found) as is_unused:  # from here on nobody gets a lease that has it
+                    if is_unused and found != self._segment_in_force(name):
+                        segment.remove(place, found)
+
+    def _segment_in_force(self, name: str) -> str | None:
+        self.session.control.settle()
+        found = checked(self.session.control, lambda state: rows(state, segment_keys.segment_leases()), newest=True)
+        return found[name]["segment"] if name in found else None
 
     def _remove(self, row: dict[str, Any]) -> None:
         if self.session.cluster.knows(row["domain"]):

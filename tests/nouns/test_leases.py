@@ -94,6 +94,37 @@ def test_a_move_to_another_domain_leaves_no_file_behind(made: World) -> None:
     assert [file.rpartition(".")[0] for file in files_in(made)] == ["s.t"] and len(files_in(made, GCP)) == 1
 
 
+@pytest.mark.parametrize("domain", [AWS, GCP])
+def test_who_asks_again_clears_up_after_the_dead_and_not_after_who_is_making_one(made: World, domain: str) -> None:
+    made.store.leases.acquire("s", **ASKED)
+    place = made.store.session.cluster.place(domain).where
+    before = files_in(made, domain)
+    with segment.allocated(place, "s.dead", 4096), segment.allocated(place, "t.other", 4096):
+        pass
+    with segment.allocated(place, "s.making", 4096):
+        assert not made.store.leases.acquire("s", **ASKED).changed
+        assert files_in(made, domain) == sorted([*before, "s.making", "t.other"])
+    assert not made.store.leases.acquire("s", **ASKED, dry_run=True).changed and "s.making" in files_in(made, domain)
+    assert not made.store.leases.acquire("s", **ASKED).changed
+    assert files_in(made, domain) == sorted([*before, "t.other"])
+
+
+def test_who_clears_up_late_leaves_the_segment_that_is_in_force_by_then(
+    made: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made.store.leases.acquire("s", **ASKED)
+    of_lease, quick = segment.of_lease, iter([lambda: made.store.leases.acquire("s", **ASKED, replace=1)])
+
+    def late(place: str, lease: str) -> list[str]:
+        for step in quick:
+            assert step().changed  # between the answer and the look at the files
+        return of_lease(place, lease)
+
+    monkeypatch.setattr(segment, "of_lease", late)
+    assert not made.store.leases.acquire("s", **ASKED).changed
+    assert (state_of(made), len(files_in(made))) == ("held", 1)
+
+
 def test_the_gate_comes_first_and_nothing_is_left_of_a_refusal(made: World) -> None:
     made.observe(GCP, "unhealthy")
     made.store.domains.fail("azure")
