@@ -2,7 +2,7 @@
 # changes or the tree has moved. They need Python 3.11 or newer and a package index, nothing else.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint typecheck bench fuzz mutants model simulate kills chaos storms chains damage syscalls powerloss clean setup
+.PHONY: help demo test lint typecheck bench fuzz mutants model simulate kills chaos storms chains steps damage syscalls powerloss clean setup
 .DELETE_ON_ERROR:
 
 PYTHON ?= python3
@@ -19,6 +19,7 @@ EXAMPLES ?= 1000
 TRIALS ?= 10000
 STORMS ?= 10
 ROUNDS ?= 100
+KILLS  ?= 100
 # Only directories with Python in them, because mypy refuses an empty one.
 CODE   := $(foreach place,grafctl tests examples bench,$(if $(wildcard $(place)/*.py),$(place)))
 
@@ -70,6 +71,11 @@ storms: $(READY) ## writers and readers of a table while a vshard is moved and i
 
 chains: $(READY) ## four stages that edges link: each killed and each lease expired, ROUNDS=100 times, and as many storms of each kind
 	@GRAFCTL_EDGE_ROUNDS=$(ROUNDS) GRAFCTL_STORMS=$(ROUNDS) $(PY) -m pytest -n $(JOBS) --dist worksteal tests/test_edges_pipeline.py tests/pipeline/test_link_storm.py
+
+steps: $(READY) ## SIGKILL, KILLS=100 times in each step of leases, edges, switches, two operators at once, and waves; prints the counts
+	@EDGE_KILLS=$(KILLS) SWITCH_KILLS=$(KILLS) $(PY) -m pytest -rP -n $(JOBS) --dist worksteal tests/faults/test_edge_kills.py \
+	  tests/faults/test_switching_kills.py tests/faults/test_switching_rivals.py tests/faults/test_wave_kills.py \
+	  tests/faults/test_table_switch_kills.py
 
 damage: $(READY) ## TRIALS=10000 of damaged files, over all cores; one prints its seed where it fails
 	@cd tests && PYTHONPATH=.. ../$(PY) -m damage --trials $(TRIALS)

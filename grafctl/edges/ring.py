@@ -118,7 +118,9 @@ class Ring:
                 self._write(front.layout.slot_at(number), encode_slot(front.layout, number, payload))
             self._flush(front)
             point("edge.slot")
-            return count, self._advance(front._replace(tail=front.tail + count), TAIL_AT, "edge.tail")
+            front = self._advance(front._replace(tail=front.tail + count), TAIL_AT)
+            point("edge.tail")
+            return count, front
 
     def take(self, most: int) -> tuple[list[bytes], Front]:
         """Returns the payloads of up to `most` records from the head on, and both ends; the records stay."""
@@ -130,7 +132,8 @@ class Ring:
         with self._turn():
             payloads, front = self._take(most)
             if payloads:
-                self._advance(front._replace(head=front.head + len(payloads)), HEAD_AT, "edge.head")
+                self._advance(front._replace(head=front.head + len(payloads)), HEAD_AT)
+                point("edge.head")
             return payloads, front
 
     def _take(self, most: int) -> tuple[list[bytes], Front]:
@@ -146,7 +149,9 @@ class Ring:
             front = self._front()
             if front.head != start or not start <= stop <= front.tail:
                 return None
-            return self._advance(front._replace(head=stop), HEAD_AT, "edge.head")
+            front = self._advance(front._replace(head=stop), HEAD_AT)
+            point("edge.head")
+            return front
 
     # --- the end of a lease before its time
 
@@ -230,10 +235,9 @@ class Ring:
             self._mark()
             raise
 
-    def _advance(self, front: Front, at: int, name: str) -> Front:
+    def _advance(self, front: Front, at: int) -> Front:
         self._write(at, encode_cell(front.layout, at, front.head if at == HEAD_AT else front.tail))
         self._flush(front)
-        point(name)
         return front
 
     def _flush(self, front: Front) -> None:

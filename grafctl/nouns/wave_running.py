@@ -31,6 +31,7 @@ from grafctl.errors import Busy, GenerationConflict, GrafctlError, ProofRequired
 from grafctl.nouns.switches import Switches
 from grafctl.nouns.waves import Rows, attach, check, fields, head, numbered, standing_of, why_of
 from grafctl.results import Shown
+from grafctl.store.driver.kill import point
 from grafctl.store.operations.switching.work import all_rows, row_of
 from grafctl.store.session import Session
 from grafctl.store.switch_rules import ROLLED_BACK, SOAKING, SOURCE, TARGET, is_closing, left_ms
@@ -65,8 +66,10 @@ class Running:
         waiting = [self._wave.consumer(member.name) for member in self._order if not _is_locked(rows.get(member.name))]
         for consumer in waiting:
             check(self._session, consumer, self._domain)
+        point("wave.checked")
         for consumer in waiting:
             self.changed = attach(self._session, consumer).changed or self.changed
+            point("wave.attached")
         while True:
             rows = self._look()
             now = self._next(rows)
@@ -124,7 +127,9 @@ class Running:
         grace_ms = self._wave.consumer(name).grace_ms
         try:
             self._switches.compare(name, domain=self._domain, grace_ms=grace_ms)  # which remembers the grace
+            point("wave.compared")
             self._switch(name)
+            point("wave.switched")
             self._not_yet.pop(name, None)
         except GenerationConflict:
             self._wait(name, Busy(f"Somebody else is at the switch {name}."))
@@ -147,8 +152,10 @@ class Running:
                 self._switch(name)
             else:
                 self._switches.soak(name, domain=self._domain)
+                point("wave.soaked")
                 if self._lock and left_ms(row, clock.now_ms()) == 0:
                     self._switches.lock(name, domain=self._domain)
+                    point("wave.locked")
         except GenerationConflict:
             pass  # a poll or another operator was quicker, as the next look shows
         except GrafctlError as error:

@@ -141,8 +141,13 @@ class Forks:
 
     def stopped(self, pid: int) -> None:
         """Waits until a started child has stopped itself."""
+        ended = self.stopped_or_ended(pid)
+        assert ended is None, f"it ended with signal {ended} and did not stop"
+
+    def stopped_or_ended(self, pid: int) -> int | None:
+        """Waits until a started child has stopped itself (None), or has ended: by which signal, 0 for none."""
         reply = self._ask({"op": "stopped", "pid": pid})
-        assert reply["stopped"], f"it ended with signal {reply['signal']} and did not stop"
+        return None if reply["stopped"] else int(reply["signal"])
 
     def close(self) -> None:
         assert self._process.stdin is not None

@@ -37,6 +37,8 @@ class Orders:
     done: Counter[str] = field(default_factory=Counter)  # ids whose ack was acknowledged
     tried: Counter[str] = field(default_factory=Counter)  # ids whose ack was not answered
     held: tuple[str, int, list[tuple[int, str]]] | None = None  # output, lease, offsets and ids
+    name: str = NAME  # of the consumer's switch
+    group: str = GROUP
 
     def write(self, store: client.Store, numbers: Iterable[int], *outputs: str) -> None:
         names = [f"o-{number}" for number in numbers]
@@ -45,7 +47,7 @@ class Orders:
         self.written.update(names)
 
     def hold(self, store: client.Store, count: int) -> None:
-        given = store.poll(OLD, GROUP, domain="a", max=count, visibility_ms=HOUR_MS // 2)
+        given = store.poll(OLD, self.group, domain="a", max=count, visibility_ms=HOUR_MS // 2)
         assert given.lease is not None and len(given.records) == count
         self.held = given.resource, given.lease, [(record.offset, str(record.id)) for record in given.records]
 
@@ -54,10 +56,10 @@ class Orders:
         assert self.held is not None
         output, lease, (offset, name) = *self.held[:2], self.held[2].pop(0)
         with suppress(Fenced):
-            self.done[name] += store.ack(output, GROUP, [offset], lease=lease, domain="a").count
+            self.done[name] += store.ack(output, self.group, [offset], lease=lease, domain="a").count
 
     def take(self, store: client.Store, count: int = 5) -> int:
-        given = store.poll(OLD, GROUP, domain="b", max=count)
+        given = store.poll(OLD, self.group, domain="b", max=count)
         if given.records:
             offsets = [record.offset for record in given.records]
             done = store.ack(given.resource, given.group, offsets, lease=given.lease, domain="b")
@@ -90,11 +92,27 @@ def consume(store: Path, say: Say, later_ms: int = 0) -> None:
             say(worked=[record.id for record in given.records])
 
 
+def compare(store: Path, say: Say) -> None:
+    with client.open(store) as opened:
+        say(compared=opened.switches.compare(NAME, domain="a", grace_ms=GRACE_MS).body["compared"])
+
+
+def soak(store: Path, say: Say) -> None:
+    """Judges once, and takes the consumer back where its outputs differ."""
+    os.environ[clock.OFFSET_VARIABLE] = "0"
+    with client.open(store) as opened:
+        say(state=opened.switches.soak(NAME, domain="a", drain_ms=0).body["state"])
+
+
 _TIE: dict[str, Any] = {"source": OLD, "target": NEW, "group": GROUP, "window_ms": 0}
 _AT: dict[str, Any] = {"domain": "a", "drain_ms": 0}
+GRACE_MS = 24 * HOUR_MS  # the engine that lags does so for as long as cases are drawn
 DEEDS: dict[str, Callable[..., None]] = {
     "switch_attach": _verb("attach", **_TIE),
-    "switch_target": _verb("switch", to="target", **_AT),
+    "switch_compare": compare,
+    "switch_target": _verb("switch", to="target", grace_ms=GRACE_MS, **_AT),
+    "switch_soak": soak,
+    "switch_regress": soak,
     "switch_back": _verb("rollback", **_AT),
     "switch_lock": _verb("lock", domain="a"),
     "switch_detach": _verb("detach"),
@@ -131,7 +149,7 @@ def attached(store: Path) -> Orders:
 def switched(store: Path) -> Orders:
     orders = attached(store)
     with client.open(store) as opened:
-        opened.switches.switch(NAME, "target", **_AT)
+        opened.switches.switch(NAME, "target", grace_ms=GRACE_MS, **_AT)
         orders.take(opened, 2)
         orders.write(opened, range(8, 14), NEW)
         orders.write(opened, range(14, 16), OLD)
@@ -140,10 +158,23 @@ def switched(store: Path) -> Orders:
     return orders
 
 
-STAGES = {"made": made, "attached": attached, "switched": switched}
+def spoilt(store: Path) -> Orders:
+    """The new engine writes another record than the old one, which the next judgement finds."""
+    orders = switched(store)
+    with client.open(store) as opened:
+        for output, payload in ((OLD, b"right"), (NEW, b"wrong")):
+            opened.publish_batch(output, [Outgoing(payload, "o-spoilt", None, None)], domain="a")
+    orders.written.add("o-spoilt")
+    return orders
+
+
+STAGES = {"made": made, "attached": attached, "switched": switched, "spoilt": spoilt}
 VERBS = {
     "switch_attach": "made",
+    "switch_compare": "attached",
     "switch_target": "attached",
+    "switch_soak": "switched",
+    "switch_regress": "spoilt",
     "switch_back": "switched",
     "switch_lock": "switched",
     "switch_detach": "attached",
@@ -154,18 +185,18 @@ VERBS = {
 # --- what must hold
 
 
-def open_sides(opened: client.Store) -> list[str]:
+def open_sides(opened: client.Store, name: str = NAME) -> list[str]:
     """Returns the sides that are open, as their own logs say."""
-    row = row_of(opened.session, NAME)
-    found = {side: look(side_of(opened.session, NAME, row, side)).switch for side in SIDES}
+    row = row_of(opened.session, name)
+    found = {side: look(side_of(opened.session, name, row, side)).switch for side in SIDES}
     return [side for side, switch in found.items() if switch is not None and switch["open"]]
 
 
 def wrong_at_once(opened: client.Store) -> Iterator[str]:
     """Yields what does not hold whenever somebody died."""
-    rows = opened.switches.status().fields().get("switches", [])
-    if rows and len(sides := open_sides(opened)) > 1:
-        yield f"both sides are open: {sides}"
+    for row in opened.switches.status().fields().get("switches", []):
+        if len(sides := open_sides(opened, row["switch"])) > 1:
+            yield f"both sides of {row['switch']} are open: {sides}"
 
 
 def wrong_in_the_end(opened: client.Store, orders: Orders, *, is_tied: bool) -> Iterator[str]:
@@ -174,10 +205,10 @@ def wrong_in_the_end(opened: client.Store, orders: Orders, *, is_tied: bool) -> 
         if not orders.done[name] + orders.tried[name] >= 1 or orders.done[name] > 1:
             yield f"{name} was finished {orders.done[name]} times"
     if is_tied:
-        row = row_of(opened.session, NAME)
-        if open_sides(opened) != [row["side"]]:
-            yield f"{open_sides(opened)} is open and {row['side']} is the side"
-        here = look(side_of(opened.session, NAME, row, row["side"]))
+        row = row_of(opened.session, orders.name)
+        if open_sides(opened, orders.name) != [row["side"]]:
+            yield f"{open_sides(opened, orders.name)} is open and {row['side']} is the side"
+        here = look(side_of(opened.session, orders.name, row, row["side"]))
         if finished_of(here.lineage) != [[0, here.queue["next"]]]:
             yield f"the open side has finished {finished_of(here.lineage)} of {here.queue['next']}"
         if here.switch is not None and here.switch["owed"]:

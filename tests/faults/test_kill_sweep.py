@@ -82,14 +82,14 @@ def test_what_was_found_stays_mended(sweep: Sweep, case: Case) -> None:
     sweep.run(case)
 
 
-OF_EDGES = {"edge.slot", "edge.taken", "segment.allocated"}  # local files of one domain: killed there in `tests/edges`
+# Swept in `test_edge_kills.py`, `test_switching_kills.py` and `test_wave_kills.py`.
+ELSEWHERE = ("edge.", "segment.", "switching.", "comparing.", "wave.")
 
 
 def test_no_point_of_the_source_is_left_out(sweep: Sweep) -> None:
     """A point that nothing reaches, or a command that reaches none, would be a sweep that proves nothing."""
     killed = {name: {case.kills[0][0] for case in sweep.plain(name, home(name))} for name in COMMANDS}
-    of_switches = {point for point in points() if point.startswith(("switching.", "comparing."))}
-    # Those are swept in `test_switching_kills.py`.
-    assert set(points()) - OF_EDGES - of_switches == set().union(*killed.values())
+    here = {point for point in points() if not point.startswith(ELSEWHERE)}
+    assert here == set().union(*killed.values())
     writes = {"driver.commit.before", "driver.commit.after"}
     assert {name for name, reached in killed.items() if not writes <= reached} == {"backup"}  # which only reads

@@ -36,6 +36,7 @@ _KIND = {name: kind for kind, names in KINDS.items() for name in names}
 ON_DESCRIPTORS = frozenset({*KINDS["write"], *KINDS["flush"], "ftruncate", "fallocate"})
 
 SHORT, BEFORE, AFTER = "short", "killed before", "killed after"
+TORN = "torn"  # half of a write, and then the process is killed
 # Once; for ever in the domain of the first one; for ever everywhere.
 ONCE, THERE, EVERYWHERE = "once", "there", "everywhere"
 TRIES = "tries"  # what a deed counts its own tries in: no command writes it, so no fault is of it
@@ -43,7 +44,7 @@ _DIRECTORY_AT = {"openat", "openat2", "mkdirat", "unlinkat", "renameat", "rename
 
 
 class Fault(NamedTuple):
-    """The n-th call of a kind, and what becomes of it: the name of an error, SHORT, BEFORE or AFTER."""
+    """The n-th call of a kind, and what becomes of it: the name of an error, SHORT, BEFORE, AFTER or TORN."""
 
     kind: str
     n: int
@@ -150,8 +151,8 @@ class Tracer:
     def _inject(self, call: Call, fault: Fault, path: str, kind: str) -> None:
         if fault.how == BEFORE:
             self.child.kill()  # the kernel does not carry out the call of a process that is to be killed
-        elif fault.how == AFTER:
-            self._log(call, path, kind, call.run)
+        elif fault.how in (AFTER, TORN):
+            self._log(call, path, kind, call.run if fault.how == AFTER else lambda: _run_short(call))
             self.child.kill()
         elif fault.how == SHORT and self.seen.reached[kind] == fault.n:
             self._log(call, path, kind, lambda: _run_short(call))
