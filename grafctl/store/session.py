@@ -79,6 +79,7 @@ class Session:
         self.held = Held()
         self.tables: dict[str, Any] = {}  # of `operations/routing.py`, by name
         self.routes: dict[tuple[str, str], Any] = {}  # of `operations/switching/routed.py`, by resource and group
+        self.ways: dict[tuple[str, str], Any] = {}  # of `operations/switching/reading.py`, by table and group
         self.known: dict[tuple[str, str], Known | None] = {}  # of groups that were polled; None: it has no filter
         self._health: tuple[dict[str, bytes | None] | None, dict[str, str]] | None = None
 

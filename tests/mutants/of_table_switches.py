@@ -10,14 +10,15 @@ COMPARING = "grafctl/store/operations/switching/comparing_tables.py"
 REQUESTS = "grafctl/store/resources/table_switches.py"
 TEST_REQUESTS = "tests/resources/test_table_switches.py"
 TEST = "tests/store/test_switched_tables.py"
+TEST_COMPARING = "tests/store/test_switched_table_comparing.py"
 KILLS = "tests/faults/test_table_switch_kills.py"
 
 OF_TABLE_SWITCHES = (
     Mutant(
         "a read that looks at the switch only before",
         READING,
-        "        now = session.routes[table, group] = _now(session, table, group)\n        if now == way:\n",
-        "        now = session.routes[table, group] = way\n        if now == way:\n",
+        "        now = session.ways[table, group] = _now(session, table, group)\n        if now == way:\n",
+        "        now = session.ways[table, group] = way\n        if now == way:\n",
         "A reader goes on with the table that it found first, however often the switch is flipped.",
         (TEST, KILLS),
     ),
@@ -59,7 +60,7 @@ OF_TABLE_SWITCHES = (
         "            self._look_again(made)\n",
         "",
         "What was written while it was compared is a mismatch.",
-        (TEST,),
+        (TEST_COMPARING,),
     ),
     Mutant(
         "a piece that counts as compared from its beginning on",
@@ -67,7 +68,7 @@ OF_TABLE_SWITCHES = (
         "            self.writes[side][piece] = _NEVER\n",
         "            pass\n",
         "What was not read when the comparison was stopped is never compared.",
-        (TEST_ROWS, TEST),
+        (TEST_ROWS, TEST_COMPARING),
     ),
     Mutant(
         "the writes that count are those at the end",
@@ -76,7 +77,7 @@ OF_TABLE_SWITCHES = (
         "        now = {side: made.sums(writes_of(self.session, self._table(side))) for side in SIDES}\n"
         "        made.end(piece, {side: now[side][piece] for side in SIDES})\n",
         "What was written while a piece was read is not compared again.",
-        (TEST,),
+        (TEST_COMPARING,),
     ),
     Mutant(
         "a row that is written all the time is never judged",
@@ -92,7 +93,7 @@ OF_TABLE_SWITCHES = (
         "before.is_forgiven and is_same)",
         "before.is_forgiven)",
         "A row that was wrong once may be wrong for ever.",
-        (TEST_ROWS, TEST),
+        (TEST_ROWS, TEST_COMPARING),
     ),
     Mutant(
         "rows of the target alone are not seen",
@@ -100,6 +101,6 @@ OF_TABLE_SWITCHES = (
         "            yield theirs[0], theirs[1], None, theirs[2]\n",
         "",
         "What the new engine invents is never seen.",
-        (TEST_ROWS, TEST),
+        (TEST_ROWS, TEST_COMPARING),
     ),
 )

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from grafctl import client
 from grafctl.errors import (
     Busy,
     DomainUnavailable,
@@ -19,52 +18,29 @@ from grafctl.errors import (
     Usage,
 )
 from grafctl.store.operations import tables
-from grafctl.store.operations.switching import comparing_tables
 from grafctl.store.operations.switching.work import row_of
-from grafctl.store.operations.tables import Item
+from store.table_switching import (
+    AWS,
+    GCP,
+    GROUP,
+    NEW,
+    OLD,
+    READ,
+    WHO,
+    attach,
+    filled,
+    from_where,
+    make,
+    put,
+    state,
+)
 from store.world import World, world
-
-AWS, GCP = "aws", "gcp"
-OLD, NEW, GROUP = "old", "new", "billing"
-WHO: dict[str, Any] = {"domain": AWS}
-READ: dict[str, Any] = {"domain": AWS, "group": GROUP}
-
-
-def make(store: client.Store, name: str, **how: Any) -> None:
-    store.tables.create(name, replicas=[f"a={AWS}", f"g={GCP}"], **{"allow": [AWS, GCP], "vshards": 8, **how})
-
-
-def put(store: client.Store, numbers: Iterable[int], *names: str, value: str = "row") -> None:
-    items = [Item(b"k%03d" % n, f'{{"n":{n},"is":"{value}"}}'.encode()) for n in numbers]
-    for name in names or (OLD, NEW):
-        store.tables.put_many(name, items, **WHO)
 
 
 @pytest.fixture(params=["memory", "lmdb"])
 def here(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[World]:
-    with world(tmp_path / "store", [AWS, GCP], request.param) as made:
-        for name in (OLD, NEW):
-            make(made.store, name)
-        put(made.store, range(20))
+    with filled(tmp_path / "store", request.param) as made:
         yield made
-
-
-def attach(here: World, **how: Any) -> None:
-    here.store.switches.attach("s", source=OLD, target=NEW, group=GROUP, **{"window_ms": 0, **how})
-
-
-def from_where(store: client.Store, key: str = "k001") -> str | None:
-    return store.tables.get(OLD, key, **READ).resource
-
-
-def state(store: client.Store) -> tuple[str, str]:
-    row = row_of(store.session, "s")
-    return row["state"], row["side"]
-
-
-def counts(store: client.Store) -> dict[str, int]:
-    found = row_of(store.session, "s")["shadow"]["counts"]
-    return {kind: count for kind, count in found.items() if count}
 
 
 def test_from_the_beginning_to_the_end(here: World) -> None:
@@ -88,147 +64,6 @@ def test_from_the_beginning_to_the_end(here: World) -> None:
     assert store.switches.lock("s", **WHO).changed and not store.switches.lock("s", **WHO).changed
     with pytest.raises(GenerationConflict, match="no way back"):
         store.switches.rollback("s", **WHO)
-
-
-def test_what_differs_keeps_the_consumer_where_it_is_until_it_is_put_right(here: World) -> None:
-    store = here.store
-    attach(here)
-    put(store, [3], NEW, value="wrong")
-    put(store, [20], OLD)
-    put(store, [21], NEW)
-    store.switches.compare("s", grace_ms=1000, **WHO)
-    assert counts(store) == {"matched": 19, "waiting": 3} and state(store) == ("shadow", "source")
-    here.advance(1000)
-    with pytest.raises(ProofRequired, match="3 mismatches"):
-        store.switches.switch("s", "target", **WHO)
-    report = store.switches.report("s").fields()
-    found = {sample["match_key"]: sample for sample in report["samples"]}
-    assert {key: sample["kind"] for key, sample in found.items()} == {
-        **{"k003": "different", "k020": "missing", "k021": "extra"},
-    }
-    assert (found["k003"]["field"], found["k003"]["source_value"], found["k003"]["target_value"]) == (
-        *("is", '"row"', '"wrong"'),
-    )
-    assert from_where(store) == OLD
-    put(store, [3, 20, 21])
-    store.switches.switch("s", "target", **WHO)
-    assert counts(store) == {"matched": 22} and from_where(store) == NEW
-
-
-def test_only_what_was_written_since_is_read_again(here: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    store = here.store
-    attach(here)
-    store.switches.compare("s", **WHO)
-    read: list[tuple[int, int]] = []
-    scan = tables.scan_chunks
-
-    def counted(*args: Any, span: tuple[int, int], **how: Any) -> Any:
-        read.append(span)
-        return scan(*args, span=span, **how)
-
-    monkeypatch.setattr(tables, "scan_chunks", counted)
-    store.switches.compare("s", **WHO)
-    assert not read
-    put(store, [7], value="both")
-    store.switches.compare("s", **WHO)
-    assert len(read) == 2 and {stop - first for first, stop in read} == {1} and counts(store) == {"matched": 20}
-    store.switches.compare("s", compare_from="start", **WHO)
-    assert read[2:] == [(0, 8)] * 2
-
-
-def test_what_comes_while_it_is_compared_is_no_mismatch(here: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The target is read first here, and written after that, as the source is: the second look finds them equal."""
-    store = here.store
-    attach(here)
-    rows = comparing_tables.TableComparer._rows
-
-    def late(self: comparing_tables.TableComparer, side: str, span: tuple[int, int]) -> Any:
-        found = list(rows(self, side, span))
-        if side == "source":
-            put(store, [1, 30], value="late")
-        return iter(found)
-
-    monkeypatch.setattr(comparing_tables.TableComparer, "_rows", late)
-    store.switches.compare("s", grace_ms=0, **WHO)
-    assert counts(store) == {"matched": 21}
-    monkeypatch.undo()
-    put(store, [1], OLD, value="later")
-    store.switches.compare("s", grace_ms=0, **WHO)
-    assert counts(store) == {"matched": 20, "different": 1}, "what was written meanwhile is compared again"
-
-
-def test_what_is_written_behind_the_reader_is_compared_the_next_time(
-    here: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    store = here.store
-    attach(here)
-    rows = comparing_tables.TableComparer._rows
-
-    def late(self: comparing_tables.TableComparer, side: str, span: tuple[int, int]) -> Any:
-        yield from rows(self, side, span)
-        put(store, range(20), OLD, value="late")
-
-    monkeypatch.setattr(comparing_tables.TableComparer, "_rows", late)
-    store.switches.compare("s", grace_ms=0, **WHO)
-    assert counts(store) == {"matched": 20}
-    monkeypatch.undo()
-    store.switches.compare("s", grace_ms=0, **WHO)
-    assert counts(store) == {"different": 20}
-
-
-def test_a_comparison_that_is_kept_at_every_piece_goes_on_from_there(
-    here: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(comparing_tables, "SAVE_S", 0.0)
-    store = here.store
-    attach(here)
-    put(store, [3], NEW, value="wrong")
-    generation = row_of(store.session, "s")["generation"]
-    read, rows = list[tuple[int, int]](), comparing_tables.TableComparer._rows
-
-    def cut(self: comparing_tables.TableComparer, side: str, span: tuple[int, int]) -> Any:
-        read.append(span)
-        for count, row in enumerate(rows(self, side, span)):
-            if count == 10 and len(read) <= 2:
-                raise KeyboardInterrupt
-            yield row
-
-    monkeypatch.setattr(comparing_tables.TableComparer, "_rows", cut)
-    with pytest.raises(KeyboardInterrupt):
-        store.switches.compare("s", grace_ms=0, **WHO)
-    kept = row_of(store.session, "s")["shadow"]
-    assert kept["mismatches"] in (None, 1) and -1 in kept["source"] and max(kept["source"]) > 0
-    store.switches.compare("s", grace_ms=0, **WHO)
-    assert read[-1][0] > 0, "what was compared before is not read again"
-    assert counts(store) == {"matched": 19, "different": 1}
-    assert row_of(store.session, "s")["generation"] == generation
-
-
-def test_too_much_that_differs_is_told_and_can_be_put_right(here: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    from grafctl.store import switch_rows
-
-    monkeypatch.setattr(switch_rows, "OPEN_MAX", 10)
-    store = here.store
-    attach(here)
-    put(store, range(40, 80), OLD)
-    with pytest.raises(Busy, match="source of switch s is too far ahead"):
-        store.switches.switch("s", "target", **WHO)
-    put(store, range(40, 80), NEW)
-    store.switches.switch("s", "target", **WHO)
-    assert counts(store) == {"matched": 60}
-
-
-def test_forgiven_is_what_was_found_and_no_more(here: World) -> None:
-    store = here.store
-    attach(here)
-    put(store, [3], NEW, value="wrong")
-    store.switches.switch("s", "target", compare_from="now", grace_ms=0, **WHO)
-    assert counts(store) == {"matched": 19} and from_where(store) == NEW
-    store.switches.soak("s", **WHO)
-    put(store, [3], NEW, value="wrong again")
-    with pytest.raises(ProofRequired, match="1 mismatch of the two outputs since it was switched"):
-        store.switches.soak("s", **WHO)
-    assert state(store) == ("rolled_back", "source") and from_where(store) == OLD
 
 
 def test_a_regression_takes_it_back_and_a_lock_waits_for_the_window(here: World) -> None:
@@ -266,6 +101,7 @@ def test_detached_it_reads_what_it_names_or_is_told_what_to_name(here: World, is
     with pytest.raises(Fenced, match="moved to new by the switch s, for good") as caught:
         from_where(store)
     assert caught.value.exit_code == 14 and "Read new instead" in str(caught.value.hint)
+    assert "audit" in caught.value.fields
     with pytest.raises(Fenced):
         list(store.tables.scan(OLD, **READ))
     attach(here)  # who attaches it again means it
@@ -308,6 +144,19 @@ def test_a_scan_across_a_flip_ends_and_names_the_table_of_its_rows(
     rows = store.tables.scan(OLD, **READ)
     store.switches.rollback("s", **WHO)
     assert {row.resource for row in rows} == {OLD}, "nothing was read yet"
+
+
+def test_a_group_of_a_queue_is_no_reader_of_a_table(here: World) -> None:
+    store = here.store
+    for name in ("before", "after"):
+        store.queues.create(name, replicas=[f"a={AWS}", f"g={GCP}"], allow=[AWS])
+        store.consumers.create(name, GROUP, allow=[AWS])
+    store.switches.attach("q", source="before", target="after", group=GROUP)
+    store.poll("before", GROUP, **WHO)
+    with pytest.raises(NotFound, match="before is a queue, not a table"):
+        store.tables.get("before", "k", **READ)
+    attach(here)
+    assert from_where(store) == OLD
 
 
 def test_it_is_refused_what_tables_do_not_have(here: World) -> None:

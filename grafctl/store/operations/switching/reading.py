@@ -12,6 +12,7 @@ from __future__ import annotations
 from functools import partial
 
 from grafctl.errors import Busy, GenerationConflict, GrafctlError
+from grafctl.store.authority import GET as READ
 from grafctl.store.checked import checked
 from grafctl.store.operations import tables
 from grafctl.store.resources.table_switches import Way, way_of
@@ -23,7 +24,8 @@ _HOPS = 8  # flips during one read
 
 
 def _now(session: Session, table: str, group: str) -> Way:
-    return checked(session.control, partial(way_of, table=table, group=group), newest=True)
+    with session.audited(READ, resource=table, group=group):
+        return checked(session.control, partial(way_of, table=table, group=group), newest=True)
 
 
 def get(
@@ -31,14 +33,14 @@ def get(
 ) -> list[Row | None]:
     """Does what `tables.get` does, at the open side; each row says which table it is of."""
     for _ in range(_HOPS):
-        way = session.routes.get((table, group)) or _now(session, table, group)
+        way = session.ways.get((table, group)) or _now(session, table, group)
         found: list[Row | None] = []
         refusal: GrafctlError | None = None
         try:
             found = tables.get(session, way.table, wanted, domain=domain, timeout_s=timeout_s)
         except GrafctlError as error:
             refusal = error
-        now = session.routes[table, group] = _now(session, table, group)
+        now = session.ways[table, group] = _now(session, table, group)
         if now == way:
             if refusal is not None:
                 raise refusal
