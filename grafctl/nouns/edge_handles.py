@@ -144,6 +144,8 @@ class EdgeWriter(EdgeEnd):
             same: dict[str, Any] = {field: lease[field] for field in ("kind", "bytes", "owner", "term_ms")}
             token = (leases.acquire(self.name, domain=self.domain, replace=token, **same).after or {})["token"]
             self._acquired = token
+        else:
+            leases.clear_up(self.name, lease)  # who got the lease may have died over that
         edges.create(self.name, token=token, slots=lost.slots, domain=self.domain)
         handoff, _ = checked(self.session.control, self._read)
         if handoff.token != token:

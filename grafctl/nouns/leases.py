@@ -14,7 +14,7 @@ Promises
 
 When it fails: who died between the two leaves handles that ask for their lease before each record. What died between
 making a file and getting its lease, or before it removed the earlier file, is cleared away with the next `acquire` or
-`relocate` of that name, also where that changes nothing.
+`relocate` of that name, also where that changes nothing, or when the writer of its edge is opened.
 """
 
 from __future__ import annotations
@@ -112,7 +112,7 @@ class Leases:
             if answer.changed and not dry_run:
                 answer = self._granted(request, answer.before)
             if not dry_run:
-                self._clear(name, answer.row)
+                self.clear_up(name, answer.row)
         if answer.changed and not dry_run:
             row = answer.row
             about = {"owner": owner, "generation": row["generation"], "token": row["token"], "bytes": bytes}
@@ -197,6 +197,19 @@ class Leases:
         found = checked(self.session.control, lambda state: rows(state, segment_keys.segment_leases()))
         return Listed("leases", [self._fields(name, row) for name, row in sorted(found.items())])
 
+    def clear_up(self, name: str, row: dict[str, Any]) -> None:
+        """Removes what earlier leases of a name left behind, and who died over them; what cannot be now only takes
+        room, until the next time."""
+        for domain in self.session.cluster.domains:
+            place = self.session.cluster.place(domain).where
+            for found in segment.of_lease(place, name):
+                if found == row["segment"]:
+                    continue
+                with suppress(GrafctlError), segment.unused(place, found) as is_unused:
+                    # From here on nobody gets a lease that has it.
+                    if is_unused and found != self._segment_in_force(name):
+                        segment.remove(place, found)
+
     # --- the gate
 
     def _at_home(self, op: str, name: str, domain: str) -> Asked:
@@ -272,17 +285,6 @@ class Leases:
         for row in found.values():
             if row["domain"] == domain and judged(row, clock.now_ms()) == REVOKED:
                 self._remove(row)
-
-    def _clear(self, name: str, row: dict[str, Any]) -> None:
-        """Removes what earlier leases of a name left behind, and who died over them."""
-        for domain in self.session.cluster.domains:
-            place = self.session.cluster.place(domain).where
-            for found in segment.of_lease(place, name):
-                if found == row["segment"]:
-                    continue
-                with segment.unused(place, found) as is_unused:  # from here on nobody gets a lease that has it
-                    if is_unused and found != self._segment_in_force(name):
-                        segment.remove(place, found)
 
     def _segment_in_force(self, name: str) -> str | None:
         self.session.control.settle()

@@ -188,7 +188,7 @@ STEPS: dict[str, Step] = {
     "writer that finds it lost": Step(writing, "lost"),
     "writer that renews": Step(renewing, "filled", keeps=True),
     "reader": Step(reading, "filled", keeps=True),
-    "reader that follows": Step(partial(reading, moves=True), "filled"),
+    "reader that follows": Step(partial(reading, moves=True), "filled", frozenset({0, 13})),  # 13: a writer has to come
 }
 
 

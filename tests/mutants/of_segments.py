@@ -127,7 +127,7 @@ OF_SEGMENTS = (
     Mutant(
         "files of the dead stay",
         NOUN,
-        "                self._clear(name, answer.row)\n",
+        "                self.clear_up(name, answer.row)\n",
         "                pass\n",
         "Each death costs the disk a segment.",
         (TEST_LEASES,),
@@ -279,8 +279,8 @@ OF_SEGMENTS = (
     Mutant(
         "clearing up only with a grant",
         NOUN,
-        "            if not dry_run:\n                self._clear(name, answer.row)\n",
-        "            if answer.changed and not dry_run:\n                self._clear(name, answer.row)\n",
+        "            if not dry_run:\n                self.clear_up(name, answer.row)\n",
+        "            if answer.changed and not dry_run:\n                self.clear_up(name, answer.row)\n",
         "The segment of an earlier lease stays, where who died had got the new one.",
         (TEST_LEASES,),
     ),

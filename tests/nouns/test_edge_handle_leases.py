@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from grafctl.edges import segment
 from grafctl.edges.answers import Taken
 from grafctl.errors import Fenced, GenerationConflict, GrafctlError
 from nouns.edge_ends import AWS, GCP, LEASE, TERM_MS, Ends, payloads, reads_of, refused, row_of
@@ -20,6 +21,16 @@ def test_a_replaced_segment_is_met_by_both_at_once(ends: Ends) -> None:
     assert error.fields["current"] == token and ends.writer.generation == 1
     refused(Fenced, ends.writer.keep, "fenced", recoverable=False)
     assert ends.reader.pop() == Taken([], 2)
+
+
+def test_a_writer_that_finishes_a_relocation_clears_up_after_who_died_over_it(ends: Ends) -> None:
+    with ends.world.reopened() as other:
+        place = other.session.cluster.place(AWS).where
+        other.leases.acquire("e", **LEASE, replace=1)
+        with segment.allocated(place, "e.dead", 4096):  # as it is left where the clearing up did not come
+            pass
+        with other.edges.writer("e", domain=AWS) as writer:
+            assert writer.generation == 2 and len(segment.of_lease(place, "e")) == 1
 
 
 def test_a_revoked_lease_is_used_up_to_the_end_of_its_grace(ends: Ends, monkeypatch: pytest.MonkeyPatch) -> None:

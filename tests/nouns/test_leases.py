@@ -125,6 +125,18 @@ def test_who_clears_up_late_leaves_the_segment_that_is_in_force_by_then(
     assert (state_of(made), len(files_in(made))) == ("held", 1)
 
 
+def test_what_cannot_be_cleared_up_keeps_nobody_from_the_lease(made: World) -> None:
+    made.store.leases.acquire("s", **ASKED)
+    with segment.allocated(made.store.session.cluster.place(AWS).where, "s.dead", 4096):
+        pass
+    for domain in (GCP, "azure"):
+        made.store.domains.fail(domain)
+    assert not made.store.leases.acquire("s", **ASKED).changed and "s.dead" in files_in(made)
+    for domain in (GCP, "azure"):
+        made.store.domains.restore(domain)
+    assert not made.store.leases.acquire("s", **ASKED).changed and len(files_in(made)) == 1
+
+
 def test_the_gate_comes_first_and_nothing_is_left_of_a_refusal(made: World) -> None:
     made.observe(GCP, "unhealthy")
     made.store.domains.fail("azure")
