@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -64,11 +65,11 @@ def wrong(folder: Path, form: str, opened: client.Store) -> list[str]:
     """Returns what does not hold once the stage is back at the source and nothing is left to do."""
     stage = FORMS[form][0]
     found = []
-    seen: Any = _Seen(folder, opened)
-    if stage == TIDY and ids(seen) != once(range(ORDERS)):
-        found.append(f"the outputs are {sorted(ids(seen).items())}")
-    if stage == LOAD and Shop.rows(seen) != rows(range(ORDERS)):
-        found.append(f"the rows are {Shop.rows(seen)}")
+    seen = Seen(folder, opened)
+    if stage == TIDY and seen.outputs() != once(range(ORDERS)):
+        found.append(f"the outputs are {sorted(seen.outputs().items())}")
+    if stage == LOAD and seen.rows() != rows(range(ORDERS)):
+        found.append(f"the rows are {seen.rows()}")
     here = look(side_of(opened.session, stage, row_of(opened.session, stage), "source"))
     if finished_of(here.lineage) != [[0, ORDERS]] or here.lineage.dead or here.lineage.leased:
         found.append(f"finished is {finished_of(here.lineage)}, dead {here.lineage.dead}")
@@ -76,11 +77,19 @@ def wrong(folder: Path, form: str, opened: client.Store) -> list[str]:
     return found
 
 
-class _Seen:
-    """What a shop shows, of a store that is no world."""
+class Seen:
+    """What came of the orders in a store that is no world."""
 
     def __init__(self, folder: Path, opened: client.Store) -> None:
         self.folder, self._opened = folder, opened
 
     def records(self, resource: str) -> list[Any]:
         return list(self._opened.peek(resource, domain="aws", max=10_000).body["records"])
+
+    def outputs(self) -> Counter[str]:
+        shop: Any = self
+        return ids(shop)
+
+    def rows(self) -> dict[str, int]:
+        shop: Any = self
+        return Shop.rows(shop)
