@@ -14,6 +14,7 @@ from mutants.of_moving import OF_MOVING
 from mutants.of_pipelines import OF_PIPELINES
 from mutants.of_segments import OF_SEGMENTS
 from mutants.of_steps import OF_STEPS
+from mutants.of_switched_stages import OF_SWITCHED_STAGES
 from mutants.of_switches import OF_SWITCHES
 from mutants.of_switching import OF_SWITCHING
 from mutants.of_table_switches import OF_TABLE_SWITCHES
@@ -31,6 +32,7 @@ MUTANTS = (
     *OF_SEGMENTS,
     *OF_SWITCHES,
     *OF_SWITCHING,
+    *OF_SWITCHED_STAGES,
     *OF_WAVES,
     *OF_EDGE_ENDS,
     *OF_CHAINS,

@@ -13,11 +13,13 @@ from grafctl.errors import Busy, Fenced
 from grafctl.pipeline import declaring, watching
 from grafctl.pipeline.live import differences
 from grafctl.pipeline.running import Run
+from grafctl.store.blocks import Outgoing
 from grafctl.store.operations.polling import poll
 from pipeline.shop import Shop
 from pipeline.switched import (
     APART,
     NEW,
+    NOW,
     OLD,
     STAGES,
     Hand,
@@ -163,10 +165,62 @@ def test_a_sink_finishes_with_the_lease_of_its_next_batch_at_either_output(ours:
     after = store.session.resource(NEW).observe().best()
     assert more.finished == 3 and finished(store, "load", "target") == [[0, 3]]
     assert before is not None and after is not None and after.head.tail == before.head.tail + 1, "one entry"
+    store.session.routes.clear()  # as after a poll that came between two sides
+    last = poll(store.session, OLD, "load", "aws", 1, 60_000, None, finish=[3], lease=more.lease, held_at=place)
+    assert last.finished == 1 and finished(store, "load", "target") == [[0, 4]]
     flip(store, "load", "source")
     with pytest.raises(Fenced):
-        poll(store.session, OLD, "load", "aws", 3, 60_000, None, finish=[3], lease=more.lease, held_at=place)
-    assert finished(store, "load", "source") == [[0, 3]]
+        poll(store.session, OLD, "load", "aws", 3, 60_000, None, finish=[4], lease=more.lease, held_at=place)
+    assert finished(store, "load", "source") == [[0, 4]]
+
+
+@pytest.mark.parametrize("is_detached", [False, True])
+def test_offsets_of_one_output_are_never_finished_at_the_other(tmp_path: Path, is_detached: bool) -> None:
+    """A lease is named after a place in its own log, so one of the other output may have the same name."""
+    with switched(tmp_path, attach=["load"], **APART) as ours:
+        store = ours.world.store
+        write(store, range(4))
+        flip(store, "load", "target")
+        for number in range(4, 30):
+            write(store, [number], NEW)
+        late = poll(store.session, OLD, "load", "aws", 3, 60_000, None)
+        assert late.lease is not None and late.resource == NEW
+        if is_detached:
+            store.switches.lock("load", domain="aws")
+            store.switches.detach("load")
+            store.consumers.resume(OLD, "load")
+            store.session.routes.clear()
+        else:
+            store.switches.rollback("load", **NOW)
+        for number in range(4, 1000):
+            tail = store.session.resource(OLD).observe().best()
+            assert tail is not None and tail.head.tail <= late.lease, "the new log was not far enough ahead"
+            if tail.head.tail == late.lease:
+                break
+            write(store, [number], OLD)
+        other = poll(store.session, OLD, "load", "aws", 3, 60_000, None)
+        assert (other.resource, other.lease, other.records[0].offset) == (OLD, late.lease, 0)
+        held: dict[str, Any] = {"finish": [0, 1, 2], "lease": late.lease, "held_at": (NEW, "load")}
+        if is_detached:
+            assert poll(store.session, OLD, "load", "aws", 1, 60_000, None, **held).finished == 3
+        else:
+            with pytest.raises(Fenced, match="is closed"):
+                poll(store.session, OLD, "load", "aws", 1, 60_000, None, **held)
+        assert store.consumers.show(OLD, "load").body["ack_floor"] == 0, "that is for who has its lease"
+
+
+def test_records_without_an_id_come_at_both_outputs_and_are_named_after_where_they_stand(ours: Shop) -> None:
+    """They have no match key, so nobody knows that they are counterparts."""
+    store = ours.world.store
+    for output in (OLD, NEW):
+        store.publish_batch(output, [Outgoing(b'{"id":"%s","n":1}' % output.encode())], domain="aws")
+    hand = Hand(ours, "tidy")
+    hand.drain()
+    store.switches.switch("tidy", "target", domain="aws", drain_ms=0, compare_from="now")
+    hand.drain()
+    hand.stage.leave()
+    assert {record.id for record in ours.records("clean")} == {f"tidy:{OLD}@0", f"tidy:{NEW}@0"}
+    assert finished(store, "tidy", "target") == [[0, 1]] and not store.dead.list(NEW, "tidy").items
 
 
 def test_a_run_until_idle_looks_at_the_open_output(ours: Shop) -> None:
