@@ -28,6 +28,7 @@ from typer.testing import CliRunner
 from cli.golden_idem import IDEM
 from cli.golden_leases import EDGES, LEASES
 from cli.golden_links import LINKS, write_chain
+from cli.golden_switched_stages import SWITCHED_STAGES
 from cli.golden_switches import SWITCHES
 from cli.golden_tables import TABLES
 from cli.golden_vshards import VSHARDS
@@ -228,6 +229,7 @@ MORE = [
     *EDGES,
     *WAVES,
     *SWITCHES,
+    *SWITCHED_STAGES,
     *LINKS,
     (0, "explain 11", ""),
     (2, "explain 999", ""),
