@@ -133,6 +133,7 @@ def attach(
     Two engines write --source and --target side by side, and both groups are there. The consumer goes on polling the
     source by its name; from `consumer switch` on it is given the records of the target, and sees no difference. The
     target's own group is closed until then. Of two tables GROUP is who reads: `table get` and `scan` with --group.
+    Whether a stage of a pipeline follows too is said by `grafctl pipeline validate FILE --live`.
 
     Example: grafctl consumer attach billing --source migration-orders --target new-orders \
       --group billing --max-lag 1000

@@ -119,12 +119,12 @@ OF_SWITCHED_STAGES = (
     # --- what is named after what
     Mutant(
         "ids of other work taken for the same", READING,
-        'if self._is_by_place else source_id(', 'if False else source_id(',
+        "        if record.id is None or self._is_by_place:\n", "        if record.id is None:\n",
         "An order is refused because another one has its id at the other output.", STAY,
     ),
     Mutant(
         "records named after the place of others", READING,
-        "else source_id(self.resource, record)", "else source_id(self._own[0], record)",
+        "place_id(self.resource, record)", "place_id(self._own[0], record)",
         "A record without an id is refused, because another one stood there at the other output.", GO,
     ),
 )  # fmt: skip

@@ -25,7 +25,12 @@ _new = tuple.__new__  # of a tuple whose fields are all there: half the time of 
 
 def source_id(resource: str, record: Record) -> str:
     """Returns what names a record of a resource for ever: its id, or where it stands."""
-    return record.id if record.id is not None else f"{resource}@{record.offset}"
+    return record.id if record.id is not None else place_id(resource, record)
+
+
+def place_id(resource: str, record: Record) -> str:
+    """Returns what names a record by where it stands."""
+    return f"{resource}@{record.offset}"
 
 
 def derived_id(stage: str, source: str, number: int) -> str:

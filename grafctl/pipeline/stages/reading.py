@@ -20,7 +20,7 @@ from grafctl import clock
 from grafctl.errors import Fenced, GrafctlError
 from grafctl.pipeline.message import Message
 from grafctl.pipeline.model import DeclaredStage
-from grafctl.pipeline.stages.publishing import message_of, source_id
+from grafctl.pipeline.stages.publishing import message_of, place_id
 from grafctl.pipeline.stages.work import Counts, Place
 from grafctl.results import Delivery, Record
 from grafctl.store import keys
@@ -180,7 +180,9 @@ class Input:
     def name_of(self, record: Record) -> str:
         """Returns what names a record for ever, and so what is made of it. Where a switch does not match by the id, an
         id at the other output may be that of other work, and a record of that is named after where it stands."""
-        return f"{self.resource}@{record.offset}" if self._is_by_place else source_id(self.resource, record)
+        if record.id is None or self._is_by_place:
+            return place_id(self.resource, record)
+        return record.id
 
     def place_of(self, record: Record) -> str:
         """Returns how a sentence calls the place of a record."""
