@@ -37,7 +37,7 @@ MEASUREMENTS = (
     "transforms",
     "pipeline",
 )
-ASKED_FOR = ("pipeline_memory", "migration")  # take minutes and many gigabytes, so they run only when named
+ASKED_FOR = ("pipeline_memory", "migration", "chains")  # take minutes and many gigabytes, so they run only when named
 KNOWN = (*MEASUREMENTS, *ASKED_FOR)
 PLOT = "plot"
 

@@ -66,7 +66,7 @@ def run_ours(place: Path, given: Inputs) -> dict[str, Peak]:
                 now = (status_mb(field, process.pid) or 0.0 for field in ("VmHWM", "RssAnon"))
                 peaks[stage] = Peak(*map(max, before, now))
                 assert process.poll() in (None, 0), f"{stage} ended with {process.returncode}"
-            found = _rows(place / "warehouse.db")
+            found = rows_in(place / "warehouse.db")
             if found != rows:
                 rows, moved_s = found, time.monotonic()
             assert time.monotonic() - moved_s < STALLED_S, f"{rows} rows after {moved_s - began_s:.0f} s, and no more"
@@ -96,7 +96,7 @@ def _start(place: Path, stage: str, domain: str, source: IO[bytes] | int = subpr
     return subprocess.Popen(words, cwd=place, env=surroundings(), stdin=source, stdout=subprocess.DEVNULL)
 
 
-def _rows(database: Path) -> int:
+def rows_in(database: Path) -> int:
     """Returns how many rows there are, without making the database where it is not there yet."""
     try:
         connection = sqlite3.connect(f"file:{database}?mode=ro", uri=True)

@@ -40,6 +40,7 @@ TINY: dict[str, tuple[dict[str, Any], int]] = {
     "transforms": ({"ROUNDS": 1, "FILTERS": 10, "RECORDS": 10, "ASKED": 5}, 0),
     "pipeline": ({"SCALE": 0.001, "ROUNDS": 1}, 2),
     "pipeline_memory": ({"FEW": 0.001, "MANY": 0.002, "TIMES": 2}, 4),
+    "chains": ({"SCALE": 0.001, "ROUNDS": 1}, 0),
     "migration": ({"MIB": 1024, "TIMES": (1, 1, 1, 1), "COPIES": 1, "ALONE": 3, "QUIET_S": 0.2}, 13),
 }
 
