@@ -12,6 +12,7 @@ from grafctl.pipeline.stages.parcel import (
     Parcel,
     decode,
     encode,
+    is_at_most,
     mark_of,
     size_of,
     without_marks,
@@ -33,10 +34,25 @@ def test_what_is_decoded_is_what_was_encoded(parcel: Parcel) -> None:
     assert decode(body) == parcel and size_of(parcel) == len(body)
 
 
+AWKWARD = ["", "order-1", "ä" * 9, '"' * 7, "\\\n\x00" * 5, "\U0001f600" * 6, "\ud800"]
+
+
+@pytest.mark.parametrize("id", [None, *AWKWARD])
+@pytest.mark.parametrize("key", [None, *AWKWARD])
+@pytest.mark.parametrize("headers", [None, {"type": "ä"}])
+def test_how_large_one_is_is_told_without_its_bytes(
+    id: str | None, key: str | None, headers: dict[str, str] | None
+) -> None:
+    parcel = Parcel(7, 3, True, NO_DIGEST, b"payload", id, key, headers)
+    size = len(encode(parcel))
+    assert decode(encode(parcel)) == parcel
+    assert [is_at_most(parcel, most) for most in (size - 1, size, size + 200)] == [False, True, True]
+
+
 def test_the_bytes_are_these() -> None:
     assert encode(FULL).hex() == (
         "0105" "0000000000000007" "0000000000000003" "0101010101010101" "00000026"
-        "5b226f726465722d31222c2261636d65222c7b2274797065223a225c7530306534227d5d" "7b226e223a317d"
+        "5b226f726465722d31222c2261636d65222c7b2274797065223a22c3a4227d5d" "7b226e223a317d"
     ).replace("00000026", f"{len(encode(FULL)) - HEAD_BYTES - 7:08x}")  # fmt: skip
     assert encode(mark_of(FULL)).hex() == "01030000000000000007000000000000000301010101010101010" + "0000000"
 

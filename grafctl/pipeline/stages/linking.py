@@ -30,7 +30,7 @@ from grafctl.nouns.edges import Edges
 from grafctl.nouns.leases import Leases
 from grafctl.pipeline.message import Refused
 from grafctl.pipeline.model import Chain, DeclaredEdge, DeclaredStage, owner_of
-from grafctl.pipeline.stages.parcel import Parcel, decode, encode, size_of
+from grafctl.pipeline.stages.parcel import Parcel, decode, encode, is_at_most, size_of
 from grafctl.pipeline.stages.work import Counts, Place
 from grafctl.store.checked import checked
 from grafctl.store.resources.chains import BeginRun, Chained, ChainRow, Checkpoint, chained
@@ -109,8 +109,9 @@ class EdgeOut:
 
     def check(self, parcel: Parcel) -> None:
         """Raises `Refused` for a parcel that the edge does not hold."""
-        size, most = size_of(parcel), self._writer.payload_bytes_max
-        if size > most:
+        most = self._writer.payload_bytes_max
+        if not is_at_most(parcel, most):
+            size = size_of(parcel)
             raise Refused(f"It has {size:,} bytes with its names; one of edge {self.edge.name} has at most {most:,}.")
 
     def drop(self) -> None:

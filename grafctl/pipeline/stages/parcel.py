@@ -23,12 +23,17 @@ import struct
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
+from grafctl import json_text
+
 VERSION = 1
 LAST, MARK, NAMED = 1, 2, 4
 _HEAD = struct.Struct(">BBQQ8sI")
 HEAD_BYTES = _HEAD.size
 DIGEST_BYTES = 8
 NO_DIGEST = bytes(DIGEST_BYTES)
+_FRAME_BYTES = 16  # of the names' JSON, beside the characters of an id and a key
+_CHARACTER_BYTES = 6  # as which one is written at most
+_write = json_text.encoder(sort_keys=False, allow_nan=False)
 
 
 class Parcel(NamedTuple):
@@ -54,11 +59,20 @@ def size_of(parcel: Parcel) -> int:
     return HEAD_BYTES + len(_encoded_names(parcel)) + len(parcel.payload or b"")
 
 
+def is_at_most(parcel: Parcel, most: int) -> bool:
+    """Returns whether a parcel has at most so many bytes; one that is far from it is not encoded for that."""
+    if not parcel.headers:
+        names = len(parcel.id or "") + len(parcel.key or "")
+        if HEAD_BYTES + _FRAME_BYTES + names * _CHARACTER_BYTES + len(parcel.payload or b"") <= most:
+            return True
+    return size_of(parcel) <= most
+
+
 def _encoded_names(parcel: Parcel) -> bytes:
     if parcel.id is None and parcel.key is None and not parcel.headers:
         return b""
     headers = dict(parcel.headers) if parcel.headers else None
-    return json.dumps([parcel.id, parcel.key, headers], separators=(",", ":")).encode()
+    return _write([parcel.id, parcel.key, headers]).encode(errors="surrogatepass")
 
 
 def encode(parcel: Parcel) -> bytes:
