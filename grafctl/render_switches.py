@@ -93,6 +93,8 @@ def _head(body: Mapping[str, Any]) -> list[str]:
         lines.append(f"Left out by the filters of the groups: {found['left_out']:,}.")
     if "ahead" in found:
         lines.append(f"The {found['ahead']} is too far ahead of the other side; what is behind that was not compared.")
+    if "undated" in found:
+        lines.append(f"Of those that wait {found['undated']:,} differ since nobody knows when; so they are in the way.")
     if body.get("window_left_ms") is not None:
         lines.append(f"Its window has {body['window_left_ms']:,} of {body['window_ms']:,} ms to go.")
     return lines

@@ -131,6 +131,7 @@ def compared_of(shadow: Mapping[str, Any]) -> dict[str, Any] | None:
         return None
     body: dict[str, Any] = {**shadow["counts"], "mismatches": shadow["mismatches"]}
     body |= {"not_compared": shadow["without"], "left_out": shadow.get("left_out", 0), "ahead": shadow.get("full")}
+    body |= {"undated": shadow.get("undated")}
     body |= {"grace_ms": shadow["grace_ms"], "forgiven_ms": shadow.get("forgiven_ms")}
     body |= {"judged_ms": shadow["judged_ms"], "generation": shadow["generation"]}
     return {field: value for field, value in body.items() if value is not None or field == "mismatches"}

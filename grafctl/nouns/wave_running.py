@@ -166,7 +166,7 @@ class Running:
     def _wait(self, name: str, error: GrafctlError) -> None:
         since_ms, _ = self._not_yet.setdefault(name, (clock.now_ms(), error))
         self._not_yet[name] = (since_ms, error)
-        if clock.now_ms() - since_ms >= PATIENCE_MS:
+        if clock.now_ms() - since_ms >= PATIENCE_MS + error.fields.get("grace_ms", 0):
             self._refuse(name, error)
 
     def _refuse(self, name: str, error: GrafctlError) -> None:

@@ -262,6 +262,10 @@ class Comparison:
         counts |= {WAITING: young - sum(old.values())}
         return {kind: counts[kind] for kind in KINDS}
 
+    def undated(self, now_ms: int, grace_ms: int) -> int:
+        """Returns 0: each record says when it was published."""
+        return 0
+
     def not_compared(self) -> int:
         """Returns how many records have no counterpart that could be looked at: gone, forgiven or excused."""
         idle = sum(1 for one in self.sides.values() for offset in one.open if offset < one.judged_from)

@@ -13,6 +13,8 @@ same moment, and a row says not when it was written, so one that differs is *ope
 | `waiting`   | it differs, is missing or extra, and was found so within the grace        |
 
 Promises
+- A row that differs already when its piece is compared for the first time is *undated*: nobody knows since when, so
+  until its grace is over the comparison proves nothing. It is not where both sides have written it since.
 - The counts are of what there is now: what was put right is a mismatch no longer.
 - The grace of a row begins anew when both sides have written it again, `RESTARTS_MAX` times at most: so a row that is
   written all the time is judged too.
@@ -62,6 +64,7 @@ class Open(NamedTuple):
     since_ms: int
     restarts: int = 0
     is_forgiven: bool = False
+    is_undated: bool = False
 
 
 class RowComparison:
@@ -76,6 +79,7 @@ class RowComparison:
         self.open: dict[bytes, Open] = {}
         self.details: dict[bytes, dict[str, str]] = {}  # what differs, of some of those that are open
         self._met: set[bytes] = set()  # open keys of the piece that is being compared
+        self._is_first = False  # that piece was never compared to its end
 
     # --- pieces
 
@@ -107,6 +111,7 @@ class RowComparison:
 
     def begin(self, piece: int) -> None:
         """Begins to compare a piece; until `end` it counts as never compared."""
+        self._is_first = self.writes[SOURCE][piece] == _NEVER
         self.matched[piece] = 0
         for side in SIDES:
             self.writes[side][piece] = _NEVER
@@ -170,12 +175,13 @@ class RowComparison:
     ) -> None:
         ours, theirs = source[1] if source else 0, target[1] if target else 0
         before = self.open.get(key)
-        made = Open(kind, ours, theirs, now_ms)
+        made = Open(kind, ours, theirs, now_ms, is_undated=self._is_first)
         if before is not None:
             is_same = (before.source, before.target) == (ours, theirs)
             restarts = before.source != ours and before.target != theirs and before.restarts < RESTARTS_MAX
             since_ms = now_ms if restarts else before.since_ms
-            made = Open(kind, ours, theirs, since_ms, before.restarts + restarts, before.is_forgiven and is_same)
+            how = (before.restarts + restarts, before.is_forgiven and is_same, before.is_undated and not restarts)
+            made = Open(kind, ours, theirs, since_ms, *how)
         self.open[key] = made
         self._met.add(key)
         alike = sum(self.open[other].kind == kind for other in self.details if other != key)
@@ -205,6 +211,11 @@ class RowComparison:
             if not item.is_forgiven
         }
 
+    def undated(self, now_ms: int, grace_ms: int) -> int:
+        """Returns how many rows wait of which nobody knows since when they differ."""
+        kinds = self._kinds(now_ms, grace_ms)
+        return sum(kind == WAITING and self.open[key].is_undated for key, kind in kinds.items())
+
     def not_compared(self) -> int:
         """Returns how many rows were forgiven."""
         return sum(item.is_forgiven for item in self.open.values())
@@ -228,7 +239,7 @@ class RowComparison:
 
     def as_row(self) -> dict[str, Any]:
         """Returns the comparison as JSON."""
-        rows = [[b64encode(key).decode(), *item[:5], int(item.is_forgiven)] for key, item in self.open.items()]
+        rows = [[b64encode(key).decode(), *item[:5], *map(int, item[5:])] for key, item in self.open.items()]
         details = {b64encode(key).decode(): values for key, values in self.details.items()}
         return {"vshards": self.vshards, **self.writes, "rows": self.matched, "open": rows, "details": details}
 
@@ -238,8 +249,8 @@ class RowComparison:
         made = RowComparison(fields, row["vshards"])
         made.writes = {side: list(row[side]) for side in SIDES}
         made.matched = list(row["rows"])
-        for key, kind, source, target, since_ms, restarts, is_forgiven in row["open"]:
-            made.open[b64decode(key)] = Open(kind, source, target, since_ms, restarts, bool(is_forgiven))
+        for key, kind, source, target, since_ms, restarts, *flags in row["open"]:
+            made.open[b64decode(key)] = Open(kind, source, target, since_ms, restarts, *map(bool, flags))
         made.details = {b64decode(key): dict(values) for key, values in row["details"].items()}
         return made
 

@@ -88,6 +88,14 @@ OF_TABLE_SWITCHES = (
         (TEST_ROWS,),
     ),
     Mutant(
+        "what differs from the beginning on is taken for what was just written",
+        ROWS,
+        "        self._is_first = self.writes[SOURCE][piece] == _NEVER\n",
+        "        self._is_first = False\n",
+        "Whoever switches at once is given a table that has nothing in common with the other but a row.",
+        (TEST_ROWS, TEST_COMPARING),
+    ),
+    Mutant(
         "what was forgiven is forgiven for good",
         ROWS,
         "before.is_forgiven and is_same)",

@@ -60,6 +60,52 @@ def test_what_differs_keeps_the_consumer_where_it_is_until_it_is_put_right(here:
     assert counts(store) == {"matched": 22} and from_where(store) == NEW
 
 
+def test_what_differs_since_nobody_knows_when_is_in_the_way_until_it_is_judged(here: World) -> None:
+    store = here.store
+    attach(here)
+    put(store, range(1, 20), NEW, value="wrong")
+    with pytest.raises(Busy, match=r"19 rows of switch s differ, and nobody knows since when: .* 60,000 ms is over"):
+        store.switches.switch("s", "target", **WHO)
+    assert counts(store) == {"matched": 1, "waiting": 19} and state(store) == ("shadow", "source")
+    report = store.switches.report("s").fields()["compared"]
+    assert report["undated"] == 19 and report["mismatches"] is None
+    here.advance(30_000)
+    with pytest.raises(Busy, match="nobody knows since when"):
+        store.switches.switch("s", "target", **WHO)
+    put(store, [1], value="both")  # put right
+    put(store, [2], OLD, value="late")
+    put(store, [2], NEW, value="other")  # written by both just now
+    here.advance(30_000)
+    with pytest.raises(ProofRequired, match="17 mismatches"):
+        store.switches.switch("s", "target", **WHO)
+    put(store, range(3, 20), NEW)
+    store.switches.switch("s", "target", **WHO)
+    assert counts(store) == {"matched": 19, "waiting": 1} and from_where(store) == NEW
+
+
+def test_a_row_that_was_equal_before_is_not_in_the_way_while_it_is_young(here: World) -> None:
+    store = here.store
+    attach(here)
+    store.switches.compare("s", **WHO)
+    put(store, [1, 30], OLD, value="just now")
+    store.switches.switch("s", "target", **WHO)
+    assert counts(store) == {"matched": 19, "waiting": 2} and from_where(store) == NEW
+
+
+def test_nobody_is_locked_in_while_nobody_knows_since_when_it_differs(here: World) -> None:
+    store = here.store
+    attach(here)
+    store.switches.switch("s", "target", **WHO)
+    put(store, [1], OLD, value="only there")
+    store.switches.compare("s", compare_from="start", **WHO)
+    with pytest.raises(Busy, match="1 row of switch s differs, and nobody knows"):
+        store.switches.lock("s", **WHO)
+    assert state(store) == ("soaking", "target")
+    here.advance(60_000)
+    with pytest.raises(ProofRequired, match="1 mismatch"):
+        store.switches.lock("s", **WHO)
+
+
 def test_only_what_was_written_since_is_read_again(here: World, monkeypatch: pytest.MonkeyPatch) -> None:
     store = here.store
     attach(here)

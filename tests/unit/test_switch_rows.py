@@ -67,6 +67,15 @@ def test_the_grace_begins_anew_when_both_sides_wrote_and_not_for_ever() -> None:
     assert counts(made, 3 * 900 + GRACE_MS) == {"different": 1}
 
 
+def test_what_differs_in_the_first_comparison_is_undated_until_it_was_equal_or_both_sides_wrote() -> None:
+    made = fed(RowComparison([], 8), rows(1, 2, 3, 4), rows(1))
+    assert made.undated(GRACE_MS - 1, GRACE_MS) == 3 and made.undated(GRACE_MS, GRACE_MS) == 0
+    fed(made, {**rows(1, 2, 5), **rows(3, version=2)}, rows(1, 2), now_ms=500)
+    assert made.undated(GRACE_MS - 1, GRACE_MS) == 1, "3 was written by one side alone; 4 is gone, 5 came"
+    fed(made, {**rows(1), **rows(3, value=b"a", version=3)}, {**rows(1), **rows(3, version=3)}, now_ms=600)
+    assert made.undated(GRACE_MS - 1, GRACE_MS) == 0 and counts(made, GRACE_MS) == {"matched": 1, "waiting": 1}
+
+
 def test_one_side_alone_does_not_begin_the_grace_anew() -> None:
     made = fed(RowComparison([], 1), rows(1, value=b"a"), rows(1, value=b"b"))
     fed(made, rows(1, value=b"c", version=2), rows(1, value=b"b"), now_ms=500)

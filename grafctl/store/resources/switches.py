@@ -227,13 +227,8 @@ def pass_compared(name: str, row: Mapping[str, Any]) -> None:
     mismatches = row["shadow"].get("mismatches")
     if mismatches == 0:
         return
-    if mismatches is None and (ahead := row["shadow"].get("full")) is not None:
-        raise Busy(
-            f"The {ahead} of switch {name} is too far ahead of the other output, so the comparison has no end.",
-            hint=f"Try again when the other one has caught up; see `grafctl consumer report {name}`.",
-            switch=name,
-            ahead=ahead,
-        )
+    if mismatches is None:
+        pass_ended(name, row["shadow"])
     what = f"differ: {mismatches:,} mismatch{'' if mismatches == 1 else 'es'}" if mismatches else "were not compared"
     if "counts" in row["shadow"] and mismatches is None:
         what = "have no record in common yet"
@@ -243,6 +238,27 @@ def pass_compared(name: str, row: Mapping[str, Any]) -> None:
         switch=name,
         mismatches=mismatches,
     )
+
+
+def pass_ended(name: str, shadow: Mapping[str, Any]) -> None:
+    """Raises `Busy` (22) where a comparison cannot say yet whether the outputs differ."""
+    if (ahead := shadow.get("full")) is not None:
+        raise Busy(
+            f"The {ahead} of switch {name} is too far ahead of the other output, so the comparison has no end.",
+            hint=f"Try again when the other one has caught up; see `grafctl consumer report {name}`.",
+            switch=name,
+            ahead=ahead,
+        )
+    if undated := shadow.get("undated"):
+        rows, grace_ms = f"{undated:,} row{'' if undated == 1 else 's'}", shadow["grace_ms"]
+        raise Busy(
+            f"{rows} of switch {name} differ{'s' if undated == 1 else ''}, and nobody knows since when: that is judged "
+            f"when the grace of {grace_ms:,} ms is over.",
+            hint="Try again then, or take --grace 0 where nobody writes.",
+            switch=name,
+            undated=undated,
+            grace_ms=grace_ms,
+        )
 
 
 class Flip(NamedTuple):

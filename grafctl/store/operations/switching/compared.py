@@ -3,7 +3,7 @@
 Promises
 - How far a comparison is is kept under the generation of the switch, so whoever was overtaken by a flip keeps nothing.
 - What was not read up to the ends of both outputs is no proof, and never has zero mismatches; nor is it a proof that
-  nothing differs where nothing has its counterpart yet.
+  nothing differs where nothing has its counterpart yet, or where nobody knows since when something differs.
 """
 
 from __future__ import annotations
@@ -50,6 +50,8 @@ class Found(Protocol):
     def named(self, now_ms: int, grace_ms: int) -> list[dict[str, Any]]: ...
 
     def not_compared(self) -> int: ...
+
+    def undated(self, now_ms: int, grace_ms: int) -> int: ...
 
     def as_row(self) -> dict[str, Any]: ...
 
@@ -99,9 +101,11 @@ class Comparer(ABC):
         counts = made.judge(now_ms, self.grace_ms)
         found = mismatches(counts)
         shadow = made.as_row() | {"samples": made.named(now_ms, self.grace_ms), "counts": counts}
-        is_proof = is_complete and (counts[MATCHED] > 0 or counts[WAITING] == 0)
+        undated = made.undated(now_ms, self.grace_ms)
+        is_proof = is_complete and not undated and (counts[MATCHED] > 0 or counts[WAITING] == 0)
         shadow |= {"mismatches": found if found or is_proof else None, "without": made.not_compared()}
         shadow |= {"grace_ms": self.grace_ms, "generation": self.row["generation"]}
+        shadow |= {"undated": undated} if undated else {}
         shadow |= {"full": full} if full is not None else {}
         shadow |= {"forgiven_ms": self._forgiven_ms} if self._forgiven_ms is not None else {}
         if not self._dry_run and (shadow != self._last or now_ms - self._noted_ms >= NOTE_MS):

@@ -9,6 +9,7 @@ from grafctl.store.driver.kill import point
 from grafctl.store.operations.switching.soaking import Judge, regression, take_back
 from grafctl.store.operations.switching.work import side_of
 from grafctl.store.resources.switched import LockGroup
+from grafctl.store.resources.switches import pass_ended
 from grafctl.store.session import Session
 from grafctl.store.switch_rules import SIDES, is_of_tables
 from grafctl.typed import Any, Mapping
@@ -17,12 +18,14 @@ from grafctl.typed import Any, Mapping
 def judge_before_lock(
     session: Session, name: str, row: dict[str, Any], domain: str, *, drain_ms: int, dry_run: bool = False
 ) -> None:
-    """Raises `ProofRequired` (19) where a rule of the switch is broken now, after it took the consumer back."""
+    """Raises `ProofRequired` (19) where a rule of the switch is broken now, after it took the consumer back, and `Busy`
+    (22) where that cannot be said yet."""
     found = Judge(session, name, row, domain, dry_run=dry_run).judge()
     if found.sentences and dry_run:
         raise regression(name, row, found, "would be taken back")
     if found.sentences:
         raise take_back(session, name, row, found, domain, drain_ms=drain_ms)
+    pass_ended(name, found.shadow)
 
 
 def let_go(session: Session, name: str, row: Mapping[str, Any]) -> None:
