@@ -206,8 +206,10 @@ def tap(
     from grafctl import client, render
     from grafctl.pipeline import declaring, watching
 
-    resource = watching.tapped(declaring.read(file), stage, to, is_input=input)
+    pipeline = declaring.read(file)
+    resource = watching.tapped(pipeline, stage, to, is_input=input)
     with client.open(store) as opened:
+        resource = watching.read_now(opened, pipeline, stage, resource) if input else resource
         shown = watching.tap(opened, resource, domain=domain, offset=offset, count=max or 10)
 
     render.records(shown, output, json)

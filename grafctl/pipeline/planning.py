@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from grafctl.errors import NotFound
+from grafctl.errors import GrafctlError, NotFound
 from grafctl.nouns.declared import apply_file
 from grafctl.nouns.opening import default_driver, session_if_begun
 from grafctl.pipeline.declaring import Examined
@@ -75,6 +75,8 @@ def _routed(pipeline: Pipeline, store: Path) -> dict[str, dict[str, Any]]:
                 found[stage.name] = following.told(session, pipeline, stage)
             except NotFound:
                 continue  # it is to be applied
+            except GrafctlError as error:
+                found[stage.name] = {"trouble": error.message}
     return found
 
 

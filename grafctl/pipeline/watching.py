@@ -139,6 +139,11 @@ def _no_edge(pipeline: Pipeline, name: str) -> str:
     )
 
 
+def read_now(store: Store, pipeline: Pipeline, name: str, resource: str) -> str:
+    """Returns the resource that a stage reads now: its input, or the output to which a switch brings it."""
+    return str(told(store.session, pipeline, stage_of(pipeline, name)).get("reads", resource))
+
+
 def tap(store: Store, resource: str, *, domain: str, offset: int | None, count: int) -> Shown:
     """Returns the last records of a resource, or those from an offset on, as `domain` holds them."""
     if offset is None:

@@ -18,6 +18,7 @@ SWITCHED_STAGES = [
     (0, f"pipeline plan {P} {ON}", ""),
     (0, f"pipeline run {P} {AT} {ON} --stage clean --once", ""),
     (0, f"pipeline status {P} {ON}", ""),
+    (0, f"pipeline tap {P} clean --input {AT} {ON}", ""),
     (0, f"consumer rollback clean {AT} {ON}", ""),
     (0, f"consumer detach clean --yes {ON}", ""),
     (0, f"{TIE} --match key", ""),

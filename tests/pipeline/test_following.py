@@ -246,6 +246,7 @@ def test_everything_says_which_output_a_stage_reads(ours: Shop, capsys: pytest.C
     tidy, load = watching.status(store, ours.pipeline).body["stages"]
     assert (tidy["input"], tidy["switch"], tidy["side"], tidy["reads"]) == (OLD, "tidy", "target", NEW)
     assert (load["reads"], load["side"], tidy["lag"]) == (OLD, "source", 5) and "stays" not in tidy
+    assert [watching.read_now(store, ours.pipeline, stage, OLD) for stage in STAGES] == [NEW, OLD]
     Hand(ours, "tidy").drain().leave()
     assert watching.status(store, ours.pipeline).body["stages"][0]["lag"] == 0
     examined = declaring.examine_file(file)
