@@ -154,8 +154,8 @@ OF_SWITCHES = (
     Mutant(
         "nothing in common is proof enough",
         COMPARED,
-        "        is_proof = is_complete and (counts[MATCHED] > 0 or counts[WAITING] == 0)\n",
-        "        is_proof = is_complete\n",
+        "        is_proof = is_complete and not undated and (counts[MATCHED] > 0 or counts[WAITING] == 0)\n",
+        "        is_proof = is_complete and not undated\n",
         "A consumer is switched to an engine that has written nothing.",
         (TEST_COMPARING,),
     ),

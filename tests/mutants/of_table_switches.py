@@ -98,8 +98,8 @@ OF_TABLE_SWITCHES = (
     Mutant(
         "what was forgiven is forgiven for good",
         ROWS,
-        "before.is_forgiven and is_same)",
-        "before.is_forgiven)",
+        "before.is_forgiven and is_same, ",
+        "before.is_forgiven, ",
         "A row that was wrong once may be wrong for ever.",
         (TEST_ROWS, TEST_COMPARING),
     ),
