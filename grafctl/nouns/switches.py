@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from grafctl import clock
-from grafctl.errors import Busy, Usage
+from grafctl.errors import Busy, GenerationConflict, Usage
 from grafctl.names import check_domain, check_name
 from grafctl.nouns.soaks import DRAIN_MS, Progress, Soaks, check_grace, compared_of, soak_of
 from grafctl.results import Change, Listed, Shown
@@ -54,6 +54,7 @@ from grafctl.store.switch_rules import (
     is_closing,
     is_of_tables,
     left_ms,
+    moved_on,
     pass_flight,
     phase_of,
 )
@@ -161,15 +162,20 @@ class Switches(Soaks):
             if row["state"] in (SWITCHED, SOAKING) and row["phase"] is None:
                 return self._turned(op, name, row, domain, dry_run=dry_run)
             self._may_switch(name, row, wave)
-            if not is_closing(row, TARGET):
-                if dry_run:
-                    return self._would(name, row, TARGET)
-                compare(self.session, name, row, domain, begins=True, tell=progress, **how)
-                row = row_of(self.session, name)
-                pass_compared(name, row)
-            elif dry_run:
+            if dry_run:
                 return self._would(name, row, TARGET)
-            turned = turn(self.session, name, row, TARGET, drain_ms=drain_ms, why="switch", wave=wave, tell=progress)
+            try:
+                now = row
+                if not is_closing(row, TARGET):
+                    compare(self.session, name, row, domain, begins=True, tell=progress, **how)
+                    now = row_of(self.session, name)
+                    if now["generation"] != row["generation"]:
+                        raise moved_on(name, now, row["generation"])
+                    pass_compared(name, now)
+                flip: dict[str, Any] = {"drain_ms": drain_ms, "why": "switch", "wave": wave, "tell": progress}
+                turned = turn(self.session, name, now, TARGET, **flip)
+            except GenerationConflict as error:
+                return self._helped(op, name, row, TARGET, domain, error)
         self._note_flip(op, name, turned, domain)
         return self._flip_change(True, row, turned, TARGET, name)
 
@@ -210,11 +216,14 @@ class Switches(Soaks):
             check_move(name, row["state"], ROLLED_BACK)
             if dry_run:
                 return self._would(name, row, SOURCE)
-            if row["side"] == TARGET:
-                turned = turn(self.session, name, row, SOURCE, drain_ms=drain_ms, why=why, tell=progress)
-            else:
-                flip = Flip(name, row["generation"], SOURCE, why, rolls_back=True)
-                turned = open_side(self.session, name, self.session.control.append(flip).answer.row)
+            try:
+                if row["side"] == TARGET:
+                    turned = turn(self.session, name, row, SOURCE, drain_ms=drain_ms, why=why, tell=progress)
+                else:
+                    flip = Flip(name, row["generation"], SOURCE, why, rolls_back=True)
+                    turned = open_side(self.session, name, self.session.control.append(flip).answer.row)
+            except GenerationConflict as error:
+                return self._helped(op, name, row, SOURCE, domain, error)
         self._note_flip(op, name, turned, domain, why=why)
         return self._flip_change(True, row, turned, SOURCE, name)
 
@@ -248,6 +257,16 @@ class Switches(Soaks):
         if turned != row:
             self._note_flip(op, name, turned, domain)
         return self._flip_change(turned != row, row, turned, row["side"], name, dry_run=dry_run)
+
+    def _helped(
+        self, op: str, name: str, row: Mapping[str, Any], to: str, domain: str, error: GenerationConflict
+    ) -> Change:
+        """Returns the answer for whom another operator has outrun who wanted the same; raises the refusal otherwise."""
+        now = row_of(self.session, name)
+        states = (SWITCHED, SOAKING) if to == TARGET else (ROLLED_BACK,)
+        if now["generation"] != row["generation"] + 1 or now["state"] not in states or now["phase"] is not None:
+            raise error
+        return self._turned(op, name, now, domain, dry_run=False)
 
     def _would(self, name: str, row: Mapping[str, Any], to: str) -> Change:
         return self._flip_change(True, row, row, to, name, dry_run=True)

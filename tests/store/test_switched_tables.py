@@ -18,6 +18,7 @@ from grafctl.errors import (
     Usage,
 )
 from grafctl.store.operations import tables
+from grafctl.store.operations.switching import turning
 from grafctl.store.operations.switching.work import row_of
 from store.table_switching import (
     AWS,
@@ -126,6 +127,34 @@ def test_a_read_across_a_flip_is_of_the_side_that_is_open_then(here: World, monk
     monkeypatch.setattr(tables, "get", flipped)
     row = store.tables.get(OLD, "k001", **READ)
     assert row.resource == NEW and b"new" in row.value and OLD in asked
+
+
+@pytest.mark.parametrize("where", ["scan_chunks", "flip"])
+def test_two_operators_who_want_the_same_help_each_other(
+    here: World, monkeypatch: pytest.MonkeyPatch, where: str
+) -> None:
+    store = here.store
+    attach(here)
+    others: list[Any] = [lambda: store.switches.switch("s", "target", **WHO)]
+    module, name = (tables, "scan_chunks") if where == "scan_chunks" else (turning, "flip_tables")
+    late = getattr(module, name)
+
+    def outrun(*args: Any, **how: Any) -> Any:
+        while others:
+            others.pop()()
+        return late(*args, **how)
+
+    monkeypatch.setattr(module, name, outrun)
+    change = store.switches.switch("s", "target", **WHO)
+    assert state(store) == ("soaking", "target") and change.after is not None
+    assert change.after["state"] == "soaking" and not change.changed
+    if where == "flip":
+        others.append(lambda: store.switches.rollback("s", **WHO))
+        assert not store.switches.rollback("s", **WHO).changed and state(store) == ("rolled_back", "source")
+        others.append(lambda: store.switches.rollback("s", **WHO))
+        with pytest.raises(GenerationConflict, match="rolled_back"):  # who wants another thing is refused
+            store.switches.switch("s", "target", **WHO)
+        assert state(store) == ("rolled_back", "source")
 
 
 def test_a_scan_across_a_flip_ends_and_names_the_table_of_its_rows(
