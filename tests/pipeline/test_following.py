@@ -3,6 +3,7 @@ refused the other output before it has worked on anything of it."""
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -292,3 +293,12 @@ def test_after_the_lock_it_stays_there_and_after_a_detach_its_own_group_is_pause
             hand.stage.step()
         hand.stage.leave()
         assert ids(ours) == once(range(8)) and len(ours.records("clean")) == 8
+
+
+def test_a_group_without_a_switch_asks_nothing_of_switches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with switched(tmp_path, attach=()) as ours:
+        write(ours.world.store, range(10))
+        for name in ("grafctl.pipeline.stages.following", "grafctl.store.operations.switching.routed"):
+            monkeypatch.setitem(sys.modules, name, None)  # whoever imports it now fails
+        assert [row["read"] for row in ours.run().stages] == [10, 10]
+        assert ids(ours) == once(range(10)) and ours.rows() == rows(range(10))
