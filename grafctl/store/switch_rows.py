@@ -78,6 +78,7 @@ class RowComparison:
         self.matched = [0] * self.pieces
         self.open: dict[bytes, Open] = {}
         self.details: dict[bytes, dict[str, str]] = {}  # what differs, of some of those that are open
+        self._open_of: dict[int, set[bytes]] = {}  # the open keys of a piece
         self._met: set[bytes] = set()  # open keys of the piece that is being compared
         self._is_first = False  # that piece was never compared to its end
 
@@ -119,9 +120,8 @@ class RowComparison:
 
     def end(self, piece: int, writes: Mapping[str, int]) -> None:
         """Says that a piece was compared whole, and how many writes it had had before that began."""
-        gone = [key for key in self.open if key not in self._met and self.piece_of(key) == piece]
-        for key in gone:
-            self._close(key)
+        for key in self._open_of.get(piece, set()) - self._met:
+            self._close(piece, key)
         for side in SIDES:
             self.writes[side][piece] = writes[side]
 
@@ -141,31 +141,33 @@ class RowComparison:
         """Takes in what both sides have under a key of a piece; nothing where neither has it."""
         if source is None or target is None:
             if source is None and target is None:
-                self._close(key)
+                self._close(piece, key)
             else:
-                self._note(key, EXTRA if source is None else MISSING_THERE, source, target, now_ms)
+                self._note(piece, key, EXTRA if source is None else MISSING_THERE, source, target, now_ms)
             return
         found = None
         if self.fields or source[0] != target[0]:
             ours, theirs = (content_of(self.fields, side[0], None) for side in (source, target))
             found = difference(self.fields, ours, theirs)
         if found is None:
-            self._close(key)
+            self._close(piece, key)
             self.matched[piece] += 1
             return
         values = {"field": found.field, "source_value": found.source, "target_value": found.target}
-        self._note(key, DIFFERENT, source, target, now_ms, values)
+        self._note(piece, key, DIFFERENT, source, target, now_ms, values)
 
     def again(self) -> list[bytes]:
         """Returns the keys that are open; each is to be paired once more, when all pieces were compared."""
         return list(self.open)
 
-    def _close(self, key: bytes) -> None:
-        self.open.pop(key, None)
+    def _close(self, piece: int, key: bytes) -> None:
+        if self.open.pop(key, None) is not None:
+            self._open_of[piece].discard(key)
         self.details.pop(key, None)
 
     def _note(
         self,
+        piece: int,
         key: bytes,
         kind: str,
         source: Version | None,
@@ -183,6 +185,7 @@ class RowComparison:
             how = (before.restarts + restarts, before.is_forgiven and is_same, before.is_undated and not restarts)
             made = Open(kind, ours, theirs, since_ms, *how)
         self.open[key] = made
+        self._open_of.setdefault(piece, set()).add(key)
         self._met.add(key)
         alike = sum(self.open[other].kind == kind for other in self.details if other != key)
         if values is not None and alike < SAMPLES_MAX:
@@ -250,7 +253,9 @@ class RowComparison:
         made.writes = {side: list(row[side]) for side in SIDES}
         made.matched = list(row["rows"])
         for key, kind, source, target, since_ms, restarts, *flags in row["open"]:
-            made.open[b64decode(key)] = Open(kind, source, target, since_ms, restarts, *map(bool, flags))
+            name = b64decode(key)
+            made._open_of.setdefault(made.piece_of(name), set()).add(name)
+            made.open[name] = Open(kind, source, target, since_ms, restarts, *map(bool, flags))
         made.details = {b64decode(key): dict(values) for key, values in row["details"].items()}
         return made
 

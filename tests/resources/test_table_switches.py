@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from grafctl.errors import Busy, Fenced, GenerationConflict, NotFound, ProofRequired
+from grafctl.store import switch_keys
 from grafctl.store.resources.switches import Lock, NoteShadow, StartSoak, switch_row
 from grafctl.store.resources.table_switches import FlipTables, TieTables, UntieTables, Way, way_of
 from resources.rows import Rows
@@ -47,6 +48,8 @@ def test_a_whole_life(rows: Rows) -> None:
     assert (row["generation"], row["side"], row["state"], row["phase"]) == (first + 1, "target", "switched", None)
     assert row["cursors"] == CURSORS == row["flips"][-1]["cursors"]
     assert way_of(rows, "old", "g") == way_of(rows, "new", "g") == Way("new", "s", first + 1)
+    kept = rows.get_json(switch_keys.reader("old", "g"))
+    assert kept == {"switch": "s", "table": "new", "generation": first + 1}, "a read needs no more than this"
     rows.run(StartSoak("s", first + 1))
     rows.now_ms += 1_000
     rows.run(Lock("s", first + 1))

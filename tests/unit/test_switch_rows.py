@@ -151,6 +151,16 @@ def test_a_comparison_is_full_where_too_much_differs(monkeypatch: pytest.MonkeyP
     assert not fed(made, rows(*range(5)), rows(*range(5))).is_full
 
 
+def test_what_differs_is_looked_up_once_however_many_pieces_there_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = fed(RowComparison([], 1024), rows(*range(300)), {})
+    looked = list[bytes]()
+    monkeypatch.setattr(switch_rows, "vshard_of", lambda key, vshards: looked.append(key) or vshard_of(key, vshards))
+    for piece in range(made.pieces):
+        made.begin(piece)
+        made.end(piece, dict.fromkeys(SIDES, 2))
+    assert not made.open and not looked
+
+
 def test_samples_are_of_every_kind() -> None:
     many = rows(*range(100, 400))
     made = fed(RowComparison([], 8), {**many, **rows(1), **rows(2, value=b"y")}, {**rows(2), **rows(3)})

@@ -1,8 +1,9 @@
 """Switches of tables in the control log: what they are beside those of queues and topics.
 
 Who reads a table finishes nothing, so there is no group to close, nothing to carry and nobody to wait for: each verb is
-one entry. A group that reads a table through a switch has a *reader* row, by which a read finds the switch; and a read
-counts only where the generation that it began with is in force when it ends.
+one entry. A group that reads a table through a switch has a *reader* row, which says what it reads since which
+generation, and is small, because each read looks at it twice: a read counts only where what it began with is in force
+when it ends.
 
 Promises
 - A group reads one side of its switch: the flip is one entry, and whatever was read across it is read again.
@@ -25,7 +26,6 @@ from grafctl.store.resources.switches import (
     pass_compared,
     refused,
     row_at,
-    switch_row,
 )
 from grafctl.store.switch_rules import (
     ROLLED_BACK,
@@ -62,14 +62,19 @@ def way_of(state: State, table: str, group: str) -> Way:
             group=group,
             switch=reader["switch"],
         )
-    row = switch_row(state, reader["switch"])
-    return Way(row[row["side"]]["resource"], reader["switch"], row["generation"])
+    return Way(reader["table"], reader["switch"], reader["generation"])
 
 
 def _set(name: str, row: dict[str, Any] | None, answer: dict[str, Any], readers: list[Any] | None = None) -> Decision:
     request: dict[str, Any] = {"do": "switch", "name": name, "row": row}
     request |= {} if readers is None else {"readers": readers}
     return Decision(Switched(True, answer), encode_json(request), kind=CTRL)
+
+
+def _readers(name: str, row: Mapping[str, Any]) -> list[Any]:
+    """Returns the reader rows of a switch: by either name its group reads the open side."""
+    way = {"switch": name, "table": row[row["side"]]["resource"], "generation": row["generation"]}
+    return [[row[side]["resource"], row[side]["group"], way] for side in SIDES]
 
 
 class TieTables(NamedTuple):
@@ -82,9 +87,7 @@ class TieTables(NamedTuple):
         if (there := asked_again(state, self.name, self.definition)) is not None:
             return there
         row = first_row(self.definition, context) | {"kind": TABLE}
-        places = [self.definition[side] for side in SIDES]
-        readers = [[place["resource"], place["group"], {"switch": self.name}] for place in places]
-        return _set(self.name, row, row, readers)
+        return _set(self.name, row, row, _readers(self.name, row))
 
 
 class FlipTables(NamedTuple):
@@ -111,7 +114,7 @@ class FlipTables(NamedTuple):
             pass_flight(self.name, rows(state, switch_keys.switches()), self.wave)
             wave = dict(self.wave) if self.wave is not None else None
         made = flipped(row, self.to, after, self.why, self.cursors, self.soak, context.now_ms) | {"wave": wave}
-        return _set(self.name, made, made)
+        return _set(self.name, made, made, _readers(self.name, made))
 
 
 class UntieTables(NamedTuple):
