@@ -175,15 +175,19 @@ def exports(found: Iterable[Row], table: str, file: str | None, form: str, json:
             table_output.export(found, form, render_output.write)
             return
         with table_output.new_file(file) as write:
-            count = table_output.export(_told(found, progress), form, write)
+            read = set[str]()  # the one table that a switch led to
+            count = table_output.export(_told(found, progress, read), form, write)
     if json:
-        render_output.write(render.document({"v": 1, "ok": True, "table": table, "file": file, "rows": count}))
+        body: dict[str, Any] = {"v": 1, "ok": True, "table": table, "file": file, "rows": count}
+        render_output.write(render.document(body | ({"resource": read.pop()} if read else {})))
     else:
-        render_output.write(f"{count} rows of {render.clean(table)} in {render.clean(file)}\n".encode())
+        of = render.clean(read.pop() if read else table)
+        render_output.write(f"{count} rows of {of} in {render.clean(file)}\n".encode())
 
 
-def _told(found: Iterable[Row], progress: Callable[[str, int, int], None]) -> Iterator[Row]:
+def _told(found: Iterable[Row], progress: Callable[[str, int, int], None], read: set[str]) -> Iterator[Row]:
     for count, row in enumerate(found, 1):
+        read.update({row.resource} if row.resource else ())
         yield row
         if not count % 1000:
             progress("rows", count, 0)

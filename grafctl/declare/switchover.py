@@ -33,12 +33,12 @@ from grafctl.errors import Usage
 from grafctl.names import check_name, shown
 from grafctl.store.switch_fields import check_fields, field
 from grafctl.store.switch_match import ID, check_match
+from grafctl.store.switch_rules import check_command
 from grafctl.store.wave_rules import HIGH, LOW, RISKS, Member, Stops
 from grafctl.units import duration_ms
 
 STORE_KEYS = ("store", "domain", "authority", "schema", "log", "queue", "topic", "idem", "table")
 CONSUMERS_MAX = 1000
-COMMAND_CHARACTERS_MAX = 4096
 VALUE_MAX = 10**15  # so that all digits of a whole number count
 AT_ONCE_MAX = 100
 WINDOW_MS, GRACE_MS, DRAIN_MS = 600_000, 60_000, 30_000
@@ -244,12 +244,6 @@ def _rate(value: float) -> float:
     return float(value)
 
 
-def _command(text: str) -> str:
-    if not text.strip() or "\0" in text or len(text) > COMMAND_CHARACTERS_MAX:
-        raise Usage(f"A command is 1 to {COMMAND_CHARACTERS_MAX} characters without a NUL, not {shown(text)}.")
-    return text
-
-
 _COUNT = like("0|[1-9][0-9]{0,17}", "a whole number from 0 on", lambda found: int(found[0]))
 _RISK = like("|".join(RISKS), "low, medium or high")
 _AT_ONCE = like("[1-9][0-9]?|100", f"a whole number from 1 to {AT_ONCE_MAX}", lambda found: int(found[0]))
@@ -262,5 +256,5 @@ _RULES: Mapping[str, tuple[str, str, Callable[[Any], Any], *tuple[type, ...]]] =
     "max_error_rate": ("max_error_rate", "a share, such as 0.01", _rate, int, float),
     "max_idle": ("max_idle_ms", "text, such as 5m", duration_ms, str),
     "max_mismatches": ("max_mismatches", "a whole number", _COUNT, int),
-    "health_command": ("health_command", "text", _command, str),
+    "health_command": ("health_command", "text", check_command, str),
 }

@@ -166,6 +166,22 @@ def check_text(noun: str, text: str) -> str:
     return text
 
 
+def check_command(command: str) -> str:
+    """Returns a health command whose words can be told apart; raises `Usage`. What it names may be elsewhere."""
+    import shlex
+
+    try:
+        words = shlex.split(check_text("health command", command))
+    except ValueError as error:
+        raise Usage(
+            f"The health command {shown(command)} cannot be read: {error}.",
+            hint="It is run by its words, without a shell; quote it twice where it has quotes.",
+        ) from None
+    if not words:
+        raise Usage(f"The health command {shown(command)} has no word.")
+    return command
+
+
 def check_rules(rules: Mapping[str, Any]) -> dict[str, Any]:
     """Returns the health rules that were named, without those that were not; raises `Usage`."""
     found = {name: value for name, value in rules.items() if value is not None}
@@ -174,7 +190,7 @@ def check_rules(rules: Mapping[str, Any]) -> dict[str, Any]:
         if name not in RULES:
             raise Usage(f"There is no rule {shown(name)} for a switch.", hint=f"Take some of {', '.join(RULES)}.")
         if name == "health_command":
-            check_text("health command", value)
+            check_command(value)
         elif name == "max_error_rate":
             if type(value) not in (int, float) or not 0 <= value <= 1:
                 raise Usage(f"--{flag} is a share from 0 to 1, such as 0.01.")

@@ -40,6 +40,9 @@ def test_what_is_read_says_of_which_table_it_is(on: Runner) -> None:
         assert list(lines[0]) == ["key", "value", "version", "vshard", "resource"]
     assert read(on, "get", "k1", "--raw").out == "x"
     assert read(on, "export").out.count("\n") == 3
+    assert read(on, "export", "rows.csv").out == "3 rows of new in rows.csv\n"
+    told = read(on, "export", "rows.csv", "--json").json
+    assert (told["table"], told["resource"], told["rows"]) == ("old", "new", 3)
     unrouted = on("table", "scan", "old", *AT, "-o", "jsonl", store="store").out
     assert "resource" not in unrouted, "who names no group reads what he names"
 

@@ -91,6 +91,8 @@ def test_a_closing_is_over_after_its_deadline_and_a_window_when_it_was_long_enou
         {"health_command": ""},
         {"health_command": "x" * 1025},
         {"health_command": "a\nb"},
+        {"health_command": "  "},
+        {"health_command": 'check "billing'},
         {"max_everything": 1},
     ],
 )
