@@ -16,7 +16,14 @@ from drivers.contract import IDENTITY, get, in_thread, put
 from grafctl.errors import Damaged, OutcomeUnknown, Unreachable
 from grafctl.store.driver.contract import View
 from grafctl.store.driver.journal import DIRECT_BYTES
-from grafctl.store.driver.journal_bytes import SECTOR, decode_record, encode_record, read_mark, record_size
+from grafctl.store.driver.journal_bytes import (
+    SECTOR,
+    beginnings,
+    decode_record,
+    encode_record,
+    read_mark,
+    record_size,
+)
 from grafctl.store.driver.lmdb import LmdbDriver, LmdbEnvironment
 from grafctl.store.driver.overlay import BENEATH, Overlay, overlaid
 
@@ -272,6 +279,37 @@ def test_a_changed_record_is_damage_and_not_the_end(env: LmdbEnvironment, path: 
         with pytest.raises(Damaged):
             use()
     env.close()
+
+
+@pytest.mark.parametrize("between", [0, 1, 6])
+def test_a_later_record_is_found_however_far_away(env: LmdbEnvironment, path: Path, between: int) -> None:
+    """The one that was changed is large, or others are between that say nothing of it."""
+    put(env, b"first", b"1")
+    for number in range(between + 1):
+        put(env, b"row %d" % number, bytes(DIRECT_BYTES - 512))
+    put(env, b"last", b"1")
+    env.close()
+    flip(path, SECTOR + 57)
+    _, changed, *others, _ = beginnings(file(path).read_bytes())
+    assert changed == SECTOR and len(others) == between
+    with file(path).open("r+b") as raw:
+        for at in others:  # nothing is left of where they begin
+            raw.seek(at)
+            raw.write(bytes(SECTOR))
+    forget_boot(path)
+    env = anew(path)
+    with pytest.raises(Damaged, match="the journal is broken at"):
+        put(env, b"a", b"1")
+    env.close()
+
+
+@pytest.mark.parametrize("shift", [0, 1, SECTOR - 2, SECTOR - 1])
+def test_a_record_begins_at_a_sector_and_nowhere_else(shift: int) -> None:
+    record = encode_record(3, 7, {b"a": b"1"})
+    raw = bytes(2 * SECTOR) + bytes(shift) + record + bytes(SECTOR - shift) + record
+    found = [at for at in range(0, len(raw), SECTOR) if raw[at : at + 4] == record[:4]]
+    assert list(beginnings(raw)) == found and len(found) == (2 if shift == 0 else 1)
+    assert list(beginnings(b"")) == list(beginnings(record[:3])) == []
 
 
 def test_a_missing_journal_is_damage(env: LmdbEnvironment, path: Path) -> None:

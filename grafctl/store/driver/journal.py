@@ -44,6 +44,7 @@ from grafctl.store.driver.journal_bytes import (
     RECORD_HEADER_BYTES,
     SECTOR,
     Changes,
+    beginnings,
     decode_record,
     decode_row,
     encode_record,
@@ -158,16 +159,21 @@ class Journal:
 
     def _check_end(self, overlay: Overlay) -> None:
         """Raises `Damaged` where a later record says that one was durable which is not there."""
-        for position in range(overlay.position + SECTOR, self.size, SECTOR):
-            points = record_points(os.pread(self._fd, RECORD_HEADER_BYTES, position))
-            if points is None:
-                continue
-            size, generation, number, durable = points
+        for position, (size, generation, number, durable) in self._beginnings(overlay.position + SECTOR):
             if generation != overlay.generation or durable <= overlay.number or position + size > self.size:
                 continue
             if decode_record(os.pread(self._fd, size, position)) is not None:
                 why = f"the journal is broken at {overlay.position}: commit {number} came after {durable}"
                 raise Damaged(self._domain, why)
+
+    def _beginnings(self, start: int) -> Iterator[tuple[int, tuple[int, int, int, int]]]:
+        """Yields where from a sector on records begin, with their points."""
+        for begin in range(start, self.size, _READ_BYTES):
+            raw = os.pread(self._fd, min(_READ_BYTES, self.size - begin), begin)
+            for at in beginnings(raw):
+                points = record_points(raw[at : at + RECORD_HEADER_BYTES])
+                if points is not None:
+                    yield begin + at, points
 
     def lacks(self, number: int, found: int) -> Damaged:
         """Returns what to say of files that end before a commit that was finished."""

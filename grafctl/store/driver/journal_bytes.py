@@ -15,7 +15,7 @@ from zlib import crc32
 
 from grafctl import clock
 from grafctl.errors import Damaged
-from grafctl.typed import Mapping
+from grafctl.typed import Iterator, Mapping
 
 SECTOR = 512  # records share none, so that a torn write harms no older record
 
@@ -27,6 +27,7 @@ _CHANGE = struct.Struct("<HI")  # bytes of the key, bytes of the value
 _ROW = struct.Struct("<QQI")  # generation, number of the last commit that LMDB holds, crc of both
 _MARK = struct.Struct("<Q8sI")  # number, boot, crc of both
 _MAGIC = 0x4A47524C
+_BEGINNING = struct.pack("<I", _MAGIC)  # of a record
 _DELETED = 0xFFFFFFFF
 
 Changes = Mapping[bytes, bytes | None]  # a key without a value is deleted
@@ -94,6 +95,15 @@ def record_points(head: bytes) -> tuple[int, int, int, int] | None:
         return None
     magic, size, _, _, generation, number, durable, _ = _RECORD.unpack_from(head)
     return (size, generation, number, durable) if magic == _MAGIC else None
+
+
+def beginnings(raw: bytes) -> Iterator[int]:
+    """Yields where in some sectors records begin, or what looks like some."""
+    at = raw.find(_BEGINNING)
+    while at >= 0:
+        if at % SECTOR == 0:
+            yield at
+        at = raw.find(_BEGINNING, at + 1)
 
 
 def encode_row(generation: int, number: int) -> bytes:
