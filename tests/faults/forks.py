@@ -15,6 +15,7 @@ Promises
 from __future__ import annotations
 
 import contextlib
+import gc
 import importlib
 import json
 import os
@@ -25,7 +26,7 @@ import sys
 import traceback
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -213,6 +214,9 @@ def _import_everything() -> None:
             importlib.import_module(module.name)
     for name in ("faults.deeds", "faults.tracing"):
         importlib.import_module(name)
+    points()
+    gc.collect()
+    gc.freeze()  # what is here lives as long as each child, which need not look through it
 
 
 def _run(request: dict[str, Any]) -> dict[str, Any]:
@@ -333,6 +337,7 @@ def _plan(request: dict[str, Any]) -> None:
     kill._plan = {name: (at, int(signum)) for name, (at, signum) in plan.items()}
 
 
+@cache
 def points() -> list[str]:
     """Returns the names of all kill points in the source."""
     import re
