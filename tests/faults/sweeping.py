@@ -188,18 +188,25 @@ class Sweep:
         """Returns the cases with one kill and nothing else."""
         return [Case(name, shape, (kill,)) for kill in self.kills(name, shape)]
 
-    def compound(self, name: str, shape: str) -> Iterator[Case]:
-        """Yields the cases with a domain away, and those with a second kill in the recovery, in turn."""
+    def compound(self, name: str, shape: str, turn: int | None = None) -> Iterator[Case]:
+        """Yields the cases with a domain away, and those with a second kill in the recovery, in turn.
+
+        With `turn` one domain alone is away, another one with each turn. For each of them the command is run once, to
+        see where it may be killed then.
+        """
         kills = self.kills(name, shape)
         stage = self.commands[name].stage
         domains = [] if stage in ("nothing", "lost", "headless", "behind") else list(DOMAINS)
         if stage in DAMAGED:
             domains.remove(DAMAGED[stage])
+        if turn is not None:
+            domains = domains[turn % len(domains) :][:1] if domains else []
         outages = (
             Case(name, shape, (kill,), Outage(domain, when))
             for domain in domains
-            for when in ("before", "after")
-            for kill in (self.kills(name, shape, domain) if when == "before" else kills)
+            for both in zip_longest(self.kills(name, shape, domain), kills)
+            for when, kill in zip(("before", "after"), both, strict=True)
+            if kill is not None
         )
         pairs = (Case(name, shape, (first, second)) for first in kills for second in kills)
         yield from (case for case in chain.from_iterable(zip_longest(outages, pairs)) if case is not None)
