@@ -35,15 +35,19 @@ def plan_file(file: Path) -> Shown:
 def plan(session: Session, file: Path, *, domain: str | None = None, lock: bool = True, again: bool = False) -> Shown:
     """Returns what a file declares, in order, with how far a store is with it.
 
-    With a domain it says what `consumer wave` would do from there.
+    With a domain it says what `consumer wave` would do from there: nothing, where that is refused for one of them.
     """
     wave = read(file)
     rows, places = all_rows(session), numbered(wave)
-    notes, standings = dict[str, str | None](), dict[str, str]()
+    notes, standings, refused = dict[str, str | None](), dict[str, str](), set[str]()
     for consumer in wave.consumers:
         row = rows.get(consumer.name)
         standing = standing_of(wave.name, row, waits_for_lock=not lock, again=again)
-        notes[consumer.name] = _refusal(session, consumer, row, domain) if standing == WAITING else None
+        notes[consumer.name] = None
+        if standing == WAITING:
+            notes[consumer.name] = _refusal(session, consumer, domain)
+            refused.update([consumer.name] if notes[consumer.name] else [])
+            notes[consumer.name] = notes[consumer.name] or _difference(row)
         standings[consumer.name] = BLOCKED if notes[consumer.name] else standing
     order = [place.member for _, place in places]
     now = next_of(order, standings, wave.at_once, wave.stops)
@@ -54,20 +58,23 @@ def plan(session: Session, file: Path, *, domain: str | None = None, lock: bool 
         note = notes[name] or now.held.get(name) or (why_of(row) if standing == WENT_BACK else None)
         state = None if row is None else row["state"]
         items.append(fields(wave, (number, place)) | {"state": state, "standing": standing, "note": note})
-        if note is None and standing in (WAITING, IN_FLIGHT):
+        if note is None and standing in (WAITING, IN_FLIGHT) and not refused:
             actions += _actions(wave.consumer(name), row, lock=lock)
     body = {**head(wave, file), "halted": now.halted, "consumers": items}
     return Shown(body if domain is None else {**body, "changed": bool(actions), "dry_run": True, "actions": actions})
 
 
-def _refusal(
-    session: Session, consumer: DeclaredConsumer, row: Mapping[str, Any] | None, domain: str | None
-) -> str | None:
-    """Returns why a consumer would not be begun: it cannot be attached, or its outputs differ."""
+def _refusal(session: Session, consumer: DeclaredConsumer, domain: str | None) -> str | None:
+    """Returns why a consumer cannot be attached, which a wave is refused for."""
     try:
         check(session, consumer, domain)
     except GrafctlError as error:
         return error.message
+    return None
+
+
+def _difference(row: Mapping[str, Any] | None) -> str | None:
+    """Returns why a consumer that is attached would not be begun."""
     mismatches = (row or {}).get("shadow", {}).get("mismatches")
     return f"Its outputs differ: {mismatches:,} mismatch{'' if mismatches == 1 else 'es'}." if mismatches else None
 

@@ -264,6 +264,11 @@ def test_a_dry_run_says_what_is_left_and_changes_nothing(plant: Plant) -> None:
     assert len(plant.store.switches.plan(plant.file, domain=AWS, lock=False).body["actions"]) == 12
     refused = plant.store.switches.plan(plant.file, domain=GCP).body
     assert not refused["changed"] and {item["standing"] for item in refused["consumers"]} == {"blocked"}
+    plant.declare(b1='group = "nobody"')
+    partly = plant.store.switches.plan(plant.file, domain=AWS).body
+    assert not partly["actions"] and standings(Shown(partly)) == dict.fromkeys(NAMES, "waiting") | {"b1": "blocked"}
+    unchanged(plant, NotFound)  # so nothing would be done for the others either
+    plant.declare()
     plant.wave()
     assert not plant.store.switches.plan(plant.file, domain=AWS).body["changed"]
 

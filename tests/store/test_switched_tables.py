@@ -213,8 +213,9 @@ def test_one_switch_a_group_and_one_in_flight(here: World) -> None:
     store = here.store
     attach(here)
     attach(here)
-    with pytest.raises(GenerationConflict, match="another window_ms"):
+    with pytest.raises(GenerationConflict, match="another window_ms") as caught:
         attach(here, window_ms=5)
+    assert "`grafctl consumer detach s` comes first" in str(caught.value.hint)
     make(store, "third")
     with pytest.raises(GenerationConflict, match="attached to the switch s already"):
         store.switches.attach("t", source="third", target=NEW, group=GROUP)

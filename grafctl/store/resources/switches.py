@@ -113,7 +113,12 @@ def asked_again(state: State, name: str, definition: Mapping[str, Any]) -> Decis
         return None
     different = [field for field in DEFINITION if there[field] != definition[field]]
     if different:
-        raise refused(name, there, f"is there already with another {', '.join(different)}")
+        raise GenerationConflict(
+            f"Switch {name} is there already with another {', '.join(different)}.",
+            hint=f"Run `grafctl consumer status {name}`; to change it, `grafctl consumer detach {name}` comes first.",
+            switch=name,
+            state=there["state"],
+        )
     if phase_of(there) == DETACHING:
         raise refused(name, there, "is being detached")
     return Decision(Switched(False, there))
