@@ -175,6 +175,17 @@ def test_a_scan_across_a_flip_ends_and_names_the_table_of_its_rows(
     assert {row.resource for row in rows} == {OLD}, "nothing was read yet"
 
 
+def test_a_scan_whose_rows_were_read_at_once_ends_with_a_flip_too(here: World) -> None:
+    store = here.store
+    attach(here)
+    rows = store.tables.scan(OLD, **READ)
+    assert next(rows).resource == OLD
+    store.switches.switch("s", "target", **WHO)
+    with pytest.raises(GenerationConflict, match="flipped while group billing scanned old"):
+        list(rows)
+    assert len(list(store.tables.scan(OLD, **READ))) == 20
+
+
 def test_a_group_of_a_queue_is_no_reader_of_a_table(here: World) -> None:
     store = here.store
     for name in ("before", "after"):

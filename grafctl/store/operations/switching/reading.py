@@ -4,12 +4,14 @@ Promises
 - What is returned is of the table that was the open side at one moment during the read: the switch is looked at after
   it too, and where it was flipped meanwhile the other table is read. So once a flip is answered, nobody is given what
   the other side has.
-- A scan is of one table from its first row to its last; where the switch is flipped in the middle it ends with that.
+- A scan is of one table from its first row to its last; where the switch is flipped before all rows were taken, it ends
+  with that.
 """
 
 from __future__ import annotations
 
 from functools import partial
+from itertools import chain
 
 from grafctl.errors import Busy, GenerationConflict, GrafctlError
 from grafctl.store.authority import GET as READ
@@ -55,7 +57,10 @@ def scan(session: Session, table: str, *, group: str, domain: str, prefix: bytes
     way, now = None, _now(session, table, group)
     while now != way:
         way, is_begun = now, False
-        for rows in tables.scan_chunks(session, way.table, domain=domain, prefix=prefix, span=span):
+        chunks = tables.scan_chunks(session, way.table, domain=domain, prefix=prefix, span=span)
+        for rows in chain(
+            chunks, [[]]
+        ):  # who takes the last ones may be slow, so the switch is looked at behind them too
             now = _now(session, table, group)
             if now != way and is_begun:
                 raise GenerationConflict(
