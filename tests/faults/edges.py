@@ -21,7 +21,7 @@ from grafctl.errors import GenerationConflict
 
 Say = Callable[..., None]
 NAME, AT, SLOTS = "e", "a", 32
-TERM_MS = HOUR_MS
+TERM_MS = 24 * HOUR_MS  # a long draw takes an hour
 LEASE: dict[str, Any] = {"domain": AT, "bytes": 4096, "owner": "me", "term_ms": TERM_MS}
 DUE_MS, EXPIRED_MS = TERM_MS * 8 // 10, TERM_MS + 1000
 FIRST, TAKEN = [f"r{number}" for number in range(6)], 2  # pushed before, and how many of them were finished

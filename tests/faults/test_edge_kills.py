@@ -252,7 +252,7 @@ def sweep(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sweep]:
 def test_killed_at_any_moment_nothing_is_lost_that_is_not_told_as_lost(sweep: Sweep, seed: int, step: str) -> None:
     chance, wrong = random.Random(f"{seed} {step}"), list[str]()
     died = cases = 0
-    while died < KILLS and cases < 2 * KILLS + 2:
+    while died < KILLS and cases < 2 * KILLS + 10:
         moment = sweep.moment(step, chance)
         try:
             killed, found = sweep.case(step, moment)

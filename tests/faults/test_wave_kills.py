@@ -83,7 +83,7 @@ class Waves:
             if plan is not None:
                 killed, found = self.attempt(world, plan, "ab"[number], range(WRITTEN, WRITTEN + MORE))
                 died, wrong = died + killed, wrong + found
-        wrong += [f"was not killed at {kill}"] * (died == 0)
+        wrong += [f"was not killed at {kill}"] * (died == 0 and kill[0].startswith(OWN))
         with client.open(world.store) as opened:
             wrong += wrong_at_once(opened)
             for orders in world.orders.values():
@@ -157,14 +157,17 @@ def waves(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Waves]:
 
 
 def test_a_wave_killed_anywhere_is_brought_to_its_end(waves: Waves, seed: int) -> None:
-    chance, wrong, died = random.Random(seed), list[str](), 0
+    chance, wrong, died, cases = random.Random(seed), list[str](), 0, 0
     kills = waves.kills(chance)
-    for kill in kills:
+    while kills:
+        kill = kills.pop()
         more, found = waves.run(kill, chance)
-        died, wrong = died + more, wrong + [f"killed at {kill}: {what}" for what in found]
-    print(f"consumer wave: {died} kills in {len(kills)} cases, {len(wrong)} wrong")
-    assert not wrong, "\n".join(["", f"{len(wrong)} in {len(kills)} cases:", *wrong[:5]])
-    assert kills
+        died, cases, wrong = died + more, cases + 1, wrong + [f"killed at {kill}: {what}" for what in found]
+        if not more and not found:  # it passes some points once less, as consumers and the clock go
+            kills.append(chance.choice(every(waves.hits)))
+    print(f"consumer wave: {died} kills in {cases} cases, {len(wrong)} wrong")
+    assert not wrong, "\n".join(["", f"{len(wrong)} in {cases} cases:", *wrong[:5]])
+    assert died
 
 
 def test_every_point_of_a_wave_is_passed_and_some_of_each_of_its_steps(waves: Waves) -> None:
