@@ -58,9 +58,7 @@ def scan(session: Session, table: str, *, group: str, domain: str, prefix: bytes
     while now != way:
         way, is_begun = now, False
         chunks = tables.scan_chunks(session, way.table, domain=domain, prefix=prefix, span=span)
-        for rows in chain(
-            chunks, [[]]
-        ):  # who takes the last ones may be slow, so the switch is looked at behind them too
+        for rows in chain(chunks, [[]]):  # who takes the last ones may be slow: it is looked at behind them too
             now = _now(session, table, group)
             if now != way and is_begun:
                 raise GenerationConflict(
