@@ -46,7 +46,7 @@ def _sides(items: Sequence[Mapping[str, Any]]) -> Table:
     for item in items:
         place, left_ms = item["open"], item["window_left_ms"]
         state = f"{item['state']}, {item['phase']}" if item["phase"] else item["state"]
-        left = "-" if left_ms is None else f"{left_ms:,} ms"
+        left = "-" if left_ms is None or item["state"] == "locked" else f"{left_ms:,} ms"
         reads = f"{place['group']} of {place['resource']}"
         rows.append([render.clean(str(cell)) for cell in (item["switch"], state, reads, item["generation"], left)])
     return render_text.Table(["switch", "state", "reads", "generation", "window left"], rows)

@@ -57,6 +57,8 @@ def test_the_status_fits_a_terminal_and_says_who_reads_what(on: Runner) -> None:
     shown = on("consumer", "status", "s", store="store").out
     assert "see `consumer report`" in shown and "target  " in shown and "writes 3" in shown
     assert not [line for line in shown.splitlines() if len(line) > 110]
+    on("consumer", "lock", "s", "--yes", *AT, store="store")
+    assert on("consumer", "status", store="store").out.splitlines()[1].split()[-1] == "-", "no window is left to pass"
 
 
 def test_a_key_that_is_not_there_and_a_group_that_is_no_name(on: Runner) -> None:
