@@ -46,7 +46,9 @@ def _require_equal(name: str, mismatches: int | None, exit_code: bool) -> None:
     if mismatches != 0 and exit_code:
         from grafctl.errors import Changes
 
-        what = "may differ, since one is too far ahead" if mismatches is None else f"differ: {mismatches:,} mismatches"
+        what = (
+            "may differ, and are not proved equal yet" if mismatches is None else f"differ: {mismatches:,} mismatches"
+        )
         hint = f"Run `grafctl consumer report {name}` to see them."
         raise Changes(f"The outputs of switch {name} {what}.", hint=hint, code="mismatch", count=mismatches)
 

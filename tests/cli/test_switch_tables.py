@@ -61,6 +61,16 @@ def test_the_status_fits_a_terminal_and_says_who_reads_what(on: Runner) -> None:
     assert on("consumer", "status", store="store").out.splitlines()[1].split()[-1] == "-", "no window is left to pass"
 
 
+def test_what_nobody_knows_since_when_it_differs_is_told_as_such(on: Runner) -> None:
+    on("table", "put", "new", "k1", "wrong", *AT, store="store")
+    found = on("consumer", "compare", "s", "--exit-code", *AT, store="store", check=3)
+    assert "1 waiting. That is not all.\nOf those that wait 1 differ" in found.out
+    assert "may differ, and are not proved equal yet" in found.err
+    refused = on("consumer", "switch", "s", "--to", "target", "--json", *AT, store="store", check=22)
+    told = json.loads(refused.err)
+    assert (told["undated"], told["grace_ms"], told["retryable"]) == (1, 60_000, True)
+
+
 def test_a_key_that_is_not_there_and_a_group_that_is_no_name(on: Runner) -> None:
     assert "What group reports reads of old has no key 'nothing'" in read(on, "get", "nothing", check=10).err
     for group in ("", "a/b", "x" * 300, "\x1b[31m"):
