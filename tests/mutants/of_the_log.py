@@ -92,6 +92,12 @@ OF_THE_LOG = (
         "An old copy of the files that was put back is served as if it were new.", (TEST_JOURNAL,),
     ),
     Mutant(
+        "end of a journal behind which nobody looks", JOURNAL,
+        "        for begin in range(start, self.size, _READ_BYTES):\n",
+        "        for begin in range(start, start + 1, _READ_BYTES):\n",
+        "What was acknowledged after a changed record is gone, and nobody says so.", (TEST_JOURNAL,),
+    ),
+    Mutant(
         "torn record of the journal believed", JOURNAL_BYTES, "crc32(raw[12:at]) == checksum else None",
         "size else None",
         "Half a commit counts after a power loss.", (TEST_JOURNAL, "tests/fuzz/test_decoders.py", TEST_POWER),
