@@ -64,6 +64,13 @@ MOMENTS = {
 }
 
 
+# What a line of these shows in a terminal of 80 columns; JSON has all of it.
+NARROW = {
+    "leases": ("lease", "domain", "state", "bytes", "owner", "token", "until_ms"),
+    "edges": ("edge", "domain", "state", "generation", "token", "used", "capacity", "head", "tail"),
+}
+
+
 class Table(NamedTuple):
     """Rows under column names; every cell is text already."""
 
@@ -127,11 +134,10 @@ def blocks_of(answer: Result) -> list[Block]:
     if isinstance(answer, Listed):
         if answer.items and "audit" in answer.items[0]:
             return [line for item in answer.items for line in _audit_lines(item)]
+        items = [{name: item[name] for name in NARROW.get(answer.noun, item) if name in item} for item in answer.items]
         if answer.items and "counts" in answer.items[0]:
-            counts = [{"edge": item["edge"], **item["counts"]} for item in answer.items]
-            plain = [{name: value for name, value in item.items() if name != "counts"} for item in answer.items]
-            return [table_of(plain), "", table_of(counts)]
-        return [table_of(answer.items)] if answer.items else [f"No {answer.noun}."]
+            return [table_of(items), "", table_of([_counts(item) for item in answer.items])]
+        return [table_of(items)] if answer.items else [f"No {answer.noun}."]
     if isinstance(answer, Verdict):
         return [_verdict_sentence(answer)]
     if isinstance(answer, Proof):
@@ -223,6 +229,14 @@ def _case_lines(case: dict[str, Any]) -> list[str]:
 def _shift_sentence(shift: Shift) -> str:
     verb = "made" if shift.changed else "is there already"
     return render.clean(f"Group {shift.group} {verb}, of the lineage of {shift.from_}, which is untouched")
+
+
+def _counts(item: dict[str, Any]) -> dict[str, Any]:
+    """Returns what an edge has counted; the restarts of its two ends as one number."""
+    counts = dict(item["counts"])
+    restarts = counts.pop("writer_restarts") + counts.pop("reader_restarts")
+    shown = {name: value for name, value in counts.items() if name != "generation_changes"}
+    return {"edge": item["edge"], "restarts": restarts, **shown}
 
 
 def _audit_lines(record: dict[str, Any]) -> list[Block]:

@@ -98,6 +98,9 @@ def test_what_was_finished_at_the_other_output_is_not_finished_by_a_late_ack_aft
                 store.ack("old", "g", [0], domain=AWS, lease=lease)
             assert refused.value.fields["switch"] == "s" and "consumer resume old g" in (refused.value.hint or "")
         assert without_log(here.dump(), AUDIT_LOG) == without_log(before, AUDIT_LOG)
+        with pytest.raises(Busy, match="at the other output when s was detached") as paused:
+            store.poll("old", "g", domain=AWS)
+        assert (paused.value.hint or "").startswith("Read the other output.")
         assert store.consumers.resume("old", "g").changed
         own = store.poll("old", "g", domain=AWS)
         assert [record.id for record in own.records] == ["one"], "whoever resumes it reads it by itself"

@@ -141,12 +141,7 @@ class Lease:
         if self.finish:
             settled = _finish(self.caller, queue, group, lineage, leases, self.finish, self.token)
         if group["paused"]:
-            raise Busy(
-                f"Group {self.caller.group} is paused.",
-                hint=f"Run `grafctl consumer resume {self.caller.resource} {self.caller.group}`.",
-                resource=self.caller.resource,
-                group=self.caller.group,
-            )
+            raise _paused(self.caller, group)
         expired = leases.expired(lineage, context.now_ms)
         leases.end(lineage, expired, context.now_ms)
         grants, cursor, skipped = self._grants(queue, group, lineage, context)
@@ -194,6 +189,15 @@ class Lease:
         stop = judged.known_to(begin, stop)
         fresh, cursor = lineage.fresh(begin, stop, left, group["replay_until"], judged.matched)
         return grants + fresh, cursor, lineage.unwanted(begin, cursor, judged.matched)
+
+
+def _paused(caller: Caller, group: Mapping[str, Any]) -> Busy:
+    why, hint = "", f"Run `grafctl consumer resume {caller.resource} {caller.group}`."
+    if (switch := group.get("closed_by")) is not None:
+        why = f", since its consumer was at the other output when {switch} was detached"
+        hint = f"Read the other output. {hint[:-1]} where what was finished there is to be given out again."
+    told = f"Group {caller.group} is paused{why}."
+    return Busy(told, hint=hint, resource=caller.resource, group=caller.group)
 
 
 def apply_lease(state: State, entry: Entry, index: int) -> Writes:
