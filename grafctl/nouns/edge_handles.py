@@ -190,6 +190,11 @@ class EdgeReader(EdgeEnd):
 
         return self._do(take)
 
+    def finished(self) -> Record | None:
+        """Returns the record that was taken out last of the segment there is now, by whomever; None where none was."""
+        found = self._do(Ring.finished)
+        return None if found is None else Record(found[1].head - 1, found[0])
+
     def finish(self, taken: Taken) -> bool:
         """Takes the records out that `take` gave; returns False where there were none.
 

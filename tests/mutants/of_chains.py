@@ -91,4 +91,9 @@ OF_CHAINS = (
         "            self._hold()\n            try:\n", "            try:\n",
         "A batch that takes longer than a term is begun again for ever.", LINKS,
     ),
+    Mutant(
+        "the last stage forgets what the one before it finished", "grafctl/pipeline/stages/behind_edges.py",
+        "            self._take_up()\n", "            self._is_taken_up = True\n",
+        "Where it dies before the checkpoint, the first stage waits for ever for what is done.", STORM,
+    ),
 )  # fmt: skip

@@ -14,8 +14,12 @@ from typing import Any
 
 import pytest
 
+from grafctl.pipeline.running import Run
+from grafctl.pipeline.stages.behind_edges import EdgeInput
+from grafctl.store.checked import checked
+from grafctl.store.resources.chains import chained
 from pipeline.link_storm import Storm
-from pipeline.links import GROUP, TO_TOPIC, links
+from pipeline.links import EDGES, GROUP, STAGES, TO_TOPIC, links
 from pipeline.shop import Shop, orders, rows_of
 
 STORMS = int(os.environ.get("GRAFCTL_STORMS", "3"))
@@ -90,6 +94,40 @@ def test_a_chain_that_ends_in_a_topic_publishes_each_record_once(tmp_path: Path,
         storm.close()
         ids = [record.id for record in shop.records("out")]
         assert len(ids) == len(set(ids)) == COUNT
+
+
+@pytest.mark.parametrize("is_group", [True, False], ids=["group", "file"])
+@pytest.mark.parametrize("by_hand", [False, True], ids=["", "by hand"])
+def test_the_last_stage_dies_between_finishing_and_the_checkpoint(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_group: bool, by_hand: bool
+) -> None:
+    """Nothing more comes on the edge then: who is that stage next has to find out what was finished there."""
+    how: dict[str, Any] = {"first": GROUP} if is_group else {}
+    with links(tmp_path, **how) as shop:
+        if is_group:
+            publish(shop, orders(range(5)))
+        else:
+            shop.orders(*orders(range(5)))
+        run = Run(shop.world.store, shop.pipeline, "aws")
+        stages: dict[str, Any] = {stage.name: run.make(stage) for stage in shop.pipeline.stages}
+        monkeypatch.setattr(EdgeInput, "_write", lambda self: False)
+        for _ in range(50):
+            for name in STAGES:
+                stages[name].step()
+        assert shop.rows() == rows_of(range(5)) and not stages["take"].is_finished()
+        stages["load"]._input.work.close()  # nothing else of it is given back
+        monkeypatch.undo()
+        if by_hand:
+            shop.world.store.edges.push("rich", b"hello", domain="aws")
+            shop.world.store.edges.pop("rich", domain="aws")
+        stages["load"] = run.make(shop.pipeline.stages[-1])
+        for _ in range(50):
+            for name in STAGES:
+                stages[name].step()
+        row = checked(shop.world.store.session.control, lambda state: chained(state, "shop/take", EDGES)).row
+        assert row is not None and (by_hand or row.next == 5), "what is popped by hand is lost to the chain"
+        for stage in stages.values():
+            stage.leave()
 
 
 def publish(shop: Shop, given: list[dict[str, Any]]) -> None:

@@ -8,8 +8,9 @@ Promises
   and whenever there is nothing more to do.
 - The checkpoint goes beyond an origin when the last parcel of it has been finished here, and not before.
 
-When it fails: what was committed and not finished comes again, and what was finished and is not in the checkpoint is
-read again by the first stage where the run has ended; the effect keys find it there.
+When it fails: what was committed and not finished comes again. What was finished and is not in the checkpoint is found
+in the free slot of the ring by the next one who is this stage; where that segment is lost, the first stage reads it
+again. The effect keys find what comes again.
 """
 
 from __future__ import annotations
@@ -44,10 +45,13 @@ class EdgeInput:
         self._open: set[int] = set()
         self._run, self._next, self._digest = 0, 0, ""
         self._is_written = True
+        self._is_taken_up = False
         self._write_at_s = 0.0
 
     def work_on(self, work: Callable[[Sequence[Record]], None]) -> bool:
         """Takes a batch and works on it; returns whether anything was done."""
+        if not self._is_taken_up:
+            self._take_up()
         if not self._open:
             found = self._edge.take()
             if found is None:
@@ -62,6 +66,14 @@ class EdgeInput:
         if clock.monotonic_s() >= self._write_at_s:
             self._write()
         return True
+
+    def _take_up(self) -> None:
+        """Takes up where who was this stage before died: what it finished last may not be in the checkpoint yet, and
+        nothing more may come before it is."""
+        self._is_taken_up, parcel = self._edge.finished()
+        if parcel is not None and parcel.is_last:
+            self._run, self._next, self._digest = parcel.run, parcel.origin + 1, parcel.digest.hex()
+            self._is_written = False
 
     def _advance(self) -> None:
         """Finishes what nothing is left to be done about, from the first one on."""

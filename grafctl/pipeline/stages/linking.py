@@ -19,8 +19,8 @@ When it fails: a process that dies between a push and the finish behind it leave
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, TypeVar
 
 from grafctl.edges.answers import Taken
 from grafctl.edges.turn import Turn
@@ -34,6 +34,8 @@ from grafctl.pipeline.stages.parcel import Parcel, decode, encode, is_at_most, s
 from grafctl.pipeline.stages.work import Counts, Place
 from grafctl.store.checked import checked
 from grafctl.store.resources.chains import BeginRun, Chained, ChainRow, Checkpoint, chained
+
+T = TypeVar("T")
 
 PUSH_MAX = 1000  # parcels in one write of a ring's tail
 
@@ -190,19 +192,37 @@ class EdgeIn:
         self._taken: Taken | None = None
         self._parcels: list[Parcel | None] = []  # of what was taken; None for what goes no further
 
-    def take(self, out: EdgeOut | None = None) -> list[tuple[int, Parcel]] | None:
-        """Returns parcels with their offsets, without those that go no further; None where there is nothing."""
+    def _ask(self, act: Callable[[EdgeReader], T]) -> T | None:
+        """Returns what the reader says; None where there is nobody to ask."""
         try:
             if self._reader is None:
                 self._reader = EdgeReader(self.place.session, self.name, self.place.domain)
-            taken = self._reader.take(self.batch)
+            return act(self._reader)
         except NotFound:
             return None  # nobody has made it yet
         except GrafctlError as error:
             if not is_lost_edge(error):
                 raise
             return None  # which its writer sees to
-        if not taken.records:
+
+    def finished(self) -> tuple[bool, Parcel | None]:
+        """Returns whether the edge could be asked, and what was finished on it last, where that is of the run under
+        way."""
+        found = self._ask(lambda reader: (reader.finished(), reader.generation))
+        if found is None:
+            return False, None
+        record, generation = found
+        try:
+            parcel = None if record is None else decode(record.payload)
+        except ValueError:  # somebody has pushed and popped it by hand
+            parcel = None
+        row = None if parcel is None else self.work.current(parcel.run)
+        return True, parcel if row is not None and row.edges.get(self.name) == generation else None
+
+    def take(self, out: EdgeOut | None = None) -> list[tuple[int, Parcel]] | None:
+        """Returns parcels with their offsets, without those that go no further; None where there is nothing."""
+        taken = self._ask(lambda reader: reader.take(self.batch))
+        if taken is None or not taken.records:
             return None
         found = [self._decoded(record.offset, record.payload) for record in taken.records]
         self._parcels = [parcel if self._goes_on(parcel, taken, out) else None for parcel in found]
