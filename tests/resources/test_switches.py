@@ -185,6 +185,17 @@ def test_a_closing_is_given_up_by_others_only_when_its_time_is_over(rows: Rows) 
         rows.run(Flip("s", at, "target", "switch"))
 
 
+def test_a_lock_in_the_middle_of_a_way_back_says_what_goes_on_with_that(rows: Rows) -> None:
+    attach(rows)
+    switched(rows)
+    rows.run(StartSoak("s", generation(rows)))
+    closing(rows, to="source")
+    rows.now_ms += 1_000
+    with pytest.raises(Busy, match="being taken back") as refused:
+        rows.run(Lock("s", generation(rows)))
+    assert "consumer rollback s" in (refused.value.hint or "")
+
+
 def test_a_mismatch_or_no_comparison_blocks_the_closing(rows: Rows) -> None:
     at = attach(rows)["generation"]
     for shadow in ({}, {"mismatches": 1}):

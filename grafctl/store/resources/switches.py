@@ -356,9 +356,13 @@ class Lock(NamedTuple):
         left = left_ms(row, context.now_ms)
         if row["phase"] is not None or left is None or left > 0:
             what = f"its window has {left:,} ms to go" if row["phase"] is None else f"it is {phase_of(row)}"
+            hint = f"Watch it with `grafctl consumer soak {self.name} --follow -d DOMAIN`, and lock it then."
+            if is_closing(row, SOURCE):
+                what = "it is being taken back"
+                hint = f"Run `grafctl consumer rollback {self.name} -d DOMAIN`, which goes on with that."
             raise Busy(
                 f"Switch {self.name} is not locked: {what}.",
-                hint=f"Watch it with `grafctl consumer soak {self.name} --follow -d DOMAIN`, and lock it then.",
+                hint=hint,
                 switch=self.name,
                 left_ms=left,
             )
