@@ -360,12 +360,8 @@ class Lock(NamedTuple):
             if is_closing(row, SOURCE):
                 what = "it is being taken back"
                 hint = f"Run `grafctl consumer rollback {self.name} -d DOMAIN`, which goes on with that."
-            raise Busy(
-                f"Switch {self.name} is not locked: {what}.",
-                hint=hint,
-                switch=self.name,
-                left_ms=left,
-            )
+            told = f"Switch {self.name} is not locked: {what}."
+            raise Busy(told, hint=hint, switch=self.name, left_ms=left)
         return _set(self.name, row | {"state": LOCKED, "wave": None})
 
 
