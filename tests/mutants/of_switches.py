@@ -191,4 +191,12 @@ OF_SWITCHES = (
         "A consumer is taken back for a quiet night.",
         (TEST_SOAKING,),
     ),
+    Mutant(
+        "a judgement that takes back what was forgiven meanwhile",
+        "grafctl/store/resources/switches.py",
+        '        if self.since not in (-1, row["shadow"].get("forgiven_ms")):\n',
+        "        if False:\n",
+        "A soak that goes on all the while brings a consumer back for what an operator has forgiven.",
+        (TEST_COMPARING,),
+    ),
 )

@@ -187,3 +187,19 @@ def test_a_comparison_that_is_kept_at_every_batch_comes_to_the_same(
         assert told[-1] == ("comparing", 80, 80) and len(told) > 20
         again = compared(here, compare_from="start")
         assert again.shadow["counts"] == once.shadow["counts"] and once.shadow["counts"]["repeated"] == 6
+
+
+def test_what_another_operator_forgives_meanwhile_is_not_taken_back(made: World) -> None:
+    attached(made)
+    publish(made, OLD, "a", "b")
+    publish(made, NEW, "a")
+    publish(made, NEW, "b", payload="y")
+    session = made.store.session
+    following = comparer_of(session, "s", row_of(session, "s"), AWS)
+    assert following.run().mismatches == 1
+    assert compared(made, compare_from="now").mismatches == 0
+    publish(made, OLD, "c")
+    publish(made, NEW, "c")
+    found = following.run()
+    assert found.mismatches == 0 and set(counts(found)) == {"matched"}
+    assert row_of(session, "s")["shadow"] == found.shadow

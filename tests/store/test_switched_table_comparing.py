@@ -14,8 +14,10 @@ from grafctl.errors import (
 )
 from grafctl.store.operations import tables
 from grafctl.store.operations.switching import comparing_tables
+from grafctl.store.operations.switching.comparing import comparer_of
 from grafctl.store.operations.switching.work import row_of
 from store.table_switching import (
+    AWS,
     NEW,
     OLD,
     WHO,
@@ -220,3 +222,17 @@ def test_forgiven_is_what_was_found_and_no_more(here: World) -> None:
     with pytest.raises(ProofRequired, match="1 mismatch of the two outputs since it was switched"):
         store.switches.soak("s", **WHO)
     assert state(store) == ("rolled_back", "source") and from_where(store) == OLD
+
+
+@pytest.mark.parametrize("since", ["now", "start"])
+def test_what_another_operator_forgives_meanwhile_is_not_taken_back(here: World, since: str) -> None:
+    store, session = here.store, here.store.session
+    attach(here)
+    put(store, [3], NEW, value="wrong")
+    store.switches.compare("s", grace_ms=0, compare_from="now" if since == "start" else None, **WHO)
+    following = comparer_of(session, "s", row_of(session, "s"), AWS)
+    assert following.run().mismatches == (1 if since == "now" else 0)
+    store.switches.compare("s", compare_from=since, grace_ms=0, **WHO)
+    put(store, [30])
+    assert following.run().mismatches == (0 if since == "now" else 1)
+    assert counts(store)["matched"] == 20

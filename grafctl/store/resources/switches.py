@@ -366,16 +366,19 @@ class Lock(NamedTuple):
 
 
 class NoteShadow(NamedTuple):
-    """The request to keep how far the comparison is. It begins one: `source` becomes `shadow`, and with `begins` so
-    does `rolled_back`. Of `shadow` only `mismatches` is read here: how many stand in the way."""
+    """The request to keep how far the comparison is: `source` becomes `shadow`, with `begins` so does `rolled_back`.
+    `since` is what it was taken up with as forgiven: where another operator changed that (-1: or not), nothing is."""
 
     name: str
     generation: int
     shadow: Mapping[str, Any]
     begins: bool = False
+    since: int | None = -1
 
     def decide(self, state: State, context: Context) -> Decision:
         row = row_at(state, self.name, self.generation)
+        if self.since not in (-1, row["shadow"].get("forgiven_ms")):
+            return Decision(Switched(False, row))
         after = row["state"]
         if after == SOURCE or (after == ROLLED_BACK and self.begins):
             check_move(self.name, after, SHADOW)

@@ -81,15 +81,20 @@ class Comparer(ABC):
         self.session, self.name, self.row, self.domain = session, name, row, check_domain(domain)
         self.grace_ms = grace_ms if grace_ms is not None else int(row["shadow"].get("grace_ms", GRACE_MS))
         self._begins, self._tell, self._dry_run = begins, tell, dry_run
+        self._made: Any = None  # what is known so far; None: what the row keeps
         self._forgiven_ms: int | None = row["shadow"].get("forgiven_ms")
+        self._since = self._forgiven_ms  # as the row has it, for all that this comparer knows
         self._last: dict[str, Any] = {}  # what was kept by this comparer
         self._noted_ms = 0
 
     def run(self, since: str | None = None) -> Compared:
         """Compares what there is now, and keeps how far it is."""
         check_from(since)
-        made, full = self._compared(since)
-        return self._kept(made, full=full, is_complete=full is None)
+        while True:
+            made, full = self._compared(since)
+            found = self._kept(made, full=full, is_complete=full is None)
+            if self._made is not None:
+                return found
 
     @abstractmethod
     def _compared(self, since: str | None) -> tuple[Found, str | None]:
@@ -108,10 +113,18 @@ class Comparer(ABC):
         shadow |= {"undated": undated} if undated else {}
         shadow |= {"full": full} if full is not None else {}
         shadow |= {"forgiven_ms": self._forgiven_ms} if self._forgiven_ms is not None else {}
-        if not self._dry_run and (shadow != self._last or now_ms - self._noted_ms >= NOTE_MS):
-            self.session.control.append(
-                NoteShadow(self.name, self.row["generation"], shadow | {"judged_ms": now_ms}, self._begins)
-            )
+        is_known = self._dry_run or self._made is None  # or another operator's is taken up next
+        if not is_known and (shadow != self._last or now_ms - self._noted_ms >= NOTE_MS):
+            self._note(shadow | {"judged_ms": now_ms})
             self._last, self._noted_ms = shadow, now_ms
             point("comparing.kept")
         return Compared(shadow["mismatches"], shadow | {"judged_ms": now_ms})
+
+    def _note(self, shadow: dict[str, Any]) -> None:
+        """Keeps a comparison; where another operator has forgiven something meanwhile, his is taken up instead."""
+        note = NoteShadow(self.name, self.row["generation"], shadow, self._begins, self._since)
+        row = self.session.control.append(note).answer.row
+        forgiven_ms = row["shadow"].get("forgiven_ms")
+        if forgiven_ms != self._forgiven_ms:
+            self.row, self._made, self._forgiven_ms, self._noted_ms = row, None, forgiven_ms, 0
+        self._since = forgiven_ms

@@ -66,11 +66,9 @@ class Chunk(NamedTuple):
 class RecordComparer(Comparer):
     """The comparison of two queues or topics."""
 
-    _made: Comparison | None = None
-
     def _compared(self, since: str | None) -> tuple[Comparison, str | None]:
         outputs = {side: self._look(side) for side in SIDES}
-        made = self._made
+        made: Comparison | None = self._made
         if made is None or since == START:
             made = self._taken_up(outputs, anew=since == START)
         for side, output in outputs.items():

@@ -28,11 +28,10 @@ ROWS_TOLD = 5_000
 class TableComparer(Comparer):
     """The comparison of two tables."""
 
-    _made: RowComparison | None = None
     _done = 0  # rows that were compared by this run
 
     def _compared(self, since: str | None) -> tuple[RowComparison, str | None]:
-        made = self._made
+        made: RowComparison | None = self._made
         if made is None or since == START:
             made = self._made = self._taken_up(anew=since == START)
         self._done, self._saved_s = 0, clock.monotonic_s()
