@@ -31,7 +31,7 @@ STORY = [
     ("lease list", "parser@host-1"),
     ("edge create", "publish it as edge parsed"),
     ("edge push", "offset:     0"),
-    ("edge status", "memory"),
+    ("edge status", "CAPACITY"),
     ("edge pop", '{"order":1}'),
     ("lease revoke", "Would change"),
     ("lease release", "released"),
