@@ -192,7 +192,7 @@ def _usage_of(error: Any) -> Usage:
     command = _path_of(context) if context else PROGRAM
     hint = f"Run '{command} --help' for an example."
     variable = getattr(parameter, "envvar", None)
-    message = error.format_message()
+    message = error.format_message().replace("\n\t", " ")  # choices come one a line
     message = message if len(message) <= MESSAGE_MAX else message[:MESSAGE_MAX] + "…"
     if variable and message.startswith("Missing"):
         hint = f"Give {parameter.opts[-1]} or set {variable}; '{command} --help' shows an example."  # type: ignore[union-attr]

@@ -78,6 +78,11 @@ def test_a_key_that_is_not_there_and_a_group_that_is_no_name(on: Runner) -> None
         assert "group" in ended.err.lower() and "\x1b[31m" not in ended.err
 
 
+def test_the_choices_of_an_option_that_is_missing_are_a_sentence(on: Runner) -> None:
+    ended = on("consumer", "switch", "s", *AT, store="store", check=2)
+    assert "Missing option '--to'. Choose from: target, source\n" in ended.err
+
+
 def test_after_detach_at_the_target_it_is_told_what_to_read(on: Runner) -> None:
     on("consumer", "switch", "s", "--to", "target", *AT, store="store")
     on("consumer", "lock", "s", "--yes", *AT, store="store")
