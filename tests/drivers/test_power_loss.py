@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from drivers.contract import IDENTITY
-from drivers.test_journal import EVERYTHING, forget_boot
+from drivers.journals import EVERYTHING, forget_boot
 from grafctl.store.driver.journal_bytes import SECTOR
 from grafctl.store.driver.lmdb import LmdbDriver, LmdbEnvironment
 

@@ -28,6 +28,7 @@ PROVING, OBSERVE = "grafctl/store/operations/proving.py", "grafctl/store/observe
 
 TEST_RULES, TEST_RECORDS = "tests/unit/test_rules.py", "tests/unit/test_records.py"
 TEST_JOURNAL, TEST_POWER = "tests/drivers/test_journal.py", "tests/drivers/test_power_loss.py"
+TEST_DAMAGE = "tests/drivers/test_journal_damage.py"
 TEST_REFUSALS, TEST_PROOFS = "tests/store/test_refusals.py", "tests/store/test_proofs.py"
 TEST_MIGRATION, TEST_LEARNING = "tests/store/test_migration.py", "tests/store/test_learning.py"
 TEST_GROUP, TEST_FINISHING = "tests/resources/test_group.py", "tests/resources/test_finishing.py"

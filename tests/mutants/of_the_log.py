@@ -14,6 +14,7 @@ from mutants.mutant import (
     REPLICATE,
     RULES,
     TEST_COPY,
+    TEST_DAMAGE,
     TEST_FLUSHES,
     TEST_JOURNAL,
     TEST_KILLS,
@@ -89,13 +90,13 @@ OF_THE_LOG = (
     Mutant(
         "mark of the journal ignored", JOURNAL,
         "            raise self.lacks(marked, overlay.number)\n", "            pass\n",
-        "An old copy of the files that was put back is served as if it were new.", (TEST_JOURNAL,),
+        "An old copy of the files that was put back is served as if it were new.", (TEST_JOURNAL, TEST_DAMAGE),
     ),
     Mutant(
         "end of a journal behind which nobody looks", JOURNAL,
         "        for begin in range(start, self.size, _READ_BYTES):\n",
         "        for begin in range(start, start + 1, _READ_BYTES):\n",
-        "What was acknowledged after a changed record is gone, and nobody says so.", (TEST_JOURNAL,),
+        "What was acknowledged after a changed record is gone, and nobody says so.", (TEST_DAMAGE,),
     ),
     Mutant(
         "torn record of the journal believed", JOURNAL_BYTES, "crc32(raw[12:at]) == checksum else None",
