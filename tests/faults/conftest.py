@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 
 import pytest
 
 from faults.forks import Forks
 from faults.stores import Templates
+from grafctl import clock
 
 
 @pytest.fixture(scope="module")
@@ -20,3 +22,13 @@ def forks() -> Iterator[Forks]:
 @pytest.fixture(scope="module")
 def templates(tmp_path_factory: pytest.TempPathFactory, forks: Forks) -> Templates:
     return Templates(tmp_path_factory.mktemp("stores"), forks)
+
+
+@pytest.fixture(scope="module")
+def own_time() -> Iterator[None]:
+    """Lets a module set the clock of the processes that it starts, and leaves that as it was."""
+    before = os.environ.pop(clock.OFFSET_VARIABLE, None)
+    yield
+    os.environ.pop(clock.OFFSET_VARIABLE, None)
+    if before is not None:
+        os.environ[clock.OFFSET_VARIABLE] = before

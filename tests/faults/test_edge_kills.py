@@ -26,7 +26,6 @@ from faults.edges import AT, LEASE, NAME, SLOTS, STAGES, STEPS, Flow, at_ms, fil
 from faults.forks import Forks, Ran, Trace, points
 from faults.rivals import every
 from faults.tracing import AFTER, BEFORE, TORN, Fault
-from grafctl import clock
 from grafctl.errors import Fenced, GenerationConflict, GrafctlError, NotFound
 from grafctl.nouns.edge_handles import EdgeReader
 from grafctl.store.segment_rules import REVOKED, REVOKING
@@ -238,14 +237,10 @@ class Case:
 
 
 @pytest.fixture(scope="module")
-def sweep(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sweep]:
-    before = os.environ.pop(clock.OFFSET_VARIABLE, None)
+def sweep(tmp_path_factory: pytest.TempPathFactory, own_time: None) -> Iterator[Sweep]:
     sweep = Sweep(tmp_path_factory.mktemp("edges"))
     yield sweep
     sweep.forks.close()
-    os.environ.pop(clock.OFFSET_VARIABLE, None)
-    if before is not None:
-        os.environ[clock.OFFSET_VARIABLE] = before
 
 
 @pytest.mark.parametrize("step", STEPS)

@@ -151,14 +151,10 @@ def finish(opened: client.Store, orders: Orders) -> None:
 
 
 @pytest.fixture(scope="module")
-def sweep(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sweep]:
-    before = os.environ.pop(clock.OFFSET_VARIABLE, None)
+def sweep(tmp_path_factory: pytest.TempPathFactory, own_time: None) -> Iterator[Sweep]:
     sweep = Sweep(tmp_path_factory.mktemp("switching"))
     yield sweep
     sweep.forks.close()
-    os.environ.pop(clock.OFFSET_VARIABLE, None)
-    if before is not None:
-        os.environ[clock.OFFSET_VARIABLE] = before
 
 
 @pytest.mark.parametrize(("verb", "ending"), PAIRS)

@@ -224,14 +224,10 @@ def _states(rows: dict[str, dict[str, Any]]) -> str:
 
 
 @pytest.fixture(scope="module")
-def arena(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Arena]:
-    before = os.environ.pop(clock.OFFSET_VARIABLE, None)
+def arena(tmp_path_factory: pytest.TempPathFactory, own_time: None) -> Iterator[Arena]:
     arena = Arena(tmp_path_factory.mktemp("rivals"))
     yield arena
     arena.forks.close()
-    os.environ.pop(clock.OFFSET_VARIABLE, None)
-    if before is not None:
-        os.environ[clock.OFFSET_VARIABLE] = before
 
 
 @pytest.mark.parametrize("pair", PAIRS)

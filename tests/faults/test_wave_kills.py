@@ -146,14 +146,10 @@ class Waves:
 
 
 @pytest.fixture(scope="module")
-def waves(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Waves]:
-    before = os.environ.pop(clock.OFFSET_VARIABLE, None)
+def waves(tmp_path_factory: pytest.TempPathFactory, own_time: None) -> Iterator[Waves]:
     waves = Waves(tmp_path_factory.mktemp("waves"))
     yield waves
     waves.forks.close()
-    os.environ.pop(clock.OFFSET_VARIABLE, None)
-    if before is not None:
-        os.environ[clock.OFFSET_VARIABLE] = before
 
 
 def test_a_wave_killed_anywhere_is_brought_to_its_end(waves: Waves, seed: int) -> None:

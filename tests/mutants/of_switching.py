@@ -70,7 +70,7 @@ OF_SWITCHING = (
     ),
     Mutant(
         "acks in a closed group", SWITCHED,
-        '    if switch["open"]:\n        return\n', "    return\n",
+        '    elif switch["open"]:\n', "    elif True:\n",
         "A record is finished at both sides.", LIVES,
     ),
     Mutant(

@@ -21,29 +21,14 @@ from grafctl.pipeline.stages.work import Stage
 from grafctl.store.blocks import Outgoing
 from grafctl.store.operations.switching.work import look, row_of, side_of
 from grafctl.store.resources.switched import finished_of
-from pipeline.shop import OWN, SHARED, Shop, create
+from pipeline.shop import OWN, PLACES, SHARED, Shop, create
 
 OLD, NEW, STAGES = "old", "new", ("tidy", "load")
 NOW: dict[str, Any] = {"domain": "aws", "drain_ms": 0}
 
-FILE = """
-[pipeline]
-name = "shop"
-
-[[domain]]
-name = "aws"
-[[domain]]
-name = "gcp"
-[[domain]]
-name = "azure"
-
-[[log]]
-name = "shop"
-[log.replicas]
-a = "aws"
-g = "gcp"
-z = "azure"
-
+FILE = (
+    PLACES
+    + """
 [[queue]]
 name = "old"
 log = "shop"
@@ -95,6 +80,7 @@ batch = 4
 name = "rows"
 {sink}
 """
+)
 ROWS = """kind = "sqlite"
 path = "rows.db"
 table = "orders"

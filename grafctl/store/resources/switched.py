@@ -44,28 +44,24 @@ def pass_poll(caller: Caller, group: Mapping[str, Any]) -> None:
 
 def pass_finish(caller: Caller, group: Mapping[str, Any], left: Intervals) -> None:
     """Raises `Fenced` (14) where something would be finished in a closed group, also after its switch was detached."""
-    switch = group.get("switch")
+    switch, first = group.get("switch"), left[0][0]
     if switch is None:
-        raise Fenced(
-            f"Group {caller.group} of {caller.resource} is closed, since its consumer was at the other output when "
-            f"{group['closed_by']} was detached: offset {left[0][0]} is finished by whoever reads it there.",
-            hint=f"Run `grafctl consumer resume {caller.resource} {caller.group}` to read it by itself again.",
-            resource=caller.resource,
-            group=caller.group,
-            domain=caller.domain,
-            switch=group["closed_by"],
-            offsets=[item[:2] for item in left],
-        )
-    if switch["open"]:
+        name, why = group["closed_by"], f"at the other output when {group['closed_by']} was detached"
+        then = f"offset {first} is finished by whoever reads it there"
+        hint = f"Run `grafctl consumer resume {caller.resource} {caller.group}` to read it by itself again."
+    elif switch["open"]:
         return
+    else:
+        name, why = switch["name"], f"switched to the other output by {switch['name']}"
+        then = f"offset {first} comes again from there"
+        hint = f"Poll again: `grafctl poll {caller.resource} --group {caller.group} -d {caller.domain}`."
     raise Fenced(
-        f"Group {caller.group} of {caller.resource} is closed, since its consumer was switched to the other output by "
-        f"{switch['name']}: offset {left[0][0]} comes again from there.",
-        hint=f"Poll again: `grafctl poll {caller.resource} --group {caller.group} -d {caller.domain}`.",
+        f"Group {caller.group} of {caller.resource} is closed, since its consumer was {why}: {then}.",
+        hint=hint,
         resource=caller.resource,
         group=caller.group,
         domain=caller.domain,
-        switch=switch["name"],
+        switch=name,
         offsets=[item[:2] for item in left],
     )
 
