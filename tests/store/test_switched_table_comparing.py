@@ -211,6 +211,21 @@ def test_too_much_that_differs_is_told_and_can_be_put_right(here: World, monkeyp
     assert counts(store) == {"matched": 60}
 
 
+def test_a_lock_waits_while_too_much_differs_to_be_compared(here: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    from grafctl.store import switch_rows
+
+    store = here.store
+    attach(here, rules={"max_mismatches": 1000})
+    store.switches.switch("s", "target", **WHO)
+    monkeypatch.setattr(switch_rows, "OPEN_MAX", 10)
+    put(store, range(40, 80), OLD)
+    with pytest.raises(Busy, match="source of switch s is too far ahead"):
+        store.switches.lock("s", **WHO)
+    assert state(store) == ("soaking", "target")
+    put(store, range(40, 80), NEW)
+    assert store.switches.lock("s", **WHO).changed
+
+
 def test_forgiven_is_what_was_found_and_no_more(here: World) -> None:
     store = here.store
     attach(here)

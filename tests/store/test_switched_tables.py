@@ -13,6 +13,7 @@ from grafctl.errors import (
     DomainUnavailable,
     Fenced,
     GenerationConflict,
+    NoQuorum,
     NotFound,
     ProofRequired,
     Usage,
@@ -257,6 +258,19 @@ def test_domains_that_may_not_are_refused_and_it_is_audited(tmp_path: Path) -> N
         store.switches.switch("s", "target", **WHO)
         with pytest.raises(DomainUnavailable, match="new"):
             store.tables.get(OLD, "k001", domain=GCP, group=GROUP)
+
+
+def test_a_read_through_a_switch_needs_a_quorum_of_the_control_log(tmp_path: Path) -> None:
+    with world(tmp_path / "store", [AWS, GCP, "azure"]) as here:
+        for name in (OLD, NEW):
+            here.store.tables.create(name, replicas=[f"a={AWS}"], allow=[AWS], vshards=8)
+        put(here.store, range(3))
+        attach(here)
+        for domain in (GCP, "azure"):
+            here.store.domains.fail(domain)
+        assert here.store.tables.get(OLD, "k001", **WHO).version == 1
+        with pytest.raises(NoQuorum):
+            here.store.tables.get(OLD, "k001", **READ)
 
 
 def test_a_dry_run_changes_nothing(here: World) -> None:
